@@ -1,0 +1,66 @@
+"""The contract of a task: S runs x B cells stepped together, with all randomness handed in.
+
+Letters: S runs, B cells stepped together, G features, A action size, D uniform numbers a step consumes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ActionSpace:
+    """``box``: ``size`` numbers in [low, high]. ``discrete``: one of ``size`` choices."""
+
+    kind: str
+    size: int
+    low: float = -1.0
+    high: float = 1.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step gives. ``obs`` [S, B, G] is already that of the next episode where one ended.
+
+    ``final_obs`` [S, B, G] is the observation before any reset (what a truncated episode bootstraps from).
+    ``reward`` [S, B] float32; ``terminated`` and ``truncated`` [S, B] bool.
+    """
+
+    obs: Tensor
+    reward: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    final_obs: Tensor
+
+
+class BatchedEnv(Protocol):
+    """A task as batched tensors, on one device, that resets episodes by itself.
+
+    Every random choice is read from ``u``, uniform numbers in [0, 1) of shape [S, B, D]: the caller owns the streams,
+    a test can hand in what it likes, and a run in a population is the same run alone.
+    """
+
+    n_runs: int
+    n_envs: int
+    obs_dim: int
+    n_uniforms: int
+    action_space: ActionSpace
+
+    def reset(self, u: Tensor) -> Tensor:
+        """Start every episode anew; return observations [S, B, G]."""
+        ...
+
+    def step(self, action: Tensor, u: Tensor) -> Step:
+        """Advance every cell. ``action`` is [S, B, A] (box; clipped here) or [S, B] int64 (discrete)."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """Return copies of the tensors that a checkpoint needs."""
+        ...
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Go on from what ``state()`` returned."""
+        ...

@@ -1,0 +1,113 @@
+"""What can be chosen by name in a config, and the hook by which others add to it.
+
+A plugin is a Python file that registers something, with a ``conf/`` folder beside it that holds its YAML. It is found in a
+folder named by ``PERTURBRL_PLUGINS``, or through an entry point of the group ``perturbrl.plugins``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, TypeVar
+
+from perturbrl import paths
+from perturbrl.config import bind, choice
+from perturbrl.errors import UserError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One choice: its config schema and what builds it."""
+
+    name: str
+    schema: type[Any]
+    build: Callable[..., Any]
+
+
+class Registry(Mapping[str, Entry]):
+    """Names of one kind (agents, sources, ...) and what they stand for."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, Entry] = {}
+
+    def register(self, name: str, schema: type[Any]) -> Callable[[F], F]:
+        """Register the decorated callable as ``name``; its config is bound to ``schema``."""
+
+        def add(build: F) -> F:
+            known = self._entries.get(name)
+            if known is not None and known.build.__module__ != build.__module__:
+                raise UserError(f"{self.kind}={name} is registered twice: by {known.build.__module__} and {build.__module__}")
+            self._entries[name] = Entry(name, schema, build)
+            return build
+
+        return add
+
+    def bind(self, node: Any) -> Any:
+        """Bind a config group whose ``name`` key says which entry it configures."""
+        name = choice(str(node.get("name")), self, f"{self.kind}.name")
+        return bind(self[name].schema, node, self.kind)
+
+    def __getitem__(self, name: str) -> Entry:
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+sources = Registry("source")
+encoders = Registry("encoder")
+envs = Registry("env")
+agents = Registry("agent")
+metrics = Registry("metric")
+
+
+def plugin_conf_dirs() -> list[Path]:
+    """Return the ``conf/`` folders that plugins bring, in the order in which they are found."""
+    folders = paths.plugin_dirs()
+    for point in entry_points(group="perturbrl.plugins"):
+        spec = importlib.util.find_spec(point.value.partition(":")[0])
+        if spec is not None and spec.origin is not None:
+            folders.append(Path(spec.origin).parent)
+    return [folder / "conf" for folder in folders if (folder / "conf").is_dir()]
+
+
+def load_plugins() -> None:
+    """Import every plugin once.
+
+    Raises
+    ------
+    UserError
+        A folder of ``PERTURBRL_PLUGINS`` does not exist, or a plugin fails to import.
+    """
+    for folder in paths.plugin_dirs():
+        if not folder.is_dir():
+            raise UserError(f"PERTURBRL_PLUGINS: {folder} is not a folder")
+        for file in sorted(folder.glob("*.py")):
+            _import_file(file)
+    for point in entry_points(group="perturbrl.plugins"):
+        point.load()
+
+
+def _import_file(file: Path) -> None:
+    name = f"perturbrl_plugin_{file.stem}"
+    if name in sys.modules and sys.modules[name].__file__ == str(file):
+        return
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise UserError(f"{file}: the plugin does not import: {type(error).__name__}: {error}") from error
