@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -28,25 +29,29 @@ def bind(schema: type[T], node: Any, where: str) -> T:
     values = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
     if not isinstance(values, Mapping):
         raise UserError(f"{where}: expected a group of keys, got {values!r}")
+    hints = typing.get_type_hints(schema)
     fields = {f.name for f in dataclasses.fields(schema)}  # type: ignore[arg-type]
     for key in values:
         if key not in fields:
-            raise UserError(f"{where}.{key}: unknown key{_did_you_mean(str(key), fields)}; valid keys are {one_of(fields)}")
+            raise UserError(f"{where}.{key}: unknown key{_did_you_mean(key, fields)}; valid keys are {one_of(fields)}")
     for key in sorted(fields):
         if key not in values or values[key] == "???":
             raise UserError(f"{where}.{key}: a value is required and none was given")
-    merged: Any = OmegaConf.structured(schema)
-    for key, value in values.items():
-        try:
-            merged = OmegaConf.merge(merged, OmegaConf.create({key: value}))
-        except OmegaConfBaseException as error:
-            wanted = next(f.type for f in dataclasses.fields(schema) if f.name == key)  # type: ignore[arg-type]
-            raise UserError(f"{where}.{key}: {value!r} is not a valid {wanted} ({_first_line(error)})") from None
+    bound = {key: _convert(hints[key], values[key], f"{where}.{key}") for key in fields}
+    return schema(**bound)
+
+
+def _convert(wanted: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(wanted):
+        return bind(wanted, value, where)  # type: ignore[type-var]
+    if wanted is Any:
+        return value
+    holder = dataclasses.make_dataclass("Holder", [("value", wanted)])
     try:
-        bound = OmegaConf.to_object(merged)
-    except OmegaConfBaseException as error:
-        raise UserError(f"{where}: {_first_line(error)}") from None
-    return bound  # type: ignore[return-value]
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(holder), {"value": value})).value  # type: ignore[union-attr]
+    except OmegaConfBaseException:
+        name = wanted.__name__ if isinstance(wanted, type) else str(wanted)
+        raise UserError(f"{where}: {value!r} is not a valid {name}") from None
 
 
 def choice(value: str, choices: Mapping[str, Any] | set[str] | tuple[str, ...], where: str) -> str:
@@ -73,7 +78,3 @@ def fingerprint(config: DictConfig | dict[str, Any], ignore: tuple[str, ...] = (
 def _did_you_mean(word: str, known: set[str]) -> str:
     close = difflib.get_close_matches(word, sorted(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]

@@ -40,13 +40,15 @@ class BatchedEnv(Protocol):
     """A task as batched tensors, on one device, that resets episodes by itself.
 
     Every random choice is read from ``u``, uniform numbers in [0, 1) of shape [S, B, D]: the caller owns the streams,
-    a test can hand in what it likes, and a run in a population is the same run alone.
+    a test can hand in what it likes, and a run in a population is the same run alone. ``can_truncate`` says whether
+    ``Step.truncated`` and ``Step.final_obs`` can ever matter: where it is false a learner need not keep them.
     """
 
     n_runs: int
     n_envs: int
     obs_dim: int
     n_uniforms: int
+    can_truncate: bool
     action_space: ActionSpace
 
     def reset(self, u: Tensor) -> Tensor:

@@ -1,0 +1,122 @@
+"""Action distributions of S policies on B states, with the derivatives that policy gradients need.
+
+Letters: S runs, B states, A action size. "Outputs" are what the policy network gives for a state (means or logits); the
+Gaussian's log standard deviation is one more vector of parameters, the same in every state.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Independent normals: ``mean`` [S, B, A], ``log_std`` [S, A]. Actions [S, B, A]."""
+
+    mean: Tensor
+    log_std: Tensor
+
+    def detached(self) -> Gaussian:
+        """Return a copy that does not change when the parameters do."""
+        return Gaussian(self.mean, self.log_std.clone())
+
+    def mode(self) -> Tensor:
+        """Return the mean action."""
+        return self.mean
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Turn standard normals [S, B, A] into actions."""
+        return torch.addcmul(self.mean, noise, self.log_std.exp().unsqueeze(1))
+
+    def log_prob(self, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log pi(a|s) [S, B], and what ``log_prob_vjp`` needs."""
+        z = (action - self.mean).mul_(self.log_std.neg().exp_().unsqueeze(1))
+        constant = self.log_std.sum(1, keepdim=True).add_(0.5 * LOG_2PI * self.mean.shape[-1])
+        return torch.linalg.vector_norm(z, dim=-1).square_().mul_(-0.5).sub_(constant), z
+
+    def log_prob_vjp(self, z: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradient of sum_b weight_b log pi(a_b|s_b): to the mean [S, B, A] and to log_std [S, A]."""
+        weighted = z * weight.unsqueeze(-1)
+        to_log_std = (z * weighted).sum(1).sub_(weight.sum(1, keepdim=True))
+        return weighted.mul_(self.log_std.neg().exp_().unsqueeze(1)), to_log_std
+
+    def entropy(self) -> Tensor:
+        """Return the mean entropy over states, [S]."""
+        return self.log_std.sum(1) + 0.5 * (1 + LOG_2PI) * self.mean.shape[-1]
+
+    def entropy_vjp(self) -> tuple[Tensor | None, Tensor | None]:
+        """Gradient of the mean entropy: none to the mean, one to each log_std."""
+        return None, torch.ones_like(self.log_std)
+
+    def kl(self, new: Gaussian) -> Tensor:
+        """Return KL(self || new) of each state, summed over action dimensions, [S, B]."""
+        ratio = (2 * (self.log_std - new.log_std)).exp()
+        moved = ((self.mean - new.mean) * new.log_std.neg().exp().unsqueeze(1)).square().sum(-1)
+        return 0.5 * (moved + (ratio - 1 - ratio.log()).sum(1, keepdim=True))
+
+    def fisher(self, d_mean: Tensor, d_log_std: Tensor) -> tuple[Tensor, Tensor]:
+        """Hessian of the mean KL over states at self, times a change of the outputs (Gauss-Newton, exact here)."""
+        precision = (-2 * self.log_std).exp().unsqueeze(1)
+        return d_mean * precision / self.mean.shape[1], 2 * d_log_std
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """``logits`` [S, B, A], normalised so that their exponentials sum to one. Actions [S, B] int64."""
+
+    logits: Tensor
+
+    @staticmethod
+    def of(outputs: Tensor) -> Categorical:
+        """Normalise the outputs of a network."""
+        return Categorical(torch.log_softmax(outputs, -1))
+
+    def detached(self) -> Categorical:
+        """Return a copy that does not change when the parameters do."""
+        return self
+
+    def mode(self) -> Tensor:
+        """Return the likeliest action."""
+        return self.logits.argmax(-1)
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Turn uniform numbers [S, B, 1] into actions by the inverse distribution function."""
+        chosen = torch.searchsorted(self.logits.exp().cumsum(-1), noise, right=True)
+        return chosen.squeeze(-1).clamp_(max=self.logits.shape[-1] - 1)
+
+    def log_prob(self, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log pi(a|s) [S, B], and what ``log_prob_vjp`` needs."""
+        return self.logits.gather(-1, action.unsqueeze(-1)).squeeze(-1), action
+
+    def log_prob_vjp(self, action: Tensor, weight: Tensor) -> tuple[Tensor, None]:
+        """Gradient of sum_b weight_b log pi(a_b|s_b) to the outputs, [S, B, A]."""
+        grad = self.logits.exp().mul_(-weight.unsqueeze(-1))
+        return grad.scatter_add_(-1, action.unsqueeze(-1), weight.unsqueeze(-1)), None
+
+    def entropy(self) -> Tensor:
+        """Return the mean entropy over states, [S]."""
+        return -(self.logits.exp() * self.logits).sum(-1).mean(1)
+
+    def entropy_vjp(self) -> tuple[Tensor | None, Tensor | None]:
+        """Gradient of the mean entropy to the outputs."""
+        p = self.logits.exp()
+        h = -(p * self.logits).sum(-1, keepdim=True)
+        return -p * (self.logits + h) / self.logits.shape[1], None
+
+    def kl(self, new: Categorical) -> Tensor:
+        """Return KL(self || new) of each state, [S, B]."""
+        return (self.logits.exp() * (self.logits - new.logits)).sum(-1)
+
+    def fisher(self, d_logits: Tensor, d_log_std: Tensor | None) -> tuple[Tensor, None]:
+        """Hessian of the mean KL over states at self, (diag(p) - p p'), times a change of the outputs."""
+        p = self.logits.exp()
+        return p * (d_logits - (p * d_logits).sum(-1, keepdim=True)) / self.logits.shape[1], None
+
+
+Distribution = Gaussian | Categorical

@@ -1,0 +1,139 @@
+"""The loop that every agent shares: S runs of one algorithm, in one or more stages, and helpers for their settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from perturbrl.agents.actor_critic import ActorCritic
+from perturbrl.agents.rollout import Collector, Rollout
+from perturbrl.config import require
+from perturbrl.envs.base import BatchedEnv
+from perturbrl.rng import Streams
+
+
+class Update(Protocol):
+    """How a policy is improved on one rollout."""
+
+    def run(self, batch: Rollout, iteration: int) -> dict[str, Tensor]:
+        """Improve every run on its batch; return what to log, each [S]."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the optimiser's tensors, each with a leading axis S."""
+        ...
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Go on from ``state()``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Some rollouts in a row that are used in one way. ``begin`` runs once, before the first of them."""
+
+    name: str
+    total_steps: int
+    gamma: Tensor
+    gae_lambda: Tensor
+    update: Update
+    begin: Callable[[], None] = lambda: None
+
+
+class Learner:
+    """S runs of one algorithm: each iteration collects a rollout with every policy and improves it.
+
+    A stage starts from fresh episodes, as a new call of ``learn`` does in Stable-Baselines3.
+    """
+
+    def __init__(
+        self, model: ActorCritic, env: BatchedEnv, streams: Streams, rollout_steps: int, stages: Sequence[Stage]
+    ) -> None:
+        self.model, self.stages = model, tuple(stages)
+        self.steps_per_iteration = rollout_steps
+        self.collector = Collector(model, env, streams, rollout_steps // env.n_envs)
+        # a stage is charged whole rollouts, rounded up, as in Stable-Baselines3
+        self._ends = [0]
+        for stage in self.stages:
+            self._ends.append(self._ends[-1] - (-stage.total_steps // rollout_steps))
+
+    @property
+    def n_iterations(self) -> int:
+        """Number of rollouts in all stages."""
+        return self._ends[-1]
+
+    def stage_of(self, iteration: int) -> Stage:
+        """Return the stage to which an iteration belongs."""
+        return next(s for s, end in zip(self.stages, self._ends[1:], strict=True) if iteration < end)
+
+    @torch.no_grad()
+    def iterate(self, iteration: int) -> dict[str, Tensor]:
+        """Do iteration number ``iteration`` (from 0); return what to log, each [S]."""
+        stage = self.stage_of(iteration)
+        if iteration in self._ends:
+            stage.begin()
+            self.collector.reset(iteration)
+        batch = self.collector.collect(iteration, stage.gamma, stage.gae_lambda)
+        return {"return_mean": self.collector.episodes.last} | stage.update.run(batch, iteration)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return every tensor a checkpoint needs, each with a leading axis S."""
+        kept = {"theta": self.model.theta} | with_prefix("collector", self.collector.state())
+        for stage in self.stages:
+            kept |= with_prefix(stage.name, stage.update.state())
+        return kept
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Go on from ``state()``."""
+        self.model.theta.copy_(state["theta"])
+        self.collector.load_state(under("collector", state))
+        for stage in self.stages:
+            stage.update.load_state(under(stage.name, state))
+
+
+def per_run(configs: Sequence[Any], key: str, device: torch.device) -> Tensor:
+    """Collect a number that may differ from run to run, [S, 1]."""
+    return torch.tensor([[float(getattr(c, key))] for c in configs], device=device)
+
+
+def same(configs: Sequence[Any], key: str) -> Any:
+    """Return a setting that shapes the computation, and so must be the same in a population."""
+    values = {getattr(c, key) for c in configs}
+    assert len(values) == 1, f"{key} differs within a population: {values}"
+    return values.pop()
+
+
+def check_rollout(where: str, total_steps: int, rollout_steps: int, n_envs: int, minibatch: int) -> None:
+    """Refuse budgets that no whole number of steps and minibatches can meet."""
+    require(total_steps > 0, f"{where}.total_steps", f"must be positive, got {total_steps}")
+    require(n_envs > 0, f"{where}.n_envs", f"must be positive, got {n_envs}")
+    require(
+        rollout_steps > 0 and rollout_steps % n_envs == 0,
+        f"{where}.rollout_steps",
+        f"{rollout_steps} is not a positive multiple of n_envs = {n_envs}",
+    )
+    require(
+        0 < minibatch <= rollout_steps and rollout_steps % minibatch == 0,
+        f"{where}.minibatch",
+        f"{minibatch} does not divide rollout_steps = {rollout_steps}",
+    )
+
+
+def check_unit(where: str, low: float, high: float, **values: float) -> None:
+    """Refuse numbers outside [low, high]."""
+    for key, value in values.items():
+        require(low <= value <= high, f"{where}.{key}", f"must lie in [{low:g}, {high:g}], got {value:g}")
+
+
+def with_prefix(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Put ``prefix/`` before every name."""
+    return {f"{prefix}/{name}": tensor for name, tensor in state.items()}
+
+
+def under(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the entries under ``prefix/``, without it."""
+    return {k.removeprefix(f"{prefix}/"): v for k, v in state.items() if k.startswith(f"{prefix}/")}

@@ -1,0 +1,121 @@
+"""The natural-gradient step of TRPO for S runs at once. Equation numbers are those of arXiv 2510.13018.
+
+Letters: S runs, M transitions of a batch, n policy parameters. Runs that have finished are masked, never mixed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from perturbrl.agents.actor_critic import ActorCritic
+from perturbrl.agents.distributions import Distribution
+from perturbrl.agents.losses import importance_ratio, surrogate
+
+Operator = Callable[[Tensor], Tensor]
+EPSILON = 1e-8  # of eq. 6
+
+
+@dataclass(frozen=True)
+class LineSearch:
+    """What a natural step came to, each [S]. A rejected step leaves the policy as it was: ``kl`` 0, ``step`` 0."""
+
+    accepted: Tensor
+    kl: Tensor
+    step: Tensor
+    improvement: Tensor
+    backtracks: Tensor
+
+
+def policy_gradient(model: ActorCritic, dist: Distribution, cache: Any, action: Tensor, advantage: Tensor) -> Tensor:
+    """g = E[grad log pi(a|s) A] at the policy that collected the batch, [S, n]."""  # eq. 3
+    g = advantage.new_zeros(advantage.shape[0], model.policy_size)
+    _, kept = dist.log_prob(action)
+    d_outputs, d_log_std = dist.log_prob_vjp(kept, advantage / advantage.shape[1])
+    model.policy_vjp(cache, d_outputs, d_log_std, g)
+    return g
+
+
+def mean_kl(old: Distribution, new: Distribution, scale: float) -> Tensor:
+    """Mean over states of KL(old || new), times ``scale``, [S]."""  # eq. 4
+    return old.kl(new).mean(1).mul_(scale)  # type: ignore[arg-type]
+
+
+def fisher_vector_product(
+    model: ActorCritic, dist: Distribution, cache: Any, v: Tensor, damping: Tensor, scale: float
+) -> Tensor:
+    """H v + damping v, [S, n], with H the Hessian of eq. 4 at the old policy.
+
+    At that point the Hessian is J' F J exactly (Gauss-Newton: J the Jacobian of the outputs, F the Hessian of the KL in
+    the outputs), so one jvp and one vjp give it, on the activations already at hand.
+    """  # eq. 5
+    d_outputs, d_log_std = dist.fisher(*model.policy_jvp(cache, v))  # type: ignore[arg-type]
+    hv = torch.zeros_like(v)
+    model.policy_vjp(cache, d_outputs, d_log_std, hv)
+    return hv.mul_(scale).addcmul_(v, damping)
+
+
+def conjugate_gradient(apply: Operator, b: Tensor, iterations: int, tolerance: float = 1e-10) -> Tensor:
+    """Solve ``apply(x) = b`` from x = 0 for each row of ``b`` [S, n]; rows that have converged stand still."""
+    x = torch.zeros_like(b)
+    r, p = b.clone(), b.clone()
+    rr = r.square().sum(1, keepdim=True)
+    for _ in range(iterations):
+        hp = apply(p)
+        open_ = rr > tolerance
+        alpha = torch.where(open_, rr / (p * hp).sum(1, keepdim=True), 0.0)
+        x.addcmul_(alpha, p)
+        r.addcmul_(alpha, hp, value=-1)
+        rr_next = r.square().sum(1, keepdim=True)
+        p.mul_(torch.where(open_, rr_next / rr, 0.0)).add_(r)
+        rr = torch.where(open_, rr_next, rr)
+    return x
+
+
+def natural_step(g: Tensor, d: Tensor, delta: Tensor) -> Tensor:
+    """Scale d = H^-1 g so that the KL of the step is ``delta`` [S, 1] to second order, [S, n]."""  # eq. 6
+    curvature = (g * d).sum(1, keepdim=True).clamp_(min=0.0)
+    return (2 * delta / (curvature + EPSILON)).sqrt() * d
+
+
+def line_search(
+    model: ActorCritic,
+    old: Distribution,
+    obs: Tensor,
+    action: Tensor,
+    old_log_prob: Tensor,
+    advantage: Tensor,
+    step: Tensor,
+    delta: Tensor,
+    shrink: Tensor,
+    max_tries: int,
+    scale: float,
+) -> LineSearch:
+    """Backtrack along ``step`` [S, n] until the surrogate rises and the KL is below ``delta``; set the parameters.
+
+    ``delta`` and ``shrink`` are [S, 1]; ``shrink`` multiplies the step after each refusal.
+    """
+    theta = model.theta[:, : model.policy_size]
+    start = theta.clone()
+    before = surrogate(torch.ones_like(old_log_prob), advantage)
+    factor = torch.ones_like(delta)
+    accepted = torch.zeros_like(before, dtype=torch.bool)
+    kl, gain, tries = torch.zeros_like(before), torch.zeros_like(before), torch.zeros_like(before)
+    for _ in range(max_tries):
+        theta.copy_(torch.where(accepted.unsqueeze(1), theta, start + factor * step))
+        new, _ = model.policy(obs)
+        new_kl = mean_kl(old, new, scale)
+        new_gain = surrogate(importance_ratio(new.log_prob(action)[0], old_log_prob), advantage) - before
+        passed = ~accepted & (new_kl < delta.squeeze(1)) & (new_gain > 0)
+        kl, gain = torch.where(passed, new_kl, kl), torch.where(passed, new_gain, gain)
+        accepted |= passed
+        tries += ~accepted
+        factor = torch.where(accepted.unsqueeze(1), factor, factor * shrink)
+        if theta.device.type == "cpu" and bool(accepted.all()):
+            break
+    theta.copy_(torch.where(accepted.unsqueeze(1), theta, start))
+    return LineSearch(accepted, kl, torch.where(accepted, factor.squeeze(1), 0.0), gain, tries)

@@ -1,0 +1,76 @@
+"""Adam and gradient clipping for S parameter vectors at once (rows of [S, n]); no run feels another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+class Adam:
+    """Adam (Kingma & Ba 2015) with bias correction; the learning rate may differ from run to run.
+
+    Uses torch's fused kernel when every run takes the step, and the same formula written out when some are masked.
+    """
+
+    beta1, beta2 = 0.9, 0.999
+
+    def __init__(self, theta: Tensor, lr: Sequence[float], eps: float = 1e-5) -> None:
+        self.theta, self.lr, self.eps = theta, tuple(lr), eps
+        self.m, self.v = torch.zeros_like(theta), torch.zeros_like(theta)
+        self.t = torch.zeros(theta.shape[0], device=theta.device)
+
+    def step(self, grad: Tensor, mask: Tensor | None = None) -> None:
+        """Take one step down ``grad`` [S, n] in the runs where ``mask`` [S] is true (all of them by default)."""
+        if mask is not None:
+            self._masked_step(grad, mask)
+        elif len(set(self.lr)) == 1:
+            self._fused_step(grad, slice(None), self.lr[0])
+        else:
+            for k, lr in enumerate(self.lr):
+                self._fused_step(grad, slice(k, k + 1), lr)
+
+    def _fused_step(self, grad: Tensor, runs: slice, lr: float) -> None:
+        rows = range(self.theta.shape[0])[runs]
+        lists = [[x[k] for k in rows] for x in (self.theta, grad, self.m, self.v)]
+        times = [self.t[k] for k in rows]
+        torch._foreach_add_(times, 1)
+        torch._fused_adam_(
+            *lists,
+            [],
+            times,
+            lr=lr,
+            beta1=self.beta1,
+            beta2=self.beta2,
+            weight_decay=0.0,
+            eps=self.eps,
+            amsgrad=False,
+            maximize=False,
+        )
+
+    def _masked_step(self, grad: Tensor, mask: Tensor) -> None:
+        on = mask.unsqueeze(1)
+        self.t += mask
+        self.m.copy_(torch.where(on, self.beta1 * self.m + (1 - self.beta1) * grad, self.m))
+        self.v.copy_(torch.where(on, self.beta2 * self.v + (1 - self.beta2) * grad.square(), self.v))
+        t = self.t.clamp(min=1).unsqueeze(1)
+        m_hat, v_hat = self.m / (1 - self.beta1**t), self.v / (1 - self.beta2**t)
+        lr = torch.tensor(self.lr, device=grad.device).unsqueeze(1)
+        self.theta.copy_(torch.where(on, self.theta - lr * m_hat / (v_hat.sqrt() + self.eps), self.theta))
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the moments and step counts."""
+        return {"m": self.m, "v": self.v, "t": self.t}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Go on from ``state()``."""
+        for name, tensor in self.state().items():
+            tensor.copy_(state[name])
+
+
+def clip_by_norm_(grad: Tensor, limit: Tensor) -> Tensor:
+    """Scale each run's gradient (row of [S, n]) down to norm ``limit`` [S, 1]; return the norms before, [S, 1]."""
+    norm = torch.linalg.vector_norm(grad, dim=1, keepdim=True)
+    grad.mul_((limit / (norm + 1e-6)).clamp_(max=1.0))
+    return norm

@@ -1,0 +1,180 @@
+"""Proximal policy optimisation (Schulman et al. 2017), the arm "PPO" of arXiv 2510.13018."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from perturbrl.agents.actor_critic import ActorCritic, PolicyConfig
+from perturbrl.agents.learner import Learner, Stage, check_rollout, check_unit, per_run, same, under, with_prefix
+from perturbrl.agents.losses import (
+    clipped_surrogate_score,
+    importance_ratio,
+    normalise,
+    policy_change,
+    value_loss,
+    value_loss_score,
+)
+from perturbrl.agents.optim import Adam, clip_by_norm_
+from perturbrl.agents.rollout import Rollout
+from perturbrl.config import require
+from perturbrl.envs.base import BatchedEnv
+from perturbrl.registry import agents
+from perturbrl.rng import Streams
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """Settings of PPO; meanings and units stand in ``conf/agent/ppo.yaml``."""
+
+    name: str
+    total_steps: int
+    rollout_steps: int
+    n_envs: int
+    epochs: int
+    minibatch: int
+    lr: float
+    gamma: float
+    gae_lambda: float
+    clip: float
+    vf_coef: float
+    ent_coef: float
+    max_grad_norm: float
+    normalise_advantage: bool
+    target_kl: float | None
+
+    def __post_init__(self) -> None:
+        check_rollout("agent", self.total_steps, self.rollout_steps, self.n_envs, self.minibatch)
+        check_unit("agent", 0.0, 1.0, gamma=self.gamma, gae_lambda=self.gae_lambda, clip=self.clip)
+        require(self.minibatch > 1, "agent.minibatch", "must be at least 2 (advantages are normalised within it)")
+        require(self.epochs > 0, "agent.epochs", f"must be positive, got {self.epochs}")
+        require(self.lr > 0, "agent.lr", f"must be positive, got {self.lr:g}")
+        require(self.max_grad_norm > 0, "agent.max_grad_norm", f"must be positive, got {self.max_grad_norm:g}")
+
+
+class PPOUpdate:
+    """Epochs of minibatch Adam on the clipped surrogate, for S runs at once."""
+
+    def __init__(self, configs: Sequence[PPOConfig], model: ActorCritic, streams: Streams) -> None:
+        device = streams.device
+        self.model, self.streams = model, streams
+        self.epochs, self.minibatch = int(same(configs, "epochs")), int(same(configs, "minibatch"))
+        self.normalise = bool(same(configs, "normalise_advantage"))
+        self.target_kl = same(configs, "target_kl")
+        self.clip = per_run(configs, "clip", device)
+        self.vf_coef = per_run(configs, "vf_coef", device)
+        self.ent_coef = per_run(configs, "ent_coef", device)
+        self.with_entropy = any(c.ent_coef != 0 for c in configs)
+        self.max_grad_norm = per_run(configs, "max_grad_norm", device)
+        self.grad = torch.zeros_like(model.theta)
+        # two optimisers, so that a warm start can hand over the moments of the value network alone
+        rates, split = [c.lr for c in configs], model.policy_size
+        self.policy_adam = Adam(model.theta[:, :split], rates)
+        self.value_adam = Adam(model.theta[:, split:], rates)
+
+    def run(self, batch: Rollout, iteration: int) -> dict[str, Tensor]:
+        """Improve every policy on its batch."""
+        n = batch.advantage.shape[1]
+        orders = self.streams.permutations("minibatch", iteration, n, self.epochs)
+        going = None if self.target_kl is None else torch.ones(len(orders), dtype=torch.bool, device=orders.device)
+        logged: dict[str, Tensor] = {}
+        for epoch in range(self.epochs):
+            shuffled = _reorder(batch, orders[:, epoch])
+            diagnose = epoch in (0, self.epochs - 1)
+            found: list[dict[str, Tensor]] = []
+            for start in range(0, n, self.minibatch):
+                part = _rows(shuffled, slice(start, start + self.minibatch))
+                diagnosis, going = self.step(part, diagnose, going)
+                found.append(diagnosis)
+            means = {key: torch.stack([d[key] for d in found]).mean(0) for key in found[0]}
+            if epoch == 0:
+                logged["clip_fraction_first"] = means["clip_fraction"]
+            logged |= means
+        explained = 1 - (batch.ret - batch.value).var(1) / batch.ret.var(1)
+        return logged | {"explained_variance": explained}
+
+    def step(
+        self, mb: Rollout, diagnose: bool, going: Tensor | None
+    ) -> tuple[dict[str, Tensor], Tensor | None]:
+        """One Adam step on a minibatch: L = -E[L_CLIP] + c_v E[(V - R)^2] - c_e E[entropy].
+
+        Runs that are not ``going`` [S], or whose KL has just passed 1.5 ``target_kl``, stand still.
+        """  # eq. 8
+        model = self.model
+        advantage = normalise(mb.advantage) if self.normalise else mb.advantage
+        dist, policy_cache = model.policy(mb.obs)
+        value, value_cache = model.value(mb.obs)
+        log_prob, kept = dist.log_prob(mb.action)
+        ratio = importance_ratio(log_prob, mb.log_prob)
+
+        score = clipped_surrogate_score(ratio, advantage, self.clip).mul_(-1 / ratio.shape[1])
+        d_outputs, d_log_std = dist.log_prob_vjp(kept, score)
+        if self.with_entropy:
+            h_outputs, h_log_std = dist.entropy_vjp()
+            if h_outputs is not None:
+                d_outputs = d_outputs - self.ent_coef.unsqueeze(-1) * h_outputs
+            if h_log_std is not None and d_log_std is not None:
+                d_log_std = d_log_std - self.ent_coef * h_log_std
+        model.policy_vjp(policy_cache, d_outputs, d_log_std, self.grad)
+        model.value_vjp(value_cache, value_loss_score(value, mb.ret).mul_(self.vf_coef), self.grad)
+        clip_by_norm_(self.grad, self.max_grad_norm)
+
+        found: dict[str, Tensor] = {}
+        if diagnose or going is not None:
+            change = policy_change(ratio, self.clip)
+            found = {"approx_kl": change.approx_kl, "clip_fraction": change.clip_fraction}
+            found |= {"value_loss": value_loss(value, mb.ret), "entropy": dist.entropy()}
+        if going is not None:
+            going = going & (found["approx_kl"] <= 1.5 * self.target_kl)
+        split = model.policy_size
+        self.policy_adam.step(self.grad[:, :split], going)
+        self.value_adam.step(self.grad[:, split:], going)
+        return found, going
+
+    def state(self) -> dict[str, Tensor]:
+        return with_prefix("policy", self.policy_adam.state()) | with_prefix("value", self.value_adam.state())
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        self.policy_adam.load_state(under("policy", state))
+        self.value_adam.load_state(under("value", state))
+
+
+def _reorder(batch: Rollout, order: Tensor) -> Rollout:
+    def take(x: Tensor) -> Tensor:
+        index = order if x.dim() == 2 else order.unsqueeze(-1).expand(-1, -1, x.shape[-1])
+        return x.gather(1, index)
+
+    return Rollout(*(take(getattr(batch, name)) for name in Rollout.__dataclass_fields__))
+
+
+def _rows(batch: Rollout, rows: slice) -> Rollout:
+    return Rollout(*(getattr(batch, name)[:, rows] for name in Rollout.__dataclass_fields__))
+
+
+def stage(configs: Sequence[PPOConfig], update: PPOUpdate, device: torch.device) -> Stage:
+    """Return the stage ``ppo`` of S runs."""
+    return Stage(
+        name="ppo",
+        total_steps=int(same(configs, "total_steps")),
+        gamma=per_run(configs, "gamma", device),
+        gae_lambda=per_run(configs, "gae_lambda", device),
+        update=update,
+    )
+
+
+@agents.register("ppo", PPOConfig)
+def build(
+    configs: Sequence[PPOConfig],
+    policies: Sequence[PolicyConfig],
+    env: BatchedEnv,
+    slices: Mapping[str, slice],
+    streams: Streams,
+) -> Learner:
+    """Build PPO for S runs."""
+    model = ActorCritic.for_env(policies, env, slices, streams)
+    update = PPOUpdate(configs, model, streams)
+    rollout_steps = int(same(configs, "rollout_steps"))
+    return Learner(model, env, streams, rollout_steps, [stage(configs, update, streams.device)])

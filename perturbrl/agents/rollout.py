@@ -1,0 +1,146 @@
+"""Collect T steps in B cells of S runs, and estimate advantages.
+
+Letters: S runs, T steps, B cells, G features, A action size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from perturbrl.agents.actor_critic import ActorCritic
+from perturbrl.envs.base import BatchedEnv
+from perturbrl.rng import Streams
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """A batch on which a policy is improved; M = T x B transitions of each run, flattened.
+
+    ``obs`` [S, M, G]; ``action`` [S, M, A] or [S, M]; ``log_prob``, ``value``, ``advantage``, ``ret`` [S, M].
+    """
+
+    obs: Tensor
+    action: Tensor
+    log_prob: Tensor
+    value: Tensor
+    advantage: Tensor
+    ret: Tensor
+
+
+class EpisodeTracker:
+    """Returns of finished episodes in each run; the mean of the last rollout that finished any."""
+
+    def __init__(self, n_runs: int, n_envs: int, device: torch.device) -> None:
+        self.running = torch.zeros(n_runs, n_envs, device=device)
+        self.last = torch.full((n_runs,), torch.nan, device=device)
+
+    def update(self, reward: Tensor, done: Tensor) -> None:
+        """Add one rollout: rewards and ends of episodes, both [S, T, B]."""
+        total = torch.zeros_like(self.last)
+        count = torch.zeros_like(self.last)
+        for t in range(reward.shape[1]):
+            self.running += reward[:, t]
+            ended = done[:, t]
+            total += (self.running * ended).sum(1)
+            count += ended.sum(1)
+            self.running *= ~ended
+        self.last = torch.where(count > 0, total / count.clamp(min=1), self.last)
+
+
+class Collector:
+    """Steps the environment with the current policy; owns the observation at which the last rollout stopped."""
+
+    def __init__(self, model: ActorCritic, env: BatchedEnv, streams: Streams, n_steps: int) -> None:
+        self.model, self.env, self.streams, self.n_steps = model, env, streams, n_steps
+        self.obs = torch.zeros(env.n_runs, env.n_envs, env.obs_dim, device=streams.device)
+        self.episodes = EpisodeTracker(env.n_runs, env.n_envs, streams.device)
+
+    def reset(self, iteration: int) -> None:
+        """Start every episode anew."""
+        u = self.streams.uniform("reset", iteration, (self.env.n_envs, self.env.n_uniforms))
+        self.obs.copy_(self.env.reset(u))
+        self.episodes.running.zero_()
+
+    def collect(self, iteration: int, gamma: Tensor, lam: Tensor) -> Rollout:
+        """Run T steps in each cell; ``gamma`` and ``lam`` are [S, 1]."""
+        env, model, steps = self.env, self.model, self.n_steps
+        shape = (env.n_runs, steps, env.n_envs)
+        discrete = env.action_space.kind == "discrete"
+        u = self.streams.uniform("env", iteration, (steps, env.n_envs, env.n_uniforms))
+        draw = self.streams.uniform if discrete else self.streams.normal
+        noise = draw("action", iteration, (steps, env.n_envs, 1 if discrete else env.action_space.size))
+
+        obs = self.obs.new_empty(*shape, env.obs_dim)
+        action = noise.new_empty(shape, dtype=torch.int64) if discrete else torch.empty_like(noise)
+        reward = obs.new_empty(shape)
+        terminated = torch.empty(shape, dtype=torch.bool, device=obs.device)
+        truncated = torch.zeros_like(terminated)
+        final_obs = torch.empty_like(obs) if env.can_truncate else None
+        now = self.obs
+        for t in range(steps):
+            obs[:, t] = now
+            action[:, t] = model.policy(now)[0].sample(noise[:, t])
+            step = env.step(action[:, t], u[:, t])
+            now = step.obs
+            reward[:, t], terminated[:, t] = step.reward, step.terminated
+            if final_obs is not None:
+                truncated[:, t], final_obs[:, t] = step.truncated, step.final_obs
+        self.obs.copy_(now)
+        self.episodes.update(reward, terminated | truncated)
+
+        flat_obs, flat_action = obs.flatten(1, 2), action.flatten(1, 2)
+        log_prob, _ = model.policy(flat_obs)[0].log_prob(flat_action)
+        value = model.value(flat_obs)[0].view(shape)
+        last = model.value(self.obs)[0]
+        following = torch.cat([value[:, 1:], last.unsqueeze(1)], 1)
+        if final_obs is not None:
+            at_limit = model.value(final_obs.flatten(1, 2))[0].view(shape)
+            following = torch.where(truncated, at_limit, following)
+        advantage = gae(reward, value, following, terminated, truncated, gamma, lam)
+        return Rollout(
+            obs=flat_obs,
+            action=flat_action,
+            log_prob=log_prob,
+            value=value.flatten(1),
+            advantage=advantage.flatten(1),
+            ret=(advantage + value).flatten(1),
+        )
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what a checkpoint needs."""
+        kept = {"obs": self.obs, "episode/running": self.episodes.running, "episode/last": self.episodes.last}
+        return kept | {f"env/{name}": tensor for name, tensor in self.env.state().items()}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Go on from ``state()``."""
+        self.obs.copy_(state["obs"])
+        self.episodes.running.copy_(state["episode/running"])
+        self.episodes.last.copy_(state["episode/last"])
+        self.env.load_state({k.removeprefix("env/"): v for k, v in state.items() if k.startswith("env/")})
+
+
+def gae(
+    reward: Tensor,
+    value: Tensor,
+    following: Tensor,
+    terminated: Tensor,
+    truncated: Tensor,
+    gamma: Tensor,
+    lam: Tensor,
+) -> Tensor:
+    """Generalised advantage estimation (Schulman et al. 2016, eq. 16), [S, T, B].
+
+    ``following`` is V of the next state, at a time limit V of the last state of the episode: a truncated episode
+    bootstraps, a terminated one does not. ``gamma`` and ``lam`` are [S, 1].
+    """
+    delta = reward + gamma.unsqueeze(-1) * following * ~terminated - value
+    decay = gamma.unsqueeze(-1) * lam.unsqueeze(-1) * ~(terminated | truncated)
+    advantage = torch.empty_like(delta)
+    carried = torch.zeros_like(delta[:, 0])
+    for t in range(delta.shape[1] - 1, -1, -1):
+        carried = torch.addcmul(delta[:, t], decay[:, t], carried)
+        advantage[:, t] = carried
+    return advantage

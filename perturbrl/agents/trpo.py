@@ -1,0 +1,168 @@
+"""Trust region policy optimisation (Schulman et al. 2015), the arm "TRPO" of arXiv 2510.13018."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from perturbrl.agents.actor_critic import ActorCritic, PolicyConfig
+from perturbrl.agents.learner import Learner, Stage, check_rollout, check_unit, per_run, same
+from perturbrl.agents.losses import normalise, value_loss_score
+from perturbrl.agents.natural import (
+    conjugate_gradient,
+    fisher_vector_product,
+    line_search,
+    natural_step,
+    policy_gradient,
+)
+from perturbrl.agents.optim import Adam
+from perturbrl.agents.rollout import Rollout
+from perturbrl.config import choice, require
+from perturbrl.envs.base import BatchedEnv
+from perturbrl.registry import agents
+from perturbrl.rng import Streams
+
+
+@dataclass(frozen=True)
+class TRPOConfig:
+    """Settings of TRPO; meanings and units stand in ``conf/agent/trpo.yaml``."""
+
+    name: str
+    total_steps: int
+    rollout_steps: int
+    n_envs: int
+    lr: float
+    gamma: float
+    gae_lambda: float
+    target_kl: float
+    kl: str
+    cg_iterations: int
+    damping: float
+    line_search_shrink: float
+    line_search_tries: int
+    critic_epochs: int
+    minibatch: int
+    normalise_advantage: bool
+
+    def __post_init__(self) -> None:
+        check_rollout("agent", self.total_steps, self.rollout_steps, self.n_envs, self.minibatch)
+        check_unit("agent", 0.0, 1.0, gamma=self.gamma, gae_lambda=self.gae_lambda)
+        choice(self.kl, ("per_dimension", "summed"), "agent.kl")
+        require(self.target_kl > 0, "agent.target_kl", f"must be positive, got {self.target_kl:g}")
+        require(self.cg_iterations > 0, "agent.cg_iterations", f"must be positive, got {self.cg_iterations}")
+        require(self.damping >= 0, "agent.damping", f"must not be negative, got {self.damping:g}")
+        require(0 < self.line_search_shrink < 1, "agent.line_search_shrink", "must lie between 0 and 1")
+        require(self.line_search_tries > 0, "agent.line_search_tries", "must be positive")
+        require(self.critic_epochs > 0, "agent.critic_epochs", f"must be positive, got {self.critic_epochs}")
+        require(self.lr > 0, "agent.lr", f"must be positive, got {self.lr:g}")
+
+
+class TRPOUpdate:
+    """One natural step of the policy and some epochs of Adam on the value network, for S runs at once."""
+
+    def __init__(self, configs: Sequence[TRPOConfig], model: ActorCritic, streams: Streams) -> None:
+        device = streams.device
+        self.model, self.streams = model, streams
+        self.cg_iterations, self.tries = int(same(configs, "cg_iterations")), int(same(configs, "line_search_tries"))
+        self.epochs, self.minibatch = int(same(configs, "critic_epochs")), int(same(configs, "minibatch"))
+        self.normalise = bool(same(configs, "normalise_advantage"))
+        # sb3-contrib averages the KL over action dimensions as well as over states, which widens its trust region A times
+        averaged = same(configs, "kl") == "per_dimension" and model.actions.kind == "box"
+        self.kl_scale = 1 / model.actions.size if averaged else 1.0
+        self.delta = per_run(configs, "target_kl", device)
+        self.damping = per_run(configs, "damping", device)
+        self.shrink = per_run(configs, "line_search_shrink", device)
+        self.value_columns = slice(model.policy_size, model.theta.shape[1])
+        self.grad = torch.zeros_like(model.theta)
+        self.adam = Adam(model.theta[:, self.value_columns], [c.lr for c in configs])
+
+    def run(self, batch: Rollout, iteration: int) -> dict[str, Tensor]:
+        """Improve every policy and value network on its batch."""
+        return self.policy_step(batch) | self.critic_steps(batch, iteration)
+
+    def policy_step(self, batch: Rollout) -> dict[str, Tensor]:
+        """Lines 4 to 8 of Algorithm 1, with the optional line search of section III-C."""
+        model = self.model
+        advantage = normalise(batch.advantage) if self.normalise else batch.advantage
+        dist, cache = model.policy(batch.obs)
+        old = dist.detached()
+        g = policy_gradient(model, old, cache, batch.action, advantage)  # eq. 3
+        d = conjugate_gradient(
+            lambda v: fisher_vector_product(model, old, cache, v, self.damping, self.kl_scale),  # eq. 5
+            g,
+            self.cg_iterations,
+        )
+        step = natural_step(g, d, self.delta)  # eq. 6
+        found = line_search(
+            model,
+            old,
+            batch.obs,
+            batch.action,
+            batch.log_prob,
+            advantage,
+            step,
+            self.delta,
+            self.shrink,
+            self.tries,
+            self.kl_scale,
+        )
+        return {
+            "kl": found.kl,
+            "accepted": found.accepted.float(),
+            "step_size": found.step,
+            "backtracks": found.backtracks,
+            "improvement": found.improvement,
+            "entropy": old.entropy(),
+        }
+
+    def critic_steps(self, batch: Rollout, iteration: int) -> dict[str, Tensor]:
+        """Fit the value network to the returns."""
+        n = batch.ret.shape[1]
+        orders = self.streams.permutations("minibatch", iteration, n, self.epochs)
+        grad = self.grad[:, self.value_columns]
+        for epoch in range(self.epochs):
+            order = orders[:, epoch]
+            obs = batch.obs.gather(1, order.unsqueeze(-1).expand_as(batch.obs))
+            ret = batch.ret.gather(1, order)
+            for start in range(0, n, self.minibatch):
+                rows = slice(start, start + self.minibatch)
+                value, cache = self.model.value(obs[:, rows])
+                self.model.value_vjp(cache, value_loss_score(value, ret[:, rows]), self.grad)
+                self.adam.step(grad)
+        explained = 1 - (batch.ret - batch.value).var(1) / batch.ret.var(1)
+        return {"value_loss": (batch.value - batch.ret).square().mean(1), "explained_variance": explained}
+
+    def state(self) -> dict[str, Tensor]:
+        return self.adam.state()
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        self.adam.load_state(state)
+
+
+def stage(configs: Sequence[TRPOConfig], update: TRPOUpdate, device: torch.device) -> Stage:
+    """Return the stage ``trpo`` of S runs."""
+    return Stage(
+        name="trpo",
+        total_steps=int(same(configs, "total_steps")),
+        gamma=per_run(configs, "gamma", device),
+        gae_lambda=per_run(configs, "gae_lambda", device),
+        update=update,
+    )
+
+
+@agents.register("trpo", TRPOConfig)
+def build(
+    configs: Sequence[TRPOConfig],
+    policies: Sequence[PolicyConfig],
+    env: BatchedEnv,
+    slices: Mapping[str, slice],
+    streams: Streams,
+) -> Learner:
+    """Build TRPO for S runs."""
+    model = ActorCritic.for_env(policies, env, slices, streams)
+    update = TRPOUpdate(configs, model, streams)
+    rollout_steps = int(same(configs, "rollout_steps"))
+    return Learner(model, env, streams, rollout_steps, [stage(configs, update, streams.device)])

@@ -1,0 +1,98 @@
+"""TRPO -> PPO, the proposed method of arXiv 2510.13018, in the two readings of how the stages meet.
+
+``stages``: some TRPO rollouts, then PPO from the parameters reached (what the released code does). ``interleaved``: Algorithm 1 as
+printed, in each iteration a natural step and then PPO epochs on the same batch. Budgets come from ``schedule=``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from perturbrl.agents import ppo, trpo
+from perturbrl.agents.actor_critic import ActorCritic, PolicyConfig
+from perturbrl.agents.learner import Learner, Stage, same, under, with_prefix
+from perturbrl.agents.ppo import PPOConfig, PPOUpdate
+from perturbrl.agents.rollout import Rollout
+from perturbrl.agents.trpo import TRPOConfig, TRPOUpdate
+from perturbrl.config import choice, require
+from perturbrl.envs.base import BatchedEnv
+from perturbrl.registry import agents
+from perturbrl.rng import Streams
+
+SHARED = ("n_envs", "rollout_steps")
+
+
+@dataclass(frozen=True)
+class TRPOPPOConfig:
+    """Settings of the two stages; meanings stand in ``conf/agent/trpo_ppo.yaml``."""
+
+    name: str
+    mode: str
+    handover: str
+    trpo: TRPOConfig
+    ppo: PPOConfig
+
+    def __post_init__(self) -> None:
+        choice(self.mode, ("stages", "interleaved"), "agent.mode")
+        choice(self.handover, ("parameters", "parameters_and_moments"), "agent.handover")
+        once = ("total_steps", "gamma", "gae_lambda") if self.mode == "interleaved" else ()
+        for key in (*SHARED, *once):
+            a, b = getattr(self.trpo, key), getattr(self.ppo, key)
+            require(a == b, f"agent.ppo.{key}", f"is {b} but agent.trpo.{key} is {a}; both stages need the same")
+
+    @property
+    def n_envs(self) -> int:
+        """B, the number of cells stepped together."""
+        return self.trpo.n_envs
+
+
+class InterleavedUpdate:
+    """Algorithm 1, lines 4 to 16: the natural step, then clipped epochs on the batch that the old policy collected.
+
+    ``clip_fraction_first`` in the log says how much of the clip the natural step has already used up.
+    """
+
+    def __init__(self, first: TRPOUpdate, second: PPOUpdate) -> None:
+        self.first, self.second = first, second
+
+    def run(self, batch: Rollout, iteration: int) -> dict[str, Tensor]:
+        return self.first.policy_step(batch) | self.second.run(batch, iteration)
+
+    def state(self) -> dict[str, Tensor]:
+        return self.second.state()
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        self.second.load_state(state)
+
+
+@agents.register("trpo_ppo", TRPOPPOConfig)
+def build(
+    configs: Sequence[TRPOPPOConfig],
+    policies: Sequence[PolicyConfig],
+    env: BatchedEnv,
+    slices: Mapping[str, slice],
+    streams: Streams,
+) -> Learner:
+    """Build TRPO -> PPO for S runs."""
+    model = ActorCritic.for_env(policies, env, slices, streams)
+    first_configs, second_configs = [c.trpo for c in configs], [c.ppo for c in configs]
+    first = TRPOUpdate(first_configs, model, streams)
+    second = PPOUpdate(second_configs, model, streams)
+    rollout_steps = int(same(first_configs, "rollout_steps"))
+    trust_region = trpo.stage(first_configs, first, streams.device)
+    clipped = ppo.stage(second_configs, second, streams.device)
+
+    def hand_over() -> None:
+        if same(configs, "handover") == "parameters_and_moments":
+            second.value_adam.load_state(first.adam.state())
+
+    stages: list[Stage]
+    if same(configs, "mode") == "interleaved":
+        stages = [dataclasses.replace(clipped, name="trpo_ppo", update=InterleavedUpdate(first, second))]
+    else:
+        stages = [trust_region, dataclasses.replace(clipped, begin=hand_over)]
+    return Learner(model, env, streams, rollout_steps, stages)
