@@ -102,6 +102,13 @@ class ActorCritic:
         mode = self.policy(x)[0].mode()
         return mode.clamp(self.actions.low, self.actions.high) if self.actions.kind == "box" else mode
 
+    def first_not_finite(self, run: int) -> str | None:
+        """Return which tensor of a run holds NaN or infinity, if any."""
+        start, stop = self._log_std.start, self.policy_size
+        parts = {"policy network": slice(0, start), "log_std": slice(start, stop), "value network": slice(stop, None)}
+        row = self.theta[run]
+        return next((name for name, part in parts.items() if not bool(torch.isfinite(row[part]).all())), None)
+
 
 def _network(
     config: PolicyConfig, n_features: int, slices: Mapping[str, slice], n_out: int, last_gain: float
