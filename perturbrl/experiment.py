@@ -19,6 +19,7 @@ import perturbrl.landscape  # noqa: F401  (these imports register the built-in c
 from perturbrl import paths, registry
 from perturbrl.agents.actor_critic import PolicyConfig
 from perturbrl.config import bind, choice, fingerprint, require
+from perturbrl.data.cache import cached_table
 from perturbrl.data.preprocess import DataConfig
 from perturbrl.data.schema import CellTable
 from perturbrl.data.split import SplitConfig
@@ -174,8 +175,13 @@ def _table(groups: str) -> CellTable:
     raw = json.loads(groups)
     source = registry.sources.bind(raw["source"])
     data, split = bind(DataConfig, raw["data"], "data"), bind(SplitConfig, raw["split"], "split")
-    cells = registry.sources[source.name].build(source)
-    return load_table(cells, data, registry.encoders.bind(raw["encoder"]), split)
+    encoder = registry.encoders.bind(raw["encoder"])
+
+    def build() -> CellTable:
+        return load_table(registry.sources[source.name].build(source), data, encoder, split)
+
+    file = raw["source"].get("path")
+    return cached_table(groups, Path(file) if file else None, build)
 
 
 def run_path(config: dict[str, str], overrides: list[str], seed: int, name: str) -> Path:

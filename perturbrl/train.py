@@ -12,7 +12,7 @@ from perturbrl import paths
 from perturbrl.config import require
 from perturbrl.experiment import make_job, run_path
 from perturbrl.progress import Progress
-from perturbrl.training import Outcome, train_jobs
+from perturbrl.training import train_jobs
 
 
 def _run_dir(*, _root_: DictConfig) -> str:
@@ -23,12 +23,6 @@ def _run_dir(*, _root_: DictConfig) -> str:
 
 
 OmegaConf.register_new_resolver("run_dir", _run_dir, replace=True)
-
-
-def say_outcome(outcome: Outcome, progress: Progress) -> None:
-    """Print one line on what became of a run."""
-    words = {"complete": "done", "skipped": "already complete, skipped", "diverged": outcome.message}
-    progress.say(f"{outcome.job.path}: {words[outcome.status]}")
 
 
 @hydra.main(version_base="1.3", config_path=str(paths.conf_dir()), config_name="config")
@@ -43,4 +37,4 @@ def main(config: DictConfig) -> None:
     job = make_job(config, Path(HydraConfig.get().runtime.output_dir))
     progress = Progress(job.config.progress)
     for outcome in train_jobs([job], progress):
-        say_outcome(outcome, progress)
+        progress.say(str(outcome))

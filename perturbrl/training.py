@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,11 +38,15 @@ CURVE_EPISODES = 64
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one job: ``status`` is ``complete``, ``diverged`` or ``skipped`` (it was complete before)."""
+    """What became of one job: ``complete``, ``diverged``, ``skipped`` (it was complete before) or ``failed``."""
 
-    job: Job
+    path: Path
     status: str
     message: str = ""
+
+    def __str__(self) -> str:
+        words = {"complete": "done", "skipped": "already complete, skipped"}
+        return f"{self.path}: {words.get(self.status, self.message)}"
 
 
 def pick_device(asked: str) -> torch.device:
@@ -76,7 +81,7 @@ def train_jobs(jobs: Sequence[Job], progress: Progress) -> list[Outcome]:
             if job.config.force and folder.run.get("config_hash") not in (None, job.hash):
                 folder.clear()
             if folder.finished(job.hash):
-                outcomes.append(Outcome(job, "skipped"))
+                outcomes.append(Outcome(job.path, "skipped"))
             else:
                 todo.append(job)
         if todo:
@@ -86,7 +91,7 @@ def train_jobs(jobs: Sequence[Job], progress: Progress) -> list[Outcome]:
             for group in _by_checkpoint(todo):
                 outcomes += Population(group, table, progress).train()
     order = {job.path: i for i, job in enumerate(jobs)}
-    return sorted(outcomes, key=lambda o: order[o.job.path])
+    return sorted(outcomes, key=lambda o: order[o.path])
 
 
 def _by_checkpoint(jobs: Sequence[Job]) -> Iterator[list[Job]]:
@@ -219,7 +224,7 @@ class Population:
         status = "diverged" if k in self.diverged else "complete"
         message = self.diverged.get(k, "")
         self._write_run(job, status, message)
-        return Outcome(job, status, message)
+        return Outcome(job.path, status, message)
 
     def _write_run(self, job: Job, status: str, message: str) -> None:
         config = job.config

@@ -1,0 +1,78 @@
+"""Keep prepared cell tables on disk, so that a sweep or a new process does not prepare the same cells again."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from perturbrl import __version__, paths
+from perturbrl.data.schema import CellTable
+from perturbrl.records import replacing
+
+DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+
+
+def cached_table(settings: str, file: Path | None, build: Callable[[], CellTable]) -> CellTable:
+    """Return the table that ``build`` makes, from disk if it was made before.
+
+    ``settings`` spells everything that shapes the table; ``file``, if any, is the file it is read from, known again by size and
+    time of change. A damaged cache is rebuilt, one that cannot be written is done without.
+    """
+    key = [settings, __version__]
+    if file is not None and file.exists():
+        key += [f"{f}:{f.stat().st_size}:{f.stat().st_mtime_ns}" for f in _files(file)]
+    place = paths.cache_dir() / "tables" / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.npz"
+    try:
+        return _read(place)
+    except DAMAGED:
+        table = build()
+    try:
+        _write(place, table)
+    except OSError:
+        pass
+    return table
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
+
+
+def _write(place: Path, table: CellTable) -> None:
+    obs = io.BytesIO()
+    table.obs.to_parquet(obs)
+    about = {
+        "features": table.features,
+        "slices": {name: [s.start, s.stop] for name, s in table.slices.items()},
+        "source": table.source,
+        "checksum": table.checksum,
+        "leaks": table.leaks,
+    }
+    arrays: dict[str, Any] = {name: getattr(table, name) for name in ("x", "pseudotime", "train", "test")}
+    arrays |= {"obs": np.frombuffer(obs.getvalue(), np.uint8), "about": np.array(json.dumps(about))}
+    with replacing(place) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def _read(place: Path) -> CellTable:
+    with np.load(place, allow_pickle=False) as archive:
+        about = json.loads(str(archive["about"]))
+        return CellTable(
+            x=archive["x"],
+            features=tuple(about["features"]),
+            slices={name: slice(*ends) for name, ends in about["slices"].items()},
+            pseudotime=archive["pseudotime"],
+            train=archive["train"],
+            test=archive["test"],
+            obs=pd.read_parquet(io.BytesIO(archive["obs"].tobytes())),
+            source=about["source"],
+            checksum=about["checksum"],
+            leaks=tuple(about["leaks"]),
+        )

@@ -1,0 +1,98 @@
+"""Behind ``perturbrl reproduce``: Tables I-III from nothing: train, evaluate, report, compare with the published."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from rich.console import Console
+
+from perturbrl import paths
+from perturbrl.config import choice
+from perturbrl.errors import UserError
+from perturbrl.evaluate_runs import Evaluator
+from perturbrl.experiment import Job, make_job, run_path
+from perturbrl.population import default_limit, default_workers, group, in_processes, specs
+from perturbrl.progress import Progress
+from perturbrl.report import build_report
+
+TABLES = ("joint", "rna", "atac")
+ARMS = ("ppo", "trpo", "trpo_ppo")
+SCHEDULES = ("released", "text", "equal", "per_iteration")
+QUICK = 16  # budgets are divided by this, so that their ratio stays
+
+
+def compose_job(overrides: Sequence[str], out: Path, name: str) -> Job:
+    """Compose one job as ``perturbrl train`` would, with its run directory under ``out``."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(config_dir=str(paths.conf_dir()), version_base="1.3"):
+        config = compose("config", overrides=[*overrides, f"name={name}"], return_hydra_config=True)
+    choices = dict(config.hydra.runtime.choices)
+    path = out / run_path(choices, list(overrides), config.seed, name)
+    del config["hydra"]
+    return make_job(config, path)
+
+
+def reproduce(
+    schedule: str = "released",
+    seeds: int = 1,
+    quick: bool = False,
+    out: Path = Path("outputs/reproduce"),
+    overrides: Sequence[str] = (),
+    progress: str = "auto",
+    workers: int | None = None,
+) -> Path:
+    """Train every arm on every table, evaluate and report; return the page.
+
+    ``overrides`` are Hydra's, for all runs (``source=file path=...``, ``device=cuda``). ``quick`` divides all budgets by 16.
+
+    Raises
+    ------
+    UserError
+        An override is wrong, or some run failed (the others are kept; the same command goes on with what is missing).
+    """
+    choice(schedule, SCHEDULES, "--schedule")
+    show = Progress(progress)
+    settings = [f"schedule={schedule}", *(_quick_budgets(schedule) if quick else ()), *overrides]
+    name = f"{schedule}-quick" if quick else schedule
+    modalities = _tables_of(settings)
+    if quick:
+        show.say(f"quick: budgets are a {QUICK}th of the schedule's, so the numbers are not the tables' numbers")
+    jobs = [
+        compose_job([*settings, f"data={data}", f"agent={agent}", f"seed={seed}"], out, name)
+        for data in modalities
+        for agent in ARMS
+        for seed in range(seeds)
+    ]
+    device = jobs[0].config.device
+    workers = workers or default_workers(device)
+    groups = group(jobs, workers, default_limit(device))
+    show.say(f"{len(jobs)} runs in {len(groups)} populations, {workers} at a time")
+    failed = []
+    for found in in_processes(workers)(specs(groups), "quiet" if show.mode == "quiet" else "plain"):
+        for outcome in found:
+            show.say(str(outcome))
+        failed += [outcome for outcome in found if outcome.status == "failed"]
+    if failed:
+        raise UserError(f"{len(failed)} of {len(jobs)} runs failed; first: {failed[0]}")
+    evaluator = Evaluator()
+    for job in jobs:
+        evaluator.evaluate(job.path)
+    report = build_report([out / name], out / name / "report")
+    Console(file=sys.stdout).print(report.console)
+    return report.page
+
+
+def _quick_budgets(schedule: str) -> list[str]:
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(config_dir=str(paths.conf_dir()), version_base="1.3"):
+        whole = compose("config", overrides=[f"schedule={schedule}"]).schedule
+    return [f"schedule.{key}={max(2048, int(whole[key]) // QUICK)}" for key in ("total", "trpo", "ppo")]
+
+
+def _tables_of(settings: Sequence[str]) -> list[str]:
+    chosen = [s.partition("=")[2].split(",") for s in settings if s.startswith("data=")]
+    return chosen[-1] if chosen else list(TABLES)
