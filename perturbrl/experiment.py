@@ -29,6 +29,7 @@ from perturbrl.evaluate.protocol import PaperProtocolConfig
 
 # keys that change where or how a run is done, but not its result
 NOT_IN_HASH = ("name", "device", "threads", "progress", "checkpoint_seconds", "force", "path")
+NOT_IN_PATH = ("source", "source.path", "data", "env", "agent", "seed", "experiment")  # they have places of their own
 DATA_GROUPS = ("source", "data", "encoder", "split")
 
 
@@ -188,18 +189,20 @@ def run_path(config: dict[str, str], overrides: list[str], seed: int, name: str)
     """Return ``<name>/<source>-<data>/<env>/<agent>/seed<k>``; overridden values join the part they belong to.
 
     ``config`` maps groups to choices. ``env.max_perturb=4`` turns ``paper`` into ``paper,max_perturb=4``, so that a
-    sweep over any key gives each job a folder of its own.
+    sweep over any key gives each job a folder of its own. A file stands under its own name.
     """
     extra: dict[str, list[str]] = {"data": [], "env": [], "agent": []}
     for override in sorted(overrides):
         key, _, value = override.lstrip("+~").partition("=")
         group = key.split(".")[0]
-        if key in ("source", "data", "env", "agent", "seed", "experiment", "path") or key in NOT_IN_HASH or group == "hydra":
+        if key in (*NOT_IN_PATH, *NOT_IN_HASH) or group == "hydra":
             continue
         part = "env" if group in ("env", "protocol") else "data" if group in DATA_GROUPS else "agent"
         short = key.removeprefix(f"{part}.")
         extra[part].append(f"{short}={_file_safe(value)}")
-    data = ",".join([f"{config['source']}-{config['data']}", *extra["data"]])
+    files = [value for key, _, value in (o.partition("=") for o in overrides) if key in ("path", "source.path")]
+    source = Path(files[-1]).stem if files and config["source"] == "file" else config["source"]
+    data = ",".join([f"{_file_safe(source)}-{config['data']}", *extra["data"]])
     env, agent = (",".join([config[part], *extra[part]]) for part in ("env", "agent"))
     return Path(name) / data / env / agent / f"seed{seed}"
 

@@ -6,15 +6,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from rich.console import Console
 
-from perturbrl import paths
+from perturbrl.composition import compose_config, compose_job
 from perturbrl.config import choice
 from perturbrl.errors import UserError
 from perturbrl.evaluate_runs import Evaluator
-from perturbrl.experiment import Job, make_job, run_path
 from perturbrl.population import default_limit, default_workers, group, in_processes, specs
 from perturbrl.progress import Progress
 from perturbrl.report import build_report
@@ -23,17 +20,6 @@ TABLES = ("joint", "rna", "atac")
 ARMS = ("ppo", "trpo", "trpo_ppo")
 SCHEDULES = ("released", "text", "equal", "per_iteration")
 QUICK = 16  # budgets are divided by this, so that their ratio stays
-
-
-def compose_job(overrides: Sequence[str], out: Path, name: str) -> Job:
-    """Compose one job as ``perturbrl train`` would, with its run directory under ``out``."""
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(config_dir=str(paths.conf_dir()), version_base="1.3"):
-        config = compose("config", overrides=[*overrides, f"name={name}"], return_hydra_config=True)
-    choices = dict(config.hydra.runtime.choices)
-    path = out / run_path(choices, list(overrides), config.seed, name)
-    del config["hydra"]
-    return make_job(config, path)
 
 
 def reproduce(
@@ -56,13 +42,13 @@ def reproduce(
     """
     choice(schedule, SCHEDULES, "--schedule")
     show = Progress(progress)
-    settings = [f"schedule={schedule}", *(_quick_budgets(schedule) if quick else ()), *overrides]
+    implied = [f"schedule={schedule}", *(_quick_budgets(schedule) if quick else ())]
     name = f"{schedule}-quick" if quick else schedule
-    modalities = _tables_of(settings)
+    modalities, rest = _split_tables(overrides)
     if quick:
         show.say(f"quick: budgets are a {QUICK}th of the schedule's, so the numbers are not the tables' numbers")
     jobs = [
-        compose_job([*settings, f"data={data}", f"agent={agent}", f"seed={seed}"], out, name)
+        compose_job([*rest, f"data={data}", f"agent={agent}", f"seed={seed}"], out, name, implied)
         for data in modalities
         for agent in ARMS
         for seed in range(seeds)
@@ -87,12 +73,11 @@ def reproduce(
 
 
 def _quick_budgets(schedule: str) -> list[str]:
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(config_dir=str(paths.conf_dir()), version_base="1.3"):
-        whole = compose("config", overrides=[f"schedule={schedule}"]).schedule
+    whole = compose_config([f"schedule={schedule}"]).schedule
     return [f"schedule.{key}={max(2048, int(whole[key]) // QUICK)}" for key in ("total", "trpo", "ppo")]
 
 
-def _tables_of(settings: Sequence[str]) -> list[str]:
-    chosen = [s.partition("=")[2].split(",") for s in settings if s.startswith("data=")]
-    return chosen[-1] if chosen else list(TABLES)
+def _split_tables(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Part ``data=rna,atac`` (which tables to make; all three by default) from the other overrides."""
+    tables = [o.partition("=")[2].split(",") for o in overrides if o.startswith("data=")]
+    return (tables[-1] if tables else list(TABLES)), [o for o in overrides if not o.startswith("data=")]

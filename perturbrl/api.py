@@ -1,0 +1,131 @@
+"""perturbrl from Python, for notebooks: train on an AnnData, look at the table, act with the policy."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+
+from perturbrl import paths, records
+from perturbrl.composition import compose_job
+from perturbrl.data.schema import CellTable
+from perturbrl.errors import UserError
+from perturbrl.evaluate.actions import Act
+from perturbrl.evaluate_runs import Evaluator, load_policy
+from perturbrl.experiment import Job, load_cells
+from perturbrl.population import default_limit, group, in_processes, specs
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from mudata import MuData
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Finished runs of one agent, one a seed, in the order of their seeds."""
+
+    jobs: tuple[Job, ...]
+
+    @property
+    def paths(self) -> list[Path]:
+        """Their run directories."""
+        return [job.path for job in self.jobs]
+
+    @property
+    def cells(self) -> CellTable:
+        """The features that they were trained on, with the split."""
+        return load_cells(self.jobs[0])
+
+    def policy(self, k: int = 0) -> Act:
+        """Return run k's deterministic policy: float32 observations [B, G] to actions."""
+        return load_policy(self.jobs[k], self.cells)
+
+    def progress(self, k: int = 0) -> pd.DataFrame:
+        """Return run k's training log, one row an iteration."""
+        return pd.read_parquet(self.jobs[k].path / paths.PROGRESS)
+
+    def table(self) -> pd.DataFrame:
+        """Evaluate every run by the paper's protocol: one row a policy or floor, columns the metrics; means over seeds."""
+        evaluator = Evaluator()
+        rows = []
+        for job in self.jobs:
+            evaluator.evaluate(job.path)
+            summary = records.read_json(job.path / paths.EVALUATION / paths.SUMMARY)
+            rows.append(pd.DataFrame(summary["rows"]).T.astype(float))
+        return sum(rows[1:], rows[0]) / len(rows)
+
+
+def train(
+    cells: AnnData | MuData | str | Path | None = None,
+    agent: str = "ppo",
+    *,
+    data: str = "rna",
+    seeds: int | Sequence[int] = 1,
+    steps: int | None = None,
+    name: str = "notebook",
+    out: str | Path = "outputs",
+    overrides: Mapping[str, Any] | None = None,
+    progress: str = "quiet",
+    workers: int = 1,
+) -> Runs:
+    """Train one agent on your cells, or on the embedded landscape if ``cells`` is None.
+
+    Parameters
+    ----------
+    cells
+        An AnnData, a MuData (for ``data="joint"`` or ``"cite"``), or the path of a file that ``source=file`` reads.
+    seeds
+        How many seeds (0, 1, ...), or which.
+    steps
+        Environment steps a run, instead of the schedule's. TRPO -> PPO spends a sixth of them on TRPO.
+    overrides
+        Any other config keys, dotted: ``{"env.max_perturb": 8, "agent.lr": 3e-4}``.
+    workers
+        Processes; 1 trains in this one.
+
+    Raises
+    ------
+    UserError
+        A key or value is wrong, the cells do not fit ``data``, or a run failed.
+    """
+    out = Path(out)
+    chosen = {f"schedule.{k}": v for k, v in _budgets(steps).items()} | dict(overrides or {})
+    asked = [f"agent={agent}", f"data={data}", *(f"{key}={_spell(value)}" for key, value in chosen.items())]
+    if cells is not None:
+        asked += ["source=file", f"path={_spell(str(_on_disk(cells, out / name)))}"]
+    numbers = range(seeds) if isinstance(seeds, int) else seeds
+    jobs = [compose_job([*asked, f"seed={seed}", f"progress={progress}"], out, name) for seed in numbers]
+    groups = group(jobs, workers, default_limit(jobs[0].config.device))
+    outcomes = [o for found in in_processes(workers)(specs(groups), progress) for o in found]
+    if failed := [o for o in outcomes if o.status == "failed"]:
+        raise UserError(str(failed[0]))
+    return Runs(tuple(jobs))
+
+
+def _budgets(steps: int | None) -> dict[str, int]:
+    return {} if steps is None else {"total": steps, "trpo": steps // 6, "ppo": steps - steps // 6}
+
+
+def _spell(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, str | list | dict) else "null" if value is None else str(value)
+
+
+def _on_disk(cells: AnnData | MuData | str | Path, folder: Path) -> Path:
+    """Return a file of the cells; what is in memory is written beside the runs, so that they can be evaluated later."""
+    if isinstance(cells, str | Path):
+        return Path(cells).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    kind = "h5mu" if hasattr(cells, "mod") else "h5ad"
+    draft = folder / f".cells.{kind}"
+    cells.write(draft)
+    digest = hashlib.sha256(draft.read_bytes()).hexdigest()[:12]
+    return draft.replace(folder / f"cells-{digest}.{kind}").resolve()
+
+
+__all__ = ["Runs", "train"]
