@@ -67,7 +67,13 @@ class ActorCritic:
             model.value_net.init(row, generator)
             row[model._log_std] = config.log_std
         model.theta = model.theta.to(streams.device)
+        model.remember(model.theta)
         return model
+
+    def remember(self, flat: Tensor) -> None:
+        """Keep the layers' views of a tensor [S, n] that lives as long as the model."""
+        self.policy_net.remember(flat)
+        self.value_net.remember(flat)
 
     def policy(self, x: Tensor, theta: Tensor | None = None) -> tuple[Distribution, Any]:
         """Return pi(.|s) for states ``x`` [S, B, G], and the cache that the derivatives need."""

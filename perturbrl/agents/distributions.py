@@ -87,7 +87,9 @@ class Categorical:
 
     def sample(self, noise: Tensor) -> Tensor:
         """Turn uniform numbers [S, B, 1] into actions by the inverse distribution function."""
-        chosen = torch.searchsorted(self.logits.exp().cumsum(-1), noise, right=True)
+        cumulative = self.logits.exp().cumsum(-1)
+        # the sum is 1 up to rounding: without the factor, what is left over would go to the last action, likely or not
+        chosen = torch.searchsorted(cumulative, noise * cumulative[..., -1:], right=True)
         return chosen.squeeze(-1).clamp_(max=self.logits.shape[-1] - 1)
 
     def log_prob(self, action: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+ONE, TWO = torch.tensor(1.0), torch.tensor(2.0)  # as tensors: torch converts a Python number anew at every call
+
 
 class Layer(Protocol):
     """A differentiable map whose parameters are columns ``start:start + n_params`` of ``theta``."""
@@ -31,6 +33,10 @@ class Layer(Protocol):
 
     def init(self, row: Tensor, generator: torch.Generator) -> None:
         """Fill this layer's part of one run's parameters ``row`` [n]."""
+        ...
+
+    def remember(self, flat: Tensor) -> None:
+        """Keep this layer's views of a tensor [S, n] that will be used again and again (parameters, their gradient)."""
         ...
 
     def forward(self, theta: Tensor, x: Tensor) -> tuple[Tensor, Any]:
@@ -53,43 +59,50 @@ class Linear:
         self.n_in, self.n_out, self.gain = n_in, n_out, gain
         self.n_params = (n_in + 1) * n_out
         self.start = 0
+        self._kept: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
 
     def place(self, start: int) -> int:
         self.start = start
         return start + self.n_params
 
-    def weight(self, theta: Tensor) -> Tensor:
-        """View of W, [S, I, O]."""
-        end = self.start + self.n_in * self.n_out
-        return theta[:, self.start : end].unflatten(1, (self.n_in, self.n_out))
+    def views(self, flat: Tensor) -> tuple[Tensor, Tensor]:
+        """W [S, I, O] and b [S, 1, O] within ``flat`` [S, n]."""
+        kept = self._kept.get(id(flat))
+        if kept is not None and kept[0] is flat:
+            return kept[1], kept[2]
+        middle, end = self.start + self.n_in * self.n_out, self.start + self.n_params
+        weight = flat[:, self.start : middle].unflatten(1, (self.n_in, self.n_out))
+        return weight, flat[:, middle:end].unsqueeze(1)
 
-    def bias(self, theta: Tensor) -> Tensor:
-        """View of b, [S, 1, O]."""
-        start = self.start + self.n_in * self.n_out
-        return theta[:, start : start + self.n_out].unsqueeze(1)
+    def remember(self, flat: Tensor) -> None:
+        self._kept[id(flat)] = (flat, *self.views(flat))
 
     def init(self, row: Tensor, generator: torch.Generator) -> None:
         drawn = torch.empty(self.n_out, self.n_in)
         torch.nn.init.orthogonal_(drawn, self.gain, generator=generator)
-        self.weight(row[None])[0].copy_(drawn.T)
-        self.bias(row[None]).zero_()
+        weight, bias = self.views(row[None])
+        weight[0].copy_(drawn.T)
+        bias.zero_()
 
     def forward(self, theta: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        weight, bias = self.views(theta)
         if self.n_out == 1:  # BLAS rounds a product with a vector differently for one run and for many
-            return (x * self.weight(theta).mT).sum(-1, keepdim=True).add_(self.bias(theta)), x
-        return torch.baddbmm(self.bias(theta), x, self.weight(theta)), x
+            return (x * weight.mT).sum(-1, keepdim=True).add_(bias), x
+        return torch.baddbmm(bias, x, weight), x
 
     def vjp(self, theta: Tensor, cache: Tensor, dy: Tensor, grad: Tensor, need_dx: bool) -> Tensor | None:
+        to_weight, to_bias = self.views(grad)
         if self.n_out == 1:
-            torch.sum(cache * dy, 1, out=self.weight(grad).squeeze(-1))
+            torch.sum(cache * dy, 1, out=to_weight.squeeze(-1))
         else:
-            torch.bmm(cache.transpose(1, 2), dy, out=self.weight(grad))
-        torch.sum(dy, 1, keepdim=True, out=self.bias(grad))
-        return torch.bmm(dy, self.weight(theta).transpose(1, 2)) if need_dx else None
+            torch.bmm(cache.mT, dy, out=to_weight)
+        torch.sum(dy, 1, keepdim=True, out=to_bias)
+        return torch.bmm(dy, self.views(theta)[0].mT) if need_dx else None
 
     def jvp(self, theta: Tensor, cache: Tensor, v: Tensor, dx: Tensor | None) -> Tensor:
-        dy = torch.baddbmm(self.bias(v), cache, self.weight(v))
-        return dy if dx is None else dy.baddbmm_(dx, self.weight(theta))
+        weight, bias = self.views(v)
+        dy = torch.baddbmm(bias, cache, weight)
+        return dy if dx is None else dy.baddbmm_(dx, self.views(theta)[0])
 
 
 class Tanh:
@@ -106,9 +119,12 @@ class Tanh:
     def init(self, row: Tensor, generator: torch.Generator) -> None:
         pass
 
+    def remember(self, flat: Tensor) -> None:
+        pass
+
     def forward(self, theta: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         # torch's vectorised logistic function takes half the time of its tanh on a CPU; they agree to 2e-7
-        y = x.mul_(2).sigmoid_().mul_(2).sub_(1) if x.device.type == "cpu" else x.tanh_()
+        y = x.mul_(TWO).sigmoid_().mul_(TWO).sub_(ONE) if x.device.type == "cpu" else x.tanh_()
         return y, y
 
     def vjp(self, theta: Tensor, cache: Tensor, dy: Tensor, grad: Tensor, need_dx: bool) -> Tensor | None:
@@ -131,6 +147,9 @@ class ReLU:
         return start
 
     def init(self, row: Tensor, generator: torch.Generator) -> None:
+        pass
+
+    def remember(self, flat: Tensor) -> None:
         pass
 
     def forward(self, theta: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -161,6 +180,10 @@ class Sequential:
     def init(self, row: Tensor, generator: torch.Generator) -> None:
         for layer in self.layers:
             layer.init(row, generator)
+
+    def remember(self, flat: Tensor) -> None:
+        for layer in self.layers:
+            layer.remember(flat)
 
     def forward(self, theta: Tensor, x: Tensor) -> tuple[Tensor, list[Any]]:
         caches = []
@@ -201,6 +224,10 @@ class Branches:
     def init(self, row: Tensor, generator: torch.Generator) -> None:
         for network in self.networks:
             network.init(row, generator)
+
+    def remember(self, flat: Tensor) -> None:
+        for network in self.networks:
+            network.remember(flat)
 
     def forward(self, theta: Tensor, x: Tensor) -> tuple[Tensor, list[Any]]:
         outputs = [n.forward(theta, x[..., s]) for s, n in zip(self.slices, self.networks, strict=True)]

@@ -20,34 +20,34 @@ class Adam:
         self.theta, self.lr, self.eps = theta, tuple(lr), eps
         self.m, self.v = torch.zeros_like(theta), torch.zeros_like(theta)
         self.t = torch.zeros(theta.shape[0], device=theta.device)
+        self._rows = tuple(x.unbind(0) for x in (theta, self.m, self.v, self.t))
+        one_rate = len(set(lr)) == 1
+        self._groups = [(lr[0], slice(None))] if one_rate else [(r, slice(k, k + 1)) for k, r in enumerate(lr)]
 
     def step(self, grad: Tensor, mask: Tensor | None = None) -> None:
         """Take one step down ``grad`` [S, n] in the runs where ``mask`` [S] is true (all of them by default)."""
         if mask is not None:
             self._masked_step(grad, mask)
-        elif len(set(self.lr)) == 1:
-            self._fused_step(grad, slice(None), self.lr[0])
-        else:
-            for k, lr in enumerate(self.lr):
-                self._fused_step(grad, slice(k, k + 1), lr)
-
-    def _fused_step(self, grad: Tensor, runs: slice, lr: float) -> None:
-        rows = range(self.theta.shape[0])[runs]
-        lists = [[x[k] for k in rows] for x in (self.theta, grad, self.m, self.v)]
-        times = [self.t[k] for k in rows]
-        torch._foreach_add_(times, 1)
-        torch._fused_adam_(
-            *lists,
-            [],
-            times,
-            lr=lr,
-            beta1=self.beta1,
-            beta2=self.beta2,
-            weight_decay=0.0,
-            eps=self.eps,
-            amsgrad=False,
-            maximize=False,
-        )
+            return
+        rows = grad.unbind(0)
+        for lr, runs in self._groups:
+            theta, m, v, t = (list(kept[runs]) for kept in self._rows)
+            torch._foreach_add_(t, 1)
+            torch._fused_adam_(
+                theta,
+                list(rows[runs]),
+                m,
+                v,
+                [],
+                t,
+                lr=lr,
+                beta1=self.beta1,
+                beta2=self.beta2,
+                weight_decay=0.0,
+                eps=self.eps,
+                amsgrad=False,
+                maximize=False,
+            )
 
     def _masked_step(self, grad: Tensor, mask: Tensor) -> None:
         on = mask.unsqueeze(1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -70,10 +70,11 @@ class PPOUpdate:
         self.with_entropy = any(c.ent_coef != 0 for c in configs)
         self.max_grad_norm = per_run(configs, "max_grad_norm", device)
         self.grad = torch.zeros_like(model.theta)
+        model.remember(self.grad)
         # two optimisers, so that a warm start can hand over the moments of the value network alone
         rates, split = [c.lr for c in configs], model.policy_size
-        self.policy_adam = Adam(model.theta[:, :split], rates)
-        self.value_adam = Adam(model.theta[:, split:], rates)
+        self.policy_adam, self.policy_grad = Adam(model.theta[:, :split], rates), self.grad[:, :split]
+        self.value_adam, self.value_grad = Adam(model.theta[:, split:], rates), self.grad[:, split:]
 
     def run(self, batch: Rollout, iteration: int) -> dict[str, Tensor]:
         """Improve every policy on its batch."""
@@ -85,8 +86,7 @@ class PPOUpdate:
             shuffled = _reorder(batch, orders[:, epoch])
             diagnose = epoch in (0, self.epochs - 1)
             found: list[dict[str, Tensor]] = []
-            for start in range(0, n, self.minibatch):
-                part = _rows(shuffled, slice(start, start + self.minibatch))
+            for part in _parts(shuffled, self.minibatch):
                 diagnosis, going = self.step(part, diagnose, going)
                 found.append(diagnosis)
             means = {key: torch.stack([d[key] for d in found]).mean(0) for key in found[0]}
@@ -129,9 +129,8 @@ class PPOUpdate:
             found |= {"value_loss": value_loss(value, mb.ret), "entropy": dist.entropy()}
         if going is not None:
             going = going & (found["approx_kl"] <= 1.5 * self.target_kl)
-        split = model.policy_size
-        self.policy_adam.step(self.grad[:, :split], going)
-        self.value_adam.step(self.grad[:, split:], going)
+        self.policy_adam.step(self.policy_grad, going)
+        self.value_adam.step(self.value_grad, going)
         return found, going
 
     def state(self) -> dict[str, Tensor]:
@@ -150,8 +149,9 @@ def _reorder(batch: Rollout, order: Tensor) -> Rollout:
     return Rollout(*(take(getattr(batch, name)) for name in Rollout.__dataclass_fields__))
 
 
-def _rows(batch: Rollout, rows: slice) -> Rollout:
-    return Rollout(*(getattr(batch, name)[:, rows] for name in Rollout.__dataclass_fields__))
+def _parts(batch: Rollout, size: int) -> Iterator[Rollout]:
+    for part in zip(*(getattr(batch, name).split(size, 1) for name in Rollout.__dataclass_fields__), strict=True):
+        yield Rollout(*part)
 
 
 def stage(configs: Sequence[PPOConfig], update: PPOUpdate, device: torch.device) -> Stage:

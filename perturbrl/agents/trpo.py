@@ -77,6 +77,7 @@ class TRPOUpdate:
         self.shrink = per_run(configs, "line_search_shrink", device)
         self.value_columns = slice(model.policy_size, model.theta.shape[1])
         self.grad = torch.zeros_like(model.theta)
+        model.remember(self.grad)
         self.adam = Adam(model.theta[:, self.value_columns], [c.lr for c in configs])
 
     def run(self, batch: Rollout, iteration: int) -> dict[str, Tensor]:

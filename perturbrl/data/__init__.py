@@ -1,0 +1,1 @@
+"""Cells: read or fetched, checked, preprocessed and split."""

@@ -1,0 +1,163 @@
+"""Read .h5ad and .h5mu piece by piece: only the matrix that is asked for, obs and var leave the disk."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from perturbrl.data.readers.modalities import AUTO, choose, modality_named, split
+from perturbrl.data.readers.opened import Opened, Part, listed, matrix, text
+from perturbrl.data.schema import MODALITIES
+from perturbrl.errors import UserError
+
+RAW = "raw"
+
+
+def open_h5ad(path: Path, layer: str | None, modality: str) -> Opened:
+    """Open a .h5ad file; ``layer`` None is X, ``raw`` is .raw, any other name a layer.
+
+    Raises
+    ------
+    UserError
+        The layer or the modality is not in the file, or X is missing or not a matrix.
+    """
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        if isinstance(file["obs"], h5py.Dataset):
+            part, obs, types = _old_group(path, layer)
+        else:
+            part, obs, types = _group(file, layer, f"{path}: ", "")
+    parts, notes = split(part, types)
+    sure = types is not None and any(modality_named(t) for t in np.unique(types))
+    return Opened(path, "h5ad", choose(parts, modality, sure, str(path)), obs, notes)
+
+
+def open_h5mu(path: Path, layer: str | None, modality: str) -> Opened:
+    """Open a .h5mu file; a modality that lacks ``layer`` is read from its X, unless none has it.
+
+    Raises
+    ------
+    UserError
+        No modality of the file is known by its name, ``modality`` is not among them, or none has the layer.
+    """
+    import h5py
+    from anndata.io import read_elem
+
+    with h5py.File(path, "r") as file:
+        known = {name: modality_named(name) for name in file["mod"]}
+        notes = tuple(
+            f"mod/{name}: a modality of an unknown name is not used" for name, m in known.items() if m is None
+        )
+        chosen = [name for name, m in known.items() if m is not None and modality in (AUTO, m)]
+        if not chosen:
+            wanted = "rna/gex, atac/peaks or prot/protein/adt" if modality == AUTO else f"modality {modality!r}"
+            raise UserError(f"{path}: there is no {wanted} in the file; it holds the modalities {listed(known)}")
+        if layer is not None and not any(_has(file["mod"][name], layer) for name in chosen):
+            there = sorted({k for name in chosen for k in file["mod"][name].get("layers", {})})
+            raise UserError(f"{path}: no modality has layer {layer!r}; layers there: {listed(there)}")
+        parts: dict[str, Part] = {}
+        tables: list[pd.DataFrame] = []
+        for name in chosen:
+            group = file["mod"][name]
+            used = layer if layer is not None and _has(group, layer) else None
+            part, obs, _ = _group(group, used, f"{path}: ", f"mod/{name}/")
+            kept = str(known[name])
+            if kept in parts:
+                raise UserError(f"{path}: two modalities are both {kept} ({listed(chosen)}); remove or rename one")
+            if layer is not None and used is None:
+                notes += (f"mod/{name} has no layer {layer!r}: its X is used",)
+            parts[kept] = part
+            tables.append(obs)
+        if "obs" in file and isinstance(file["obs"], h5py.Group):
+            shared = read_elem(file["obs"])
+            tables.insert(0, shared[[c for c in shared.columns if ":" not in str(c)]])
+    ordered = {m: parts[m] for m in MODALITIES if m in parts}
+    return Opened(path, "h5mu", ordered, _joined(tables), notes)
+
+
+def _group(group: Any, layer: str | None, path: str, inside: str) -> tuple[Part, pd.DataFrame, Any]:
+    """Read one AnnData group: its matrix, obs, and the feature types of var (None if absent)."""
+    from anndata.io import read_elem
+
+    obs, var = read_elem(group["obs"]), read_elem(group["var"])
+    layers = tuple(group.get("layers", {}))
+    if layer == RAW and RAW in group:
+        where, var = f"{inside}raw/X", read_elem(group["raw/var"])
+    elif layer is not None:
+        where = f"{inside}layers/{layer}"
+    else:
+        where = f"{inside}X"
+    inner = where[len(inside) :]
+    if inner not in group or group[inner].attrs.get("encoding-type") == "null":
+        raise UserError(f"{path}{where} is not in the file; layers there: {listed(layers)}")
+    part = Part(
+        where=where,
+        x=matrix(read_elem(group[inner]), f"{path}{where}"),
+        features=text(var.index),
+        cells=text(obs.index),
+        layers=layers,
+        logged="uns" in group and "log1p" in group["uns"],
+    )
+    return part, _named(obs), _types(var)
+
+
+def _old_group(path: Path, layer: str | None) -> tuple[Part, pd.DataFrame, Any]:
+    """Read a file written before anndata 0.7, whose tables only anndata's own reader understands."""
+    from anndata import read_h5ad
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data = read_h5ad(path)
+    layers = tuple(str(k) for k in data.layers)
+    if layer == RAW and data.raw is not None:
+        where, x, var = "raw/X", data.raw.X, data.raw.var
+    elif layer is None:
+        where, x, var = "X", data.X, data.var
+    elif layer in data.layers:
+        where, x, var = f"layers/{layer}", data.layers[layer], data.var
+    else:
+        raise UserError(f"{path}: layers/{layer} is not in the file; layers there: {listed(layers)}")
+    part = Part(
+        where, matrix(x, f"{path}: {where}"), text(var.index), text(data.obs_names), layers, "log1p" in data.uns
+    )
+    return part, _named(data.obs), _types(var)
+
+
+def _has(group: Any, layer: str) -> bool:
+    return (layer == RAW and RAW in group) or layer in group.get("layers", {})
+
+
+def _types(var: pd.DataFrame) -> Any:
+    return text(var["feature_types"]) if "feature_types" in var.columns else None
+
+
+def _named(obs: pd.DataFrame) -> pd.DataFrame:
+    out = obs.copy()
+    out.index = pd.Index(text(obs.index))
+    out.columns = pd.Index([str(c) for c in obs.columns])
+    return out
+
+
+def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """Put obs tables side by side by cell name; of a column that two have, the earlier fills from the later."""
+    tables = [_named(t) for t in tables]
+    if len(tables) == 1 or any(t.index.has_duplicates for t in tables):
+        return tables[-1]
+    index = tables[0].index
+    for table in tables[1:]:
+        index = index.union(table.index, sort=False)
+    columns: dict[str, pd.Series[Any]] = {}
+    for table in tables:
+        for name in table.columns:
+            values = table[name]
+            if isinstance(values.dtype, pd.CategoricalDtype):
+                values = values.astype(object)
+            values = values.reindex(index)
+            known = columns.get(name)
+            columns[name] = values if known is None else known.where(known.notna(), values)
+    return pd.DataFrame(columns, index=index)

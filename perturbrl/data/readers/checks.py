@@ -1,0 +1,63 @@
+"""Faults of one matrix that no task can live with; the reader raises the first, ``data validate`` lists them all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from perturbrl.data.readers.kinds import Profile, first_where, kind_of
+from perturbrl.data.readers.opened import Part
+
+COUNT_LAYERS = frozenset({"counts", "count", "raw_counts", "umi", "umis", "umi_counts"})
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong and what would be right."""
+
+    what: str
+    mend: str
+
+
+def size_fault(part: Part) -> Fault | None:
+    """Return what is wrong with the sizes of a matrix, None if nothing is."""
+    n, g = part.x.shape
+    if (n, g) != (len(part.cells), len(part.features)):
+        what = f"the matrix is {n} x {g}, but there are {len(part.cells)} cell and {len(part.features)} feature names"
+        return Fault(what, "write the file again")
+    return Fault(f"it is empty: {n} cells x {g} features", "check how the file was made") if 0 in (n, g) else None
+
+
+def part_faults(part: Part, modality: str, seen: Profile) -> list[Fault]:
+    """Return the faults of a matrix: sizes, empty names, NaN or infinite, negative counts, logs called counts."""
+    size = size_fault(part)
+    if size is not None:
+        return [size]
+    faults = []
+    for what, names in (("cell", part.cells), ("feature", part.features)):
+        empty = np.flatnonzero(np.char.strip(names) == "")
+        if len(empty):
+            said = f"{len(empty)} empty {what} names, the first at position {empty[0]}"
+            faults.append(Fault(said, f"every {what} needs a name"))
+    if not seen.clean:
+        cell, feature = _place(part, first_where(part.x, lambda v: ~np.isfinite(v)))
+        said = f"{seen.nan} NaN and {seen.infinite} infinite values, the first in cell {cell!r}, feature {feature!r}"
+        faults.append(Fault(said, "fill or remove them"))
+    called_counts = part.where.rpartition("/")[2].lower() in COUNT_LAYERS
+    if seen.negative and (seen.whole or called_counts):
+        cell, feature = _place(part, first_where(part.x, lambda v: v < 0))
+        said = f"{seen.negative} negative counts, the first in cell {cell!r}, feature {feature!r}"
+        faults.append(Fault(said, "counts are whole numbers >= 0; read the original matrix"))
+    elif called_counts and not seen.whole:
+        said = f"called counts, but not whole numbers ({seen.low:g} to {seen.high:g}): {_guess(seen, modality)}"
+        faults.append(Fault(said, "rename it, or choose another source.layer"))
+    return faults
+
+
+def _place(part: Part, at: tuple[int, int]) -> tuple[str, str]:
+    return str(part.cells[at[0]]), str(part.features[at[1]])
+
+
+def _guess(seen: Profile, modality: str) -> str:
+    return "they look like logs" if kind_of(seen, modality) == "log" else "they were normalised or weighted"

@@ -1,0 +1,99 @@
+"""Which format a path holds, told by content rather than by its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from perturbrl.data.readers.opened import listed
+from perturbrl.errors import UserError
+
+H5AD, H5MU, TENX_H5, TENX_H5_V2, TENX_MTX, PAUL15_H5 = (
+    "h5ad",
+    "h5mu",
+    "10x .h5",
+    "10x .h5 (v2)",
+    "10x mtx folder",
+    "paul15 .h5",
+)
+READABLE = "a .h5ad, .h5mu or 10x .h5 file, or a 10x folder with matrix.mtx[.gz]"
+
+
+def sniff(path: Path) -> str:
+    """Return the format of a file or folder.
+
+    Raises
+    ------
+    UserError
+        Missing, empty, truncated, compressed as a whole, not HDF5, or an HDF5 file of an unknown layout.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder")
+    if path.is_dir():
+        matrix_file(path)
+        return TENX_MTX
+    _check_start(path)
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return _layout(path, file)
+    except OSError as error:
+        raise UserError(f"{path}: {_hdf5_fault(error)}") from None
+
+
+def matrix_file(folder: Path) -> Path:
+    """Return the one Matrix Market file of a 10x folder (it may carry a prefix, as GEO's do)."""
+    found = sorted(p for p in folder.iterdir() if p.name.endswith(("matrix.mtx", "matrix.mtx.gz")))
+    if len(found) != 1:
+        what = (
+            f"holds {len(found)} matrices ({listed(p.name for p in found)})"
+            if found
+            else "has no matrix.mtx or matrix.mtx.gz"
+        )
+        raise UserError(
+            f"{folder}: the folder {what}; expected one matrix.mtx[.gz] with barcodes.tsv[.gz] and features.tsv[.gz]"
+        )
+    return found[0]
+
+
+def _check_start(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    if not head:
+        raise UserError(f"{path}: the file is empty (0 bytes); copy or download it again")
+    if head.startswith(b"\x1f\x8b"):
+        raise UserError(f"{path}: the file is gzip-compressed as a whole; gunzip it first")
+    if head.lstrip()[:1] == b"<":
+        raise UserError(f"{path}: this is not an HDF5 file but a web page, so the download failed; download it again")
+    import h5py
+
+    if not h5py.is_hdf5(path):
+        raise UserError(f"{path}: this is not an HDF5 file; expected {READABLE}")
+
+
+def _layout(path: Path, file: Any) -> str:
+    keys = set(file.keys())
+    if "mod" in keys:
+        return H5MU
+    if "matrix" in keys and "barcodes" in file["matrix"]:
+        return TENX_H5
+    if "data.debatched" in keys:
+        return PAUL15_H5
+    if "obs" in keys and "var" in keys:
+        return H5AD
+    if any(hasattr(file[k], "keys") and {"barcodes", "gene_names", "indptr"} <= set(file[k]) for k in keys):
+        return TENX_H5_V2
+    raise UserError(f"{path}: an HDF5 file of an unknown layout (it holds {listed(sorted(keys))}); expected {READABLE}")
+
+
+def _hdf5_fault(error: OSError) -> str:
+    said = str(error)
+    if "truncated" in said:
+        return "the file is truncated; copy or download it again"
+    if "lock" in said:
+        return "another program has the file open for writing; close it there first"
+    return f"the HDF5 file is damaged ({said.splitlines()[0][:120]}); copy or download it again"

@@ -1,0 +1,78 @@
+"""A file as it is, before anything is checked or renamed: what both the reader and ``data validate`` start from.
+
+Letters: N cells, G features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+
+from perturbrl.data.schema import Matrix
+from perturbrl.errors import UserError
+
+
+@dataclass(frozen=True)
+class Part:
+    """One matrix of a file.
+
+    ``x`` has shape [N, G]; ``where`` names it as the file does (``X``, ``layers/counts``, ``mod/rna/X``); ``layers``
+    are the other versions of it in the file; ``logged`` is true where the file says that log1p was applied.
+    """
+
+    where: str
+    x: Matrix
+    features: NDArray[np.str_]
+    cells: NDArray[np.str_]
+    layers: tuple[str, ...]
+    logged: bool
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What was read from a file: ``parts`` by modality, ``obs`` as it stands there, and notes on what was left."""
+
+    path: Path
+    format: str
+    parts: Mapping[str, Part]
+    obs: pd.DataFrame
+    notes: tuple[str, ...]
+
+
+def text(values: Any) -> NDArray[np.str_]:
+    """Return names as a 1-D unicode array; bytes are decoded as UTF-8."""
+    decoded = [
+        v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in np.asarray(values).ravel().tolist()
+    ]
+    return np.asarray(decoded, dtype=np.str_)
+
+
+def matrix(x: Any, where: str) -> Matrix:
+    """Return ``x`` as a csr matrix if it is sparse, else as a 2-D array.
+
+    Raises
+    ------
+    UserError
+        ``x`` is not a numeric matrix of two axes.
+    """
+    if sparse.issparse(x):
+        return sparse.csr_matrix(x)
+    dense = np.asarray(x)
+    if dense.ndim != 2 or dense.dtype.kind not in "iufb":
+        raise UserError(
+            f"{where}: expected a matrix of numbers, cells by features, got {dense.dtype} of shape {dense.shape}"
+        )
+    return dense.astype(np.int8) if dense.dtype.kind == "b" else dense
+
+
+def listed(names: Iterable[str], most: int = 8) -> str:
+    """Spell names for a message, cut after ``most``."""
+    known = [str(n) for n in names]
+    return ", ".join(known[:most]) + (f", ... ({len(known)} in all)" if len(known) > most else "") if known else "none"

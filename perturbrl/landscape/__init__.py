@@ -1,0 +1,10 @@
+"""The embedded landscape: a simulated differentiation of myeloid cells, whose every cause is known.
+
+Importing this package registers the source ``landscape``; torch is imported only when cells are simulated.
+"""
+
+from __future__ import annotations
+
+from perturbrl.landscape.source import LandscapeConfig, build
+
+__all__ = ["LandscapeConfig", "build"]

@@ -1,0 +1,83 @@
+"""What is measured of a simulated cell: RNA, chromatin and surface protein, as counts.
+
+Letters: B cells, G regulators, M target genes, K = G + M genes, Q features of a modality.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from perturbrl.landscape.kinetics import Targets
+
+LEAK = 0.05
+"""Expression of a gene that is fully off, relative to one that is fully on."""
+ABUNDANCE_SD = 0.8
+DEPTH_SD = 0.3
+"""Standard deviations of the log abundance of features, and of the log depth of cells."""
+
+
+@dataclass(frozen=True)
+class Assay:
+    """A modality: feature q reads gene ``gene[q]`` and has the signal ``abundance[q]`` when it is fully on."""
+
+    gene: Tensor
+    abundance: Tensor
+
+
+def wire_targets(n_regulators: int, n_targets: int, generator: torch.Generator) -> Targets:
+    """Draw M target genes: one to three regulators each, the first an activator, and mRNA lifetimes of 0.5 to 2."""
+    first = torch.rand(n_targets, n_regulators, generator=generator).argsort(dim=1)[:, :3]
+    size = 4.0 + 4.0 * torch.rand(n_targets, 3, generator=generator)
+    sign = torch.where(torch.rand(n_targets, 3, generator=generator) < 0.5, 1.0, -1.0)
+    sign[:, 0] = 1.0
+    count = torch.randint(1, 4, (n_targets, 1), generator=generator)
+    weights = torch.zeros(n_targets, n_regulators).scatter_(1, first, size * sign * (torch.arange(3) < count))
+    lifetime = 0.5 * 4.0 ** torch.rand(n_targets, generator=generator)
+    return Targets(weights.T.contiguous(), lifetime)
+
+
+def all_genes(n_genes: int, generator: torch.Generator) -> Assay:
+    """Return an assay of every gene, with log-normal abundances."""
+    return Assay(torch.arange(n_genes), _abundance(n_genes, generator))
+
+
+def peaks(n_peaks: int, n_genes: int, generator: torch.Generator) -> Assay:
+    """Return an assay of ``n_peaks`` peaks spread as evenly as can be over randomly ordered genes, sorted by gene."""
+    order = torch.randperm(n_genes, generator=generator)
+    gene = order[torch.arange(n_peaks) % n_genes].sort().values
+    return Assay(gene, _abundance(n_peaks, generator))
+
+
+def surface_proteins(n_proteins: int, n_regulators: int, n_targets: int, generator: torch.Generator) -> Assay:
+    """Return an assay of the proteins of ``n_proteins`` different target genes (regulators are not on the surface)."""
+    gene = n_regulators + torch.randperm(n_targets, generator=generator)[:n_proteins].sort().values
+    return Assay(gene, _abundance(n_proteins, generator))
+
+
+def expected(level: Tensor, assay: Assay) -> Tensor:
+    """Return the noise-free signal [B, Q] at gene levels [B, K]: abundance * (leak + (1 - leak) * level)."""
+    return assay.abundance * (LEAK + (1.0 - LEAK) * level[:, assay.gene])
+
+
+def counts(
+    signal: Tensor, depth: float, dropout: float, batch: Tensor, batch_effect: float, generator: torch.Generator
+) -> Tensor:
+    """Measure a signal [B, Q]: Poisson counts, int32 [B, Q].
+
+    A cell's depth is log-normal with the median ``depth``, the counts of an average cell before dropout. ``batch``
+    int64 [B] numbers the batch of each cell; every feature of a batch is scaled by exp(N(0, ``batch_effect``^2)). Each
+    entry is then lost with probability ``dropout``.
+    """
+    scale = depth / signal.sum(dim=1).mean()
+    size = torch.exp(DEPTH_SD * torch.randn(len(signal), 1, generator=generator))
+    shift = torch.exp(batch_effect * torch.randn(int(batch.max()) + 1, signal.shape[1], generator=generator))
+    observed = torch.poisson(signal * size * scale * shift[batch], generator=generator)
+    kept = torch.rand(signal.shape, generator=generator) >= dropout
+    return (observed * kept).to(torch.int32)
+
+
+def _abundance(n: int, generator: torch.Generator) -> Tensor:
+    return torch.exp(ABUNDANCE_SD * torch.randn(n, generator=generator))

@@ -1,0 +1,144 @@
+"""Boolean gene regulatory networks, and the myeloid one of Krumsiek et al. 2011.
+
+Letters: G genes, R the largest number of regulators of a gene.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+
+from perturbrl.errors import UserError, one_of
+
+Edge = tuple[str, str]
+Markers = tuple[tuple[str, ...], tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A Boolean network with a start, named fates and the strengths of its edges.
+
+    ``rules`` maps each gene to an expression of ``and``, ``or``, ``not`` and gene names. ``start`` is the set of genes
+    that are on in the progenitor. ``fates`` and ``stages`` (on the way there) map a label to the genes that must be on,
+    and off, in it. ``thresholds`` maps an edge (target, regulator) to the regulator's level at half effect (1 is fully
+    on); every edge not named there has ``default_threshold``.
+    """
+
+    rules: Mapping[str, str]
+    start: frozenset[str]
+    fates: Mapping[str, Markers]
+    stages: Mapping[str, Markers]
+    thresholds: Mapping[Edge, float]
+    default_threshold: float
+
+    @cached_property
+    def genes(self) -> tuple[str, ...]:
+        """The names of the G genes, in the order of ``rules``."""
+        return tuple(self.rules)
+
+    @cached_property
+    def regulators(self) -> tuple[tuple[str, ...], ...]:
+        """For each gene, the genes that its rule reads, in the order of ``genes``."""
+        return tuple(regulators(rule, self.genes) for rule in self.rules.values())
+
+    @cached_property
+    def truth_tables(self) -> tuple[tuple[bool, ...], ...]:
+        """For each gene, its rule over all 2^r states of its r regulators, the first regulator varying slowest."""
+        return tuple(truth_table(rule, names) for rule, names in zip(self.rules.values(), self.regulators, strict=True))
+
+    def threshold(self, target: str, regulator: str) -> float:
+        """Return the level of ``regulator`` that has half its full effect on ``target``."""
+        return self.thresholds.get((target, regulator), self.default_threshold)
+
+
+def regulators(rule: str, genes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the genes that a rule reads, in the order of ``genes``.
+
+    Raises
+    ------
+    UserError
+        The rule is not an expression of ``and``, ``or``, ``not`` and parentheses over ``genes``.
+    """
+    read = {node.id for node in ast.walk(_parse(rule)) if isinstance(node, ast.Name)}
+    if unknown := sorted(read - set(genes)):
+        raise UserError(f"rule {rule!r}: {unknown[0]!r} is not a gene of the network; genes are {one_of(genes)}")
+    return tuple(gene for gene in genes if gene in read)
+
+
+def truth_table(rule: str, names: tuple[str, ...]) -> tuple[bool, ...]:
+    """Return the rule's value over all 2^r states of ``names``, the first name varying slowest."""
+    tree = _parse(rule)
+    return tuple(_value(tree, dict(zip(names, on, strict=True))) for on in product((False, True), repeat=len(names)))
+
+
+def _parse(rule: str) -> ast.expr:
+    try:
+        tree = ast.parse(rule.strip(), mode="eval").body
+    except SyntaxError:
+        raise UserError(f"rule {rule!r}: not an expression of 'and', 'or', 'not', parentheses and gene names") from None
+    allowed = (ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.Name, ast.Load)
+    for node in ast.walk(tree):
+        if not isinstance(node, allowed):
+            kind = type(node).__name__
+            raise UserError(f"rule {rule!r}: {kind} is not allowed; use 'and', 'or', 'not' and gene names")
+    return tree
+
+
+def _value(node: ast.expr, on: Mapping[str, bool]) -> bool:
+    if isinstance(node, ast.Name):
+        return on[node.id]
+    if isinstance(node, ast.UnaryOp):
+        return not _value(node.operand, on)
+    assert isinstance(node, ast.BoolOp)
+    values = [_value(part, on) for part in node.values]
+    return all(values) if isinstance(node.op, ast.And) else any(values)
+
+
+def krumsiek11() -> Network:
+    """Return the network of myeloid differentiation: 11 transcription factors, one progenitor, four fates.
+
+    The rules are Table 1, the progenitor (GATA-2, C/EBPa and PU.1 on) and the fates the steady states of
+    J. Krumsiek, C. Marr, T. Schroeder, F. J. Theis, "Hierarchical differentiation of myeloid progenitors is encoded
+    in the transcription factor network", PLoS ONE 6(8): e22649, 2011. The thresholds are this simulator's own: they
+    were chosen so that each fate is reached by about a quarter of unperturbed cells, and are not measured.
+    """
+    return Network(
+        rules={
+            "Gata2": "Gata2 and not (Gata1 and Fog1) and not Pu1",
+            "Gata1": "(Gata1 or Gata2 or Fli1) and not Pu1",
+            "Fog1": "Gata1",
+            "Eklf": "Gata1 and not Fli1",
+            "Fli1": "Gata1 and not Eklf",
+            "Scl": "Gata1 and not Pu1",
+            "Cebpa": "Cebpa and not (Gata1 and Fog1 and Scl)",
+            "Pu1": "(Cebpa or Pu1) and not (Gata1 or Gata2)",
+            "cJun": "Pu1 and not Gfi1",
+            "EgrNab": "Pu1 and cJun and not Gfi1",
+            "Gfi1": "Cebpa and not EgrNab",
+        },
+        start=frozenset({"Gata2", "Cebpa", "Pu1"}),
+        fates={
+            "erythrocyte": (("Gata1", "Eklf"), ("Fli1", "Pu1")),
+            "megakaryocyte": (("Gata1", "Fli1"), ("Eklf", "Pu1")),
+            "monocyte": (("Pu1", "EgrNab"), ("Gfi1", "Gata1", "Gata2")),
+            "granulocyte": (("Pu1", "Gfi1"), ("EgrNab", "Gata1", "Gata2")),
+        },
+        stages={
+            "megakaryocyte-erythroid progenitor": (("Gata1",), ("Pu1",)),
+            "granulocyte-monocyte progenitor": (("Pu1",), ("Gata1", "Gata2")),
+        },
+        thresholds={
+            ("Gata2", "Gata2"): 0.25,
+            ("Gata2", "Pu1"): 0.515,
+            ("Pu1", "Pu1"): 0.25,
+            ("Eklf", "Fli1"): 0.35,
+            ("Fli1", "Eklf"): 0.35,
+            ("Gfi1", "EgrNab"): 0.1,
+            ("cJun", "Gfi1"): 0.65,
+            ("EgrNab", "Gfi1"): 0.65,
+        },
+        default_threshold=0.5,
+    )

@@ -1,0 +1,167 @@
+"""Euler-Maruyama simulation of a regulatory network and its target genes, all cells at once.
+
+Letters: P clamp masks, N cells for each mask, B = P N cells stepped together, G regulators, M target genes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from perturbrl.errors import UserError
+from perturbrl.landscape import kinetics
+from perturbrl.landscape.kinetics import Circuit, Targets
+from perturbrl.landscape.network import Network
+
+DURATION = 30.0
+N_STEPS = 240
+DT = DURATION / N_STEPS
+
+
+@dataclass
+class Stages:
+    """Accessibility, mRNA and protein of some genes, each [B, genes]; stepped in place."""
+
+    accessibility: Tensor
+    mrna: Tensor
+    protein: Tensor
+
+    def relax(self, production: Tensor, tau_mrna: Tensor) -> None:
+        """Take one explicit Euler step of the chain production -> accessibility -> mRNA -> protein."""
+        # Last stage first: each must read the stage before it as it was at the start of the step.
+        self.protein.lerp_(self.mrna, DT / kinetics.TAU_PROTEIN)
+        self.mrna.lerp_(self.accessibility, DT / tau_mrna)
+        self.accessibility.lerp_(production, DT / kinetics.TAU_ACCESSIBILITY)
+
+    def rows(self, where: slice | Tensor) -> Stages:
+        """Return the cells ``where``: views for a slice, copies for an index."""
+        return Stages(self.accessibility[where], self.mrna[where], self.protein[where])
+
+    def copy_rows(self, source: Stages, where: slice) -> None:
+        """Overwrite the cells ``where`` by those of ``source``."""
+        self.accessibility[where] = source.accessibility[where]
+        self.mrna[where] = source.mrna[where]
+        self.protein[where] = source.protein[where]
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """Cells seen once each on their way, and where each ended.
+
+    ``pseudotime`` [P, N] in [0, 1], the share of the simulated time at which the cell was seen. ``accessibility``,
+    ``mrna`` and ``protein`` [P, N, G + M] at that moment, regulators first. ``final`` [P, N, G] is the regulators'
+    protein at the end. All levels are relative to a gene that is fully on.
+    """
+
+    pseudotime: Tensor
+    accessibility: Tensor
+    mrna: Tensor
+    protein: Tensor
+    final: Tensor
+
+
+def simulate(
+    network: Network,
+    clamps: Tensor,
+    n_cells: int,
+    generator: torch.Generator,
+    *,
+    noise: float,
+    targets: Targets | None = None,
+    pseudotime: Tensor | None = None,
+) -> Trajectories:
+    """Simulate ``n_cells`` cells under each of the P clamp masks, from the progenitor to the end, all at once.
+
+    Parameters
+    ----------
+    network, clamps, n_cells
+        The regulators; ``clamps`` [P, G] (see ``perturb``; rows may differ); N cells for each row.
+    generator
+        Source of all randomness, on the device of ``clamps``: first the sampling times, then the noise of each step.
+    noise
+        Amplitude of the chemical Langevin noise on the regulators' mRNA; 0 is the deterministic model.
+    targets
+        M downstream genes, or None for the regulators alone.
+    pseudotime
+        [P, N] in [0, 1]: when each cell is seen (rounded to a step); drawn from U[0, 1) when None.
+
+    Raises
+    ------
+    UserError
+        ``clamps`` is not [P, G], or ``pseudotime`` is not [P, N] within [0, 1].
+    """
+    device, shape = clamps.device, (clamps.shape[0], n_cells)
+    if clamps.ndim != 2 or clamps.shape[1] != len(network.genes):
+        raise UserError(f"clamps: shape is {tuple(clamps.shape)}; [conditions, {len(network.genes)}] is needed")
+    if pseudotime is None:
+        pseudotime = torch.rand(shape, generator=generator, device=device)
+    elif pseudotime.shape != shape or not bool(((pseudotime >= 0) & (pseudotime <= 1)).all()):
+        raise UserError(f"pseudotime: shape {tuple(pseudotime.shape)}; numbers in [0, 1] of shape {shape} are needed")
+    net = kinetics.circuit(network, device)
+    seen = (pseudotime * N_STEPS).round().long().flatten()
+    held = clamps.repeat_interleave(n_cells, dim=0)
+    weights, tau_mrna = _weights(targets, net)
+    levels = _integrate(net, held, seen, weights, tau_mrna, noise, generator)
+    return Trajectories(pseudotime, *(level.reshape(*shape, level.shape[1]) for level in levels))
+
+
+def _integrate(
+    net: Circuit,
+    held: Tensor,
+    seen: Tensor,
+    weights: Tensor,
+    tau_mrna: Tensor,
+    noise: float,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Simulate cells with clamps ``held`` [B, G], seen after ``seen`` [B] steps; return the levels of Trajectories."""
+    # Latest seen first: the cells whose targets are still to be followed are then always a leading block.
+    seen, order = seen.sort(descending=True, stable=True)
+    held, back = held[order], order.argsort()
+    free = held.isnan()
+    n_left = [*torch.bincount(seen, minlength=N_STEPS + 1).flip(0).cumsum(0).flip(0).tolist(), 0]
+
+    regulators = _hold(Stages(*(net.start.expand_as(held).clone() for _ in range(3))), held, free)
+    progenitor = kinetics.target_production(net.start[None], weights)
+    downstream = Stages(*(progenitor.repeat(len(seen), 1) for _ in range(3)))
+    snapshot = regulators.rows(back)
+    for step in range(N_STEPS + 1):
+        waiting = slice(0, n_left[step + 1])
+        snapshot.copy_rows(regulators, slice(n_left[step + 1], n_left[step]))
+        if step == N_STEPS:
+            break
+        # The targets of a cell that has been seen stay as they were seen.
+        downstream.rows(waiting).relax(kinetics.target_production(regulators.protein[waiting], weights), tau_mrna)
+        _step(regulators, net, held, free, noise, generator)
+    first, second = snapshot.rows(back), downstream.rows(back)
+    return (
+        torch.cat([first.accessibility, second.accessibility], dim=1),
+        torch.cat([first.mrna, second.mrna], dim=1),
+        torch.cat([first.protein, second.protein], dim=1),
+        regulators.protein[back],
+    )
+
+
+def _step(state: Stages, net: Circuit, held: Tensor, free: Tensor, noise: float, generator: torch.Generator) -> None:
+    """Take one Euler-Maruyama step of the regulators in place; clamped genes keep their level."""
+    production = kinetics.network_production(state.protein, net)
+    amplitude = kinetics.langevin_amplitude(state.accessibility, state.mrna, kinetics.TAU_MRNA, noise)
+    state.relax(production, torch.full_like(net.start, kinetics.TAU_MRNA))
+    kick = torch.randn(held.shape, generator=generator, device=held.device)
+    state.mrna.addcmul_(amplitude, kick, value=DT**0.5).clamp_(min=0.0)
+    _hold(state, held, free)
+
+
+def _hold(state: Stages, held: Tensor, free: Tensor) -> Stages:
+    for level in (state.mrna, state.protein):
+        torch.where(free, level, held, out=level)
+    return state
+
+
+def _weights(targets: Targets | None, net: Circuit) -> tuple[Tensor, Tensor]:
+    device = net.start.device
+    if targets is None:
+        return torch.zeros(len(net.start), 0, device=device), torch.ones(0, device=device)
+    return targets.weights.to(device), targets.tau_mrna.to(device)

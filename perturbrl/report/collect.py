@@ -1,0 +1,223 @@
+"""Find run directories and read what they say into one tidy frame. Reads JSON only; curves are read when drawn."""
+
+from __future__ import annotations
+
+import glob
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from perturbrl import paths
+from perturbrl.errors import UserError
+from perturbrl.report.names import COLUMNS
+
+RUN_COLUMNS = (
+    *("run", "name", "source", "data", "cells", "env", "task", "agent", "label", "policy"),
+    *("seed", "schedule", "preset"),
+    *("steps", "status", "protocol", "n_cells", "n_features", "leaks", "message", "git_commit", "version"),
+)
+FRAME_COLUMNS = (
+    *("run", "name", "source", "data", "env", "agent", "seed", "schedule", "steps", "preset", "status"),
+    *("row", "metric", "value"),
+)
+HOW_TO_RUN = "perturbrl train -m agent=ppo,trpo,trpo_ppo data=rna"
+
+
+@dataclass(frozen=True)
+class Incomplete:
+    """A run directory that the report leaves out, and why."""
+
+    run: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What the run directories hold.
+
+    ``runs``: one row a run, columns ``RUN_COLUMNS``; ``cells``, ``task`` and ``label`` are source-data, env and agent
+    together with the values overridden on the command line. ``frame``: one row a (run, row, metric), columns
+    ``FRAME_COLUMNS``; a diverged run that was never evaluated has its ``policy`` rows with the value NaN.
+    """
+
+    runs: pd.DataFrame
+    frame: pd.DataFrame
+    incomplete: tuple[Incomplete, ...]
+
+
+def collect(where: Sequence[str | Path]) -> Collection:
+    """Read every run under the paths ``where``: run directories, folders above them, or globs.
+
+    Raises
+    ------
+    UserError
+        A path does not exist, or no finished run lies under any of them.
+    """
+    runs: list[dict[str, Any]] = []
+    values: list[tuple[int, str, str, float]] = []
+    incomplete: list[Incomplete] = []
+    for folder in find_runs(where):
+        try:
+            record, rows = _read_run(folder)
+        except _LeftOut as error:
+            incomplete.append(Incomplete(folder, str(error)))
+            continue
+        values += [(len(runs), row, metric, value) for row, cells in rows.items() for metric, value in cells.items()]
+        runs.append(record)
+    if not runs:
+        spelled = ", ".join(str(w) for w in where)
+        if incomplete:
+            first = incomplete[0]
+            raise UserError(
+                f"{spelled}: none of the {len(incomplete)} runs is finished (first: {first.run}: {first.reason}); "
+                "give the command that started them again, it resumes"
+            )
+        raise UserError(f"{spelled}: no runs found; make some with: {HOW_TO_RUN}")
+    table = pd.DataFrame(runs, columns=list(RUN_COLUMNS))
+    table["name"] = _unique_names(table)
+    return Collection(table, _tidy(table, values), tuple(incomplete))
+
+
+def find_runs(where: Sequence[str | Path]) -> list[Path]:
+    """Return the run directories under ``where``, absolute, sorted, each once.
+
+    Raises
+    ------
+    UserError
+        A path does not exist or a glob matches nothing.
+    """
+    found: set[Path] = set()
+    for item in where:
+        text = os.path.expanduser(str(item))
+        matches = [text] if os.path.exists(text) else glob.glob(text, recursive=True)
+        if not matches:
+            raise UserError(f"{item}: no such file or folder; make runs with: {HOW_TO_RUN}")
+        for match in matches:
+            folder = Path(match).resolve()
+            found.update(_walk(folder if folder.is_dir() else folder.parent))
+    return sorted(found)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for here, below, names in os.walk(folder):
+        if paths.RUN in names or paths.CONFIG in names:
+            below.clear()
+            yield Path(here)
+        below[:] = [d for d in below if not d.startswith(".")]  # .hydra holds a config.yaml too
+
+
+class _LeftOut(Exception):
+    """Why a run directory cannot be reported."""
+
+
+def _read_run(folder: Path) -> tuple[dict[str, Any], dict[str, dict[str, float]]]:
+    if not (folder / paths.RUN).exists():
+        raise _LeftOut(f"no {paths.RUN}: interrupted, or still running")
+    said = _json(folder / paths.RUN)
+    status = str(said.get("status"))
+    if status not in ("complete", "diverged"):
+        message = said.get("message")
+        raise _LeftOut(f"status {status}" + (f": {message}" if message else ""))
+    for key in ("agent", "env", "source", "data", "seed", "steps"):
+        if not isinstance(said.get(key), int if key in ("seed", "steps") else str):
+            raise _LeftOut(f"{paths.RUN}: {key} is missing or of the wrong type")
+    summary_file = folder / paths.EVALUATION / paths.SUMMARY
+    summary: dict[str, Any] = {}
+    if summary_file.exists():
+        summary = _json(summary_file)
+    elif status == "complete":
+        raise _LeftOut(f"not evaluated; run: perturbrl evaluate {folder}")
+    rows = _rows(summary)
+    if status == "diverged":
+        rows.setdefault("policy", dict.fromkeys(COLUMNS, math.nan))
+    if "policy" not in rows:
+        raise _LeftOut(f"{paths.EVALUATION}/{paths.SUMMARY}: rows.policy is missing")
+    return _record(folder, said, summary), rows
+
+
+def _rows(summary: dict[str, Any]) -> dict[str, dict[str, float]]:
+    rows = summary.get("rows", {})
+    if not isinstance(rows, dict) or not all(isinstance(cells, dict) for cells in rows.values()):
+        raise _LeftOut(f"{paths.EVALUATION}/{paths.SUMMARY}: rows must map names to metrics")
+    out: dict[str, dict[str, float]] = {}
+    for row, cells in rows.items():
+        for metric, value in cells.items():
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+                raise _LeftOut(f"{paths.EVALUATION}/{paths.SUMMARY}: rows.{row}.{metric} is not a number: {value!r}")
+        out[row] = {metric: math.nan if value is None else float(value) for metric, value in cells.items()}
+    return out
+
+
+def _record(folder: Path, said: dict[str, Any], summary: dict[str, Any]) -> dict[str, Any]:
+    parts = folder.parts
+    # <name>/<source>-<data>/<env>/<agent>/seed<k>; a directory moved elsewhere is named by what it says of itself
+    in_place = len(parts) > 5 and _is(parts[-2], said["agent"]) and _is(parts[-3], said["env"])
+    versions, leaks = said.get("versions"), said.get("leaks") or ()
+    return {
+        "run": str(folder),
+        "name": parts[-5] if in_place else str(said.get("name") or folder.parent.name),
+        "source": said["source"],
+        "data": said["data"],
+        "cells": parts[-4] if in_place else f"{said['source']}-{said['data']}",
+        "env": said["env"],
+        "task": parts[-3] if in_place else said["env"],
+        "agent": said["agent"],
+        "label": parts[-2] if in_place else said["agent"],
+        "policy": _text(said.get("policy")),
+        "seed": said["seed"],
+        "schedule": _text(said.get("schedule")),
+        "preset": _text(said.get("preset")),
+        "steps": said["steps"],
+        "status": said["status"],
+        "protocol": _text(summary.get("protocol")),
+        "n_cells": summary.get("n_cells"),
+        "n_features": said.get("n_features"),
+        "leaks": (leaks,) if isinstance(leaks, str) else tuple(str(leak) for leak in leaks),
+        "message": _text(said.get("message")),
+        "git_commit": _text(said.get("git_commit")),
+        "version": _text(versions.get("perturbrl")) if isinstance(versions, dict) else "",
+    }
+
+
+def _is(folder: str, name: str) -> bool:
+    return folder == name or folder.startswith(f"{name},")
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _LeftOut(f"{file.name} cannot be read: {str(error).splitlines()[0]}") from None
+    if not isinstance(content, dict):
+        raise _LeftOut(f"{file.name} does not hold an object")
+    return content
+
+
+def _unique_names(runs: pd.DataFrame) -> list[str]:
+    """Tell apart sweeps of one name that lie in different folders, so that their seeds are never pooled."""
+    roots = [str(Path(run).parents[4]) if len(Path(run).parts) > 5 else "" for run in runs["run"]]
+    per_name: dict[str, set[str]] = {}
+    for name, root in zip(runs["name"], roots, strict=True):
+        per_name.setdefault(name, set()).add(root)
+    return [
+        name if len(per_name[name]) == 1 else f"{Path(root).name}/{name}"
+        for name, root in zip(runs["name"], roots, strict=True)
+    ]
+
+
+def _tidy(runs: pd.DataFrame, values: list[tuple[int, str, str, float]]) -> pd.DataFrame:
+    long = pd.DataFrame(values, columns=["index", "row", "metric", "value"])
+    out = runs.loc[long["index"], [c for c in FRAME_COLUMNS if c in runs.columns]].reset_index(drop=True)
+    for column in ("row", "metric", "value"):
+        out[column] = long[column].to_numpy()
+    return out

@@ -1,0 +1,109 @@
+"""How figures look: a palette that colour-blind readers can tell apart, and what a dark page turns it into."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+INK, MUTED, GRID, PAPER = "#1c2127", "#5f6b76", "#e3e7eb", "#fefefe"
+# Okabe & Ito (2008), without yellow and black; each also has its own dash and marker
+PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
+DASHES: tuple[Any, ...] = (
+    *("-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (4, 1.2, 1, 1.2))),
+    *((0, (9, 2.5)), (0, (3, 1, 1, 1, 1, 1))),
+)
+_FIRST_DASH = (0, 1, 0, 2, 3, 0)
+MARKERS = ("o", "s", "D", "^", "v", "P")
+FIXED = {"ppo": 0, "trpo": 1, "trpo_ppo": 2}
+
+# the page defines these custom properties for its light and its dark face
+VARIABLES = {
+    **{INK: "--ink", MUTED: "--muted", GRID: "--line", PAPER: "--card"},
+    **{color: f"--c{k}" for k, color in enumerate(PALETTE)},
+}
+
+RC: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 11,
+    "axes.titlesize": 12,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 11,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.facecolor": PAPER,
+    "figure.facecolor": PAPER,
+    "figure.constrained_layout.w_pad": 0.1,
+    "figure.constrained_layout.h_pad": 0.1,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelsize": 10,
+    "ytick.labelsize": 10,
+    "legend.frameon": False,
+    "legend.fontsize": 11,
+    "svg.fonttype": "path",
+    "axes.unicode_minus": True,
+}
+
+
+def styles(agents: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Return colour, dash and marker for each (agent, label): fixed for the paper's three, in turn for others."""
+    taken: list[int] = []
+    for agent, label in agents:
+        fixed = FIXED.get(agent) if agent == label else None
+        if fixed is None:
+            free = [k for k in range(len(FIXED), 10_000) if k not in taken]
+            fixed = free[0]
+        taken.append(fixed)
+    return [_look(k) for k in taken]
+
+
+def _look(k: int) -> dict[str, Any]:
+    # beyond the palette the colours come round again with the next dash, so that no two lines look the same
+    turn, color = divmod(k, len(PALETTE))
+    dash = DASHES[(_FIRST_DASH[color] + turn) % len(DASHES)]
+    return {"color": PALETTE[color], "dash": dash, "marker": MARKERS[(color + turn) % len(MARKERS)]}
+
+
+def save(figure: Figure, stem: Path) -> tuple[Path, Path, str]:
+    """Write ``stem``.png and ``stem``.svg, the same bytes for the same data; return both and the SVG for a page."""
+    import matplotlib as mpl
+
+    png, svg = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # laid out once, not again for each file
+    figure.savefig(png, dpi=150, metadata={"Software": None})
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": "perturbrl"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    svg.write_text(text, encoding="utf-8")
+    return png, svg, _inline(text, re.sub(r"\W", "", stem.name))
+
+
+def _inline(svg: str, prefix: str) -> str:
+    """Strip the XML head, make ids unique within a page, and let the page's light or dark face choose the colours."""
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r'\bid="', f'id="{prefix}-', body)
+    body = re.sub(r"url\(#", f"url(#{prefix}-", body)
+    body = re.sub(r'href="#', f'href="#{prefix}-', body)
+    for color, variable in VARIABLES.items():
+        body = re.sub(re.escape(color), f"var({variable})", body, flags=re.IGNORECASE)
+    for size in ("width", "height"):  # the page decides; the viewBox keeps the proportions
+        body = re.sub(rf'(<svg[^>]*?) {size}="[^"]*"', r"\1", body, count=1)
+    return body

@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from scipy import sparse
+
+from perturbrl import paths, registry
+from perturbrl.data.schema import RawCells
+from perturbrl.errors import UserError
+from perturbrl.landscape import LandscapeConfig, build, cache, dataset, modalities
+from perturbrl.landscape.source import checksum
+
+YAML = OmegaConf.load(paths.conf_dir() / "source" / "landscape.yaml")
+SMALL = {"n_cells": 120, "n_target_genes": 20, "n_peaks": 40, "n_proteins": 6}
+
+
+def config(**changes: Any) -> LandscapeConfig:
+    bound = registry.sources.bind(OmegaConf.merge(YAML, SMALL, changes))
+    assert isinstance(bound, LandscapeConfig)
+    return bound
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PERTURBRL_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "landscape"
+
+
+def dense(x: Any) -> Any:
+    return x.toarray() if sparse.issparse(x) else x
+
+
+def same(a: RawCells, b: RawCells) -> bool:
+    return (
+        a.name == b.name
+        and a.checksum == b.checksum
+        and a.obs.equals(b.obs)
+        and list(a.modalities) == list(b.modalities)
+        and all(
+            np.array_equal(dense(a.modalities[k].x), dense(b.modalities[k].x))
+            and type(a.modalities[k].x) is type(b.modalities[k].x)
+            and a.modalities[k].x.dtype == b.modalities[k].x.dtype
+            and np.array_equal(a.modalities[k].features, b.modalities[k].features)
+            and a.modalities[k].kind == b.modalities[k].kind
+            for k in a.modalities
+        )
+    )
+
+
+def test_what_the_source_returns() -> None:
+    cells = build(config())
+    assert {k: m.x.shape for k, m in cells.modalities.items()} == {
+        "rna": (120, 31),
+        "atac": (120, 40),
+        "protein": (120, 6),
+    }
+    for modality in cells.modalities.values():
+        x = dense(modality.x)
+        assert (
+            modality.kind == "counts" and np.issubdtype(x.dtype, np.integer) and (x >= 0).all() and x.any(axis=0).all()
+        )
+        assert len(set(modality.features)) == x.shape[1]
+    assert list(cells.modalities["rna"].features[:3]) == ["Gata2", "Gata1", "Fog1"]
+    assert cells.obs.index.is_unique and cells.n_cells == 120
+    assert cells.obs["pseudotime"].between(0, 1).all() and cells.obs["pseudotime"].dtype == np.float64
+    assert set(cells.obs["perturbation"]) == {"control"} and cells.obs["is_control"].all()
+    assert set(cells.obs["batch"]) == {"batch1", "batch2"}
+    assert set(cells.obs["fate"]) >= {"erythrocyte", "megakaryocyte", "monocyte", "granulocyte"}
+
+
+def test_every_peak_names_its_gene() -> None:
+    features = build(config(n_peaks=70)).modalities["atac"].features
+    genes = [name.split(":")[0] for name in features]
+    assert sorted(genes.count(gene) for gene in set(genes)) == [2] * 23 + [3] * 8
+
+
+def test_single_perturbations_share_the_cells() -> None:
+    cells = build(config(perturbations="single", n_cells=100))
+    counts = cells.obs["perturbation"].value_counts()
+    assert counts["control"] == 100 - 22 * 4 and (counts.drop("control") == 4).all() and len(counts) == 23
+    assert (cells.obs["is_control"] == (cells.obs["perturbation"] == "control")).all()
+    # Not in blocks: a split by row number must not hold out whole perturbations.
+    assert cells.obs["perturbation"].iloc[:50].nunique() > 10
+    rna = dense(cells.modalities["rna"].x)
+    column = {name: k for k, name in enumerate(cells.modalities["rna"].features)}["Gata1"]
+    by = {name: rna[cells.obs["perturbation"] == f"Gata1_{name}", column].mean() for name in ("ko", "oe")}
+    assert by["oe"] > 5 * by["ko"]
+
+
+def test_same_settings_same_arrays_other_seed_others() -> None:
+    a, b = (dataset.simulate_cells(config(), "x") for _ in range(2))
+    assert same(a, b)
+    other = dataset.simulate_cells(config(seed=1), "x")
+    assert not np.array_equal(dense(a.modalities["rna"].x), dense(other.modalities["rna"].x))
+
+
+def test_threads_change_nothing_and_are_given_back() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        two = dataset.simulate_cells(config(), "x")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert same(two, dataset.simulate_cells(config(), "x"))
+
+
+CHANGES: dict[str, Any] = {
+    "seed": 1, "n_cells": 121, "n_target_genes": 21, "n_peaks": 41, "n_proteins": 7, "noise": 0.3,
+    "perturbations": "single",
+    "overexpression": 3.0, "rna_depth": 900.0, "atac_depth": 900.0, "protein_depth": 900.0,
+    "dropout": 0.4, "n_batches": 3, "batch_effect": 0.5,
+}  # fmt: skip
+
+
+def test_every_key_is_live() -> None:
+    assert set(CHANGES) == {field.name for field in dataclasses.fields(LandscapeConfig)} - {"name"}
+    bases = {kind: config(perturbations=kind, n_cells=46) for kind in ("none", "single")}
+    cells = {kind: dataset.simulate_cells(base, "x") for kind, base in bases.items()}
+    for key, value in CHANGES.items():
+        # An over-expression level can only matter where a gene is over-expressed.
+        kind = "single" if key == "overexpression" else "none"
+        changed = dataclasses.replace(bases[kind], **{key: value})
+        assert checksum(changed) != checksum(bases[kind])
+        assert not same(dataset.simulate_cells(changed, "x"), cells[kind]), key
+
+
+def test_second_call_reads_the_cache(monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> None:
+    first = build(config())
+    assert [file.name for file in own_cache.iterdir()] == [f"{first.checksum}.npz"]
+
+    def never(*_: Any) -> RawCells:
+        raise AssertionError("simulated again")
+
+    monkeypatch.setattr(dataset, "simulate_cells", never)
+    assert same(build(config()), first)
+    with pytest.raises(AssertionError, match="simulated again"):
+        build(config(seed=5))
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    for at in range(len(content) // 4, len(content) // 2, 97):
+        content[at] ^= 0xFF
+    file.write_bytes(content)
+
+
+def empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def text(file: Path) -> None:
+    file.write_text("not an archive")
+
+
+def incomplete(file: Path) -> None:
+    with np.load(file) as archive:
+        kept = {name: archive[name] for name in archive.files if name != "rna/features" and "obs" not in name}
+    np.savez(file, **kept)
+
+
+def pickled(file: Path) -> None:
+    np.savez(file, checksum=np.array([{"a": 1}], dtype=object))
+
+
+@pytest.mark.parametrize("damage", [truncate, flip, empty, text, incomplete, pickled])
+def test_a_damaged_cache_is_rebuilt(damage: Callable[[Path], None], own_cache: Path) -> None:
+    first = build(config())
+    file = own_cache / f"{first.checksum}.npz"
+    damage(file)
+    assert cache.load(file, first.checksum) is None
+    assert same(build(config()), first)
+    loaded = cache.load(file, first.checksum)
+    assert loaded is not None and same(loaded, first)
+
+
+def test_a_failed_write_leaves_no_trace_and_no_failure(monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.warns(UserWarning, match=r"cannot be cached \(No space left on device\)"):
+        cells = build(config())
+    assert cells.n_cells == 120 and not list(own_cache.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"perturbations": "double"}, "source.perturbations: 'double' is not known; choose none or single"),
+        ({"perturbations": "single", "n_cells": 22}, "source.n_cells: 22 is too small; it must be at least 23"),
+        ({"n_cells": 0}, "source.n_cells: 0 is too small"),
+        ({"n_proteins": 21}, "source.n_proteins: 21 is too many; it must be at most source.n_target_genes=20"),
+        ({"noise": -0.1}, "source.noise: -0.1 is negative"),
+        ({"dropout": 1.0}, "source.dropout: 1.0 must be at least 0 and less than 1"),
+        ({"rna_depth": 0.0}, "source.rna_depth: 0.0 must be more than 0"),
+        ({"n_batches": 0}, "source.n_batches: 0 is too small"),
+    ],
+)
+def test_bad_settings_are_one_line(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        build(config(**changes))
+    assert str(caught.value).startswith(message) and "\n" not in str(caught.value)
+
+
+def test_counts_have_the_depth_and_the_dropout_asked_for() -> None:
+    draw = torch.Generator().manual_seed(0)
+    signal = torch.rand(4000, 30, generator=draw) + 0.5
+    batch = torch.zeros(4000, dtype=torch.int64)
+    whole = modalities.counts(signal, 600.0, 0.0, batch, 0.0, torch.Generator().manual_seed(1))
+    assert float(whole.sum(dim=1).float().median()) == pytest.approx(600, rel=0.03)
+    # At 20 counts an entry is hardly ever zero by chance: what is missing was dropped.
+    lossy = modalities.counts(signal, 600.0, 0.25, batch, 0.0, torch.Generator().manual_seed(1))
+    assert float((lossy == 0).float().mean()) == pytest.approx(0.25, abs=0.01)
+    kept = lossy > 0
+    assert torch.equal(lossy[kept], whole[kept])
+
+
+def test_batches_shift_features() -> None:
+    signal, batch = torch.ones(2000, 20), torch.arange(2000) % 2
+    spread = []
+    for effect in (0.0, 0.5):
+        x = modalities.counts(signal, 2000.0, 0.0, batch, effect, torch.Generator().manual_seed(1)).float()
+        spread.append(float((x[batch == 0].mean(dim=0) / x[batch == 1].mean(dim=0)).log().std()))
+    assert spread[0] < 0.03 and 0.4 < spread[1] < 1.1
+
+
+def test_importing_the_source_imports_no_torch() -> None:
+    code = "import sys, perturbrl.landscape.source; assert 'torch' not in sys.modules and 'scanpy' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+@pytest.mark.slow
+def test_the_default_landscape() -> None:
+    cells = build(registry.sources.bind(YAML))
+    shares = cells.obs["fate"].value_counts(normalize=True)
+    assert cells.n_cells == 10_000 and cells.modalities["rna"].x.shape == (10_000, 300)
+    assert (shares.drop("undecided") > 0.15).all() and len(shares.drop("undecided")) == 4 and shares["undecided"] < 0.04

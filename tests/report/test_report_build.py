@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from fabricated import make_run
+from rich.console import Console
+
+from perturbrl.errors import UserError
+from perturbrl.report import build_report, curves, style
+from perturbrl.report.collect import collect
+from perturbrl.report.figures import draw
+from perturbrl.report.tables import build_tables
+
+VOID = {"meta", "br", "col", "link", "img", "input", "hr"}
+
+
+class Strict(HTMLParser):
+    """Checks that tags nest and gathers ids and whatever a browser would fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.targets: list[str] = []
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        for key, value in attrs:
+            if key == "id":
+                self.ids.append(str(value))
+            if key in ("src", "srcset", "href", "xlink:href", "data", "action"):
+                self.targets.append(str(value))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    root = tmp_path_factory.mktemp("runs")
+    for agent in ("ppo", "trpo_ppo"):
+        for seed in (0, 1):
+            make_run(root, agent, seed=seed)
+    make_run(root, "ppo", seed=2, status="diverged")
+    make_run(root, "ppo", seed=3, said={"leaks": ["<script>alert(1)</script>"]})
+    make_run(root, "ppo", seed=4, status="failed", said={"message": "<b>&"})
+    out = root / "report"
+    report = build_report([root / "fabricated"], out)
+    text = io.StringIO()
+    Console(file=text, width=100).print(report.console)
+    assert str(report.page) in text.getvalue() and "left out" in text.getvalue()
+    assert all(file.exists() for file in report.files) and report.page in report.files
+    return root, out
+
+
+def test_files(built: tuple[Path, Path]) -> None:
+    _, out = built
+    suffixes = sorted(f.suffix for f in out.rglob("*") if f.is_file())
+    assert suffixes == sorted([".html", ".md", ".csv", ".csv", ".tex", *[".png", ".svg"] * 3])
+
+
+def test_page_is_well_formed_escaped_and_asks_for_nothing(built: tuple[Path, Path]) -> None:
+    text = (built[1] / "report.html").read_text()
+    parser = Strict()
+    parser.feed(text)
+    assert parser.open == [] and len(parser.ids) == len(set(parser.ids))
+    assert "script" not in parser.tags and "&lt;script&gt;" in text and "&lt;b&gt;&amp;" in text
+    assert parser.targets and all(target.startswith("#") for target in parser.targets)
+    assert {target[1:] for target in parser.targets} <= set(parser.ids)
+    assert "@import" not in text and "url(http" not in text
+    first = text.split("<figure>")[0]
+    for said in (
+        "do_nothing (floor)",
+        "true task",
+        "released metric",
+        "diverged (1 of 4 seeds)",
+        "not a measure of prediction",
+    ):
+        assert said in first
+
+
+def test_page_defines_every_colour_in_both_faces(built: tuple[Path, Path]) -> None:
+    text = (built[1] / "report.html").read_text()
+    light, dark = text.split("prefers-color-scheme: dark", 1)
+    for variable in style.VARIABLES.values():
+        assert f"{variable}: #" in light and f"{variable}: #" in dark
+
+
+def test_the_same_runs_give_the_same_svg(tmp_path: Path) -> None:
+    make_run(tmp_path, points=0)
+    made = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        folder.mkdir()
+        made += [
+            file.read_bytes() for p in draw(build_tables(collect([tmp_path]))[0], folder) for file in (p.svg, p.png)
+        ]
+    assert len(made) == 4 and made[:2] == made[2:]
+
+
+@pytest.mark.slow
+def test_the_same_runs_give_the_same_bytes(built: tuple[Path, Path], tmp_path: Path) -> None:
+    root, out = built
+    build_report([root / "fabricated"], tmp_path / "again")
+    for file in (f for f in out.rglob("*") if f.is_file()):
+        assert (tmp_path / "again" / file.relative_to(out)).read_bytes() == file.read_bytes(), file.name
+
+
+def test_unwritable_output_is_one_line(tmp_path: Path) -> None:
+    make_run(tmp_path / "runs")
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(UserError, match="taken: the report cannot be written"):
+        build_report([tmp_path / "runs"], tmp_path / "taken", figures=False)
+
+
+def test_report_needs_no_torch() -> None:
+    code = "import sys, perturbrl.report, perturbrl.stats; print('torch' in sys.modules, 'matplotlib' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
+def test_mean_curve(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for seed, n in enumerate((30, 30, 30)):
+        run = make_run(tmp_path, seed=seed, points=0, status="diverged" if seed == 2 else "complete")
+        pd.DataFrame({"step": np.arange(1, n + 1) * 10, "return_mean": rng.normal(size=n)}).to_parquet(
+            run / "progress.parquet"
+        )
+    [row] = build_tables(collect([tmp_path]))[0].agents
+    found = curves.of_row(row)
+    assert [c.diverged for c in found] == [False, False, True]
+    x, y = curves.mean(found, curves.RETURN)
+    wanted = (found[0].frame["return_mean"].to_numpy() + found[1].frame["return_mean"].to_numpy()) / 2
+    np.testing.assert_allclose(y, wanted)
+    np.testing.assert_array_equal(x, np.arange(10, 310, 10))
+
+
+def test_mean_curve_of_different_steps_stays_where_all_are() -> None:
+    a = curves.Curve(0, False, pd.DataFrame({"step": [0, 10, 20], "return_mean": [0.0, 1.0, 2.0]}))
+    b = curves.Curve(1, False, pd.DataFrame({"step": [5, 6, 15, 16], "return_mean": [1.0, 1.2, 3.0, 3.2]}))
+    x, y = curves.mean([a, b], curves.RETURN)
+    assert x.tolist() == [10.0] and y.tolist() == [(1.0 + 2.0) / 2]
+
+
+def test_curves_leave_out_gaps_and_repeated_steps(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"step": [10, 20, 20, 30], "stage": ["a", "a", "a", "b"], "return_mean": [1, 5, 2, np.inf]})
+    frame.to_parquet(tmp_path / "progress.parquet")
+    curve = curves.read(tmp_path)
+    assert curve is not None and curve.handover == 20.0
+    x, y = curve.points(curves.RETURN)
+    assert (x.tolist(), y.tolist()) == ([10.0, 20.0], [1.0, 2.0])
+    (tmp_path / "progress.parquet").write_bytes(b"torn")
+    assert curves.read(tmp_path) is None and curves.read(tmp_path / "absent") is None
+
+
+def test_no_progress_leaves_the_curves_out_and_no_figure_breaks(tmp_path: Path) -> None:
+    make_run(tmp_path, points=0)
+    make_run(tmp_path, "trpo", points=0, status="diverged")
+    [table] = build_tables(collect([tmp_path]))
+    (tmp_path / "figures").mkdir()
+    assert [picture.png.stem.split("-")[-1] for picture in draw(table, tmp_path / "figures")] == ["disagreement"]
+
+
+def test_no_two_lines_look_the_same() -> None:
+    looks = style.styles([(f"a{k}", f"a{k}") for k in range(20)] + [("ppo", "ppo"), ("ppo", "ppo,x=1")])
+    assert len({(look["color"], str(look["dash"])) for look in looks}) == len(looks)
+    assert style.styles([("trpo_ppo", "trpo_ppo")])[0] == style.styles([("ppo", "ppo"), ("trpo_ppo", "trpo_ppo")])[1]
