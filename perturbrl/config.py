@@ -26,9 +26,10 @@ def bind(schema: type[T], node: Any, where: str) -> T:
     UserError
         An unknown key, a missing value or a value of the wrong type; the message names ``where.key``.
     """
-    values = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-    if not isinstance(values, Mapping):
-        raise UserError(f"{where}: expected a group of keys, got {values!r}")
+    found: Any = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    if not isinstance(found, Mapping):
+        raise UserError(f"{where}: expected a group of keys, got {found!r}")
+    values: Mapping[str, Any] = found
     hints = typing.get_type_hints(schema)
     fields = {f.name for f in dataclasses.fields(schema)}  # type: ignore[arg-type]
     for key in values:
@@ -42,8 +43,8 @@ def bind(schema: type[T], node: Any, where: str) -> T:
 
 
 def _convert(wanted: Any, value: Any, where: str) -> Any:
-    if dataclasses.is_dataclass(wanted):
-        return bind(wanted, value, where)  # type: ignore[type-var]
+    if isinstance(wanted, type) and dataclasses.is_dataclass(wanted):
+        return bind(wanted, value, where)
     if wanted is Any:
         return value
     holder = dataclasses.make_dataclass("Holder", [("value", wanted)])

@@ -59,7 +59,7 @@ def _timed(show: Show, n_runs: int, steps: int, start: int) -> Tick:
 
 
 def _summary(metrics: dict[str, Tensor]) -> str:
-    parts = []
+    parts: list[str] = []
     for name, short in (("return_mean", "return"), ("kl", "KL"), ("approx_kl", "KL")):
         if name in metrics and not any(p.startswith(short) for p in parts):
             value = metrics[name].float().nanmean().item()

@@ -71,7 +71,7 @@ class Linear:
         if kept is not None and kept[0] is flat:
             return kept[1], kept[2]
         middle, end = self.start + self.n_in * self.n_out, self.start + self.n_params
-        weight = flat[:, self.start : middle].unflatten(1, (self.n_in, self.n_out))
+        weight = flat[:, self.start : middle].view(-1, self.n_in, self.n_out)
         return weight, flat[:, middle:end].unsqueeze(1)
 
     def remember(self, flat: Tensor) -> None:
@@ -128,11 +128,16 @@ class Tanh:
         return y, y
 
     def vjp(self, theta: Tensor, cache: Tensor, dy: Tensor, grad: Tensor, need_dx: bool) -> Tensor | None:
-        return torch.ops.aten.tanh_backward.default(dy, cache)
+        return _tanh_backward(dy, cache)
 
     def jvp(self, theta: Tensor, cache: Tensor, v: Tensor, dx: Tensor | None) -> Tensor:
         assert dx is not None
-        return torch.ops.aten.tanh_backward.default(dx, cache)
+        return _tanh_backward(dx, cache)
+
+
+def _tanh_backward(dy: Tensor, y: Tensor) -> Tensor:
+    result: Tensor = torch.ops.aten.tanh_backward.default(dy, y)
+    return result
 
 
 class ReLU:
@@ -236,7 +241,7 @@ class Branches:
     def vjp(self, theta: Tensor, cache: list[Any], dy: Tensor, grad: Tensor, need_dx: bool) -> Tensor | None:
         widths = [network.n_out for network in self.networks]
         dx = dy.new_zeros(*dy.shape[:-1], self.n_in) if need_dx else None
-        for s, network, kept, part in zip(self.slices, self.networks, cache, dy.split(widths, -1), strict=True):
+        for s, network, kept, part in zip(self.slices, self.networks, cache, torch.split(dy, widths, -1), strict=True):
             branch = network.vjp(theta, kept, part, grad, need_dx)
             if dx is not None and branch is not None:
                 dx[..., s] += branch

@@ -71,6 +71,6 @@ class Adam:
 
 def clip_by_norm_(grad: Tensor, limit: Tensor) -> Tensor:
     """Scale each run's gradient (row of [S, n]) down to norm ``limit`` [S, 1]; return the norms before, [S, 1]."""
-    norm = torch.linalg.vector_norm(grad, dim=1, keepdim=True)
+    norm: Tensor = torch.linalg.vector_norm(grad, dim=1, keepdim=True)
     grad.mul_((limit / (norm + 1e-6)).clamp_(max=1.0))
     return norm

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from scipy import sparse
 
 MODALITIES = ("rna", "atac", "protein")
 ValueKind = Literal["counts", "log", "binary", "continuous"]
-Matrix = NDArray[np.floating] | NDArray[np.integer] | sparse.csr_matrix
+Matrix: TypeAlias = NDArray[np.floating] | NDArray[np.integer] | sparse.csr_matrix
 
 
 @dataclass(frozen=True)
@@ -74,4 +74,4 @@ class CellTable:
     @property
     def n_features(self) -> int:
         """G, the number of features."""
-        return self.x.shape[1]
+        return int(self.x.shape[1])

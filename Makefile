@@ -1,0 +1,85 @@
+# Everything a fresh machine needs: Python 3.11 to 3.13, make, git. `make help` lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+SEEDS ?= 5
+WORKERS ?= 2
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+RUN := $(BIN)/python -m perturbrl
+
+# A venv whose Python has gone, or that was moved with the checkout, must not pass for installed.
+PROBE := import os, importlib.metadata as m, perturbrl; m.version("torch"); m.version("pytest"); \
+  assert os.path.samefile(os.path.dirname(os.path.dirname(perturbrl.__file__)), os.getcwd())
+$(shell test ! -e $(STAMP) || $(BIN)/python -I -c '$(PROBE)' >/dev/null 2>&1 || rm -f $(STAMP))
+
+# Tests run in several processes: one thread each.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@echo "  PYTHON=python3.12 chooses the interpreter, ARGS='...' is passed on."
+
+.PHONY: install
+install: $(STAMP) ## make .venv with the exact versions of constraints.txt
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || \
+	  { echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1); perturbrl needs Python 3.11 to 3.13: make install PYTHON=python3.11" >&2; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo "error: $(PYTHON) has no venv module; on Debian: apt-get install python3-venv" >&2; exit 2; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@# Without build isolation the build tool is pinned too, and a second install needs no network.
+	$(BIN)/python -m pip install -q -c constraints.txt hatchling
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[test]'
+	@touch $@
+
+.PHONY: test
+test: $(STAMP) ## the fast tests
+	$(BIN)/python -m pytest -q -n $(WORKERS) $(ARGS)
+
+.PHONY: test-full
+test-full: $(STAMP) ## every test: slow ones, and against peer libraries (installs them)
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[test,launchers,peers]'
+	$(BIN)/python -m pytest -q -n $(WORKERS) -m '' $(ARGS)
+
+.PHONY: lint
+lint: $(STAMP) ## ruff, formatting and types
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+
+.PHONY: bench
+bench: $(STAMP) ## speed: every script of benchmarks/
+	@set -e; for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script $(ARGS); done
+
+.PHONY: smoke
+smoke: $(STAMP) ## train, evaluate and report on a tiny run, in under a minute
+	$(RUN) train -m name=smoke agent=ppo,trpo_ppo source.n_cells=1000 protocol.search_episodes=16 \
+	  protocol.return_episodes=16 schedule.total=4096 schedule.trpo=2048 schedule.ppo=2048 $(ARGS)
+	$(RUN) evaluate outputs/smoke
+	$(RUN) report outputs/smoke
+
+.PHONY: reproduce
+reproduce: $(STAMP) ## Tables I-III: train, evaluate, report, compare with the published numbers
+	$(RUN) reproduce $(ARGS)
+
+.PHONY: tables
+tables: $(STAMP) ## Tables I-III with intervals over SEEDS=5 seeds
+	$(RUN) reproduce --seeds $(SEEDS) $(ARGS)
+
+.PHONY: wheel
+wheel: $(STAMP) ## build the wheel into dist/
+	rm -rf dist
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist . >/dev/null
+	@ls dist
+
+.PHONY: clean
+clean: ## remove builds and caches; results, downloads and .venv stay
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .smoke
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,172 @@
+"""The command line: Typer owns the verbs, Hydra what follows ``train``. Nothing heavy loads before a verb runs."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from perturbrl import __version__
+from perturbrl.cli import complete
+from perturbrl.cli.guard import guarded
+
+COMPLETE = "_PERTURBRL_COMPLETE"
+
+app = typer.Typer(
+    name="perturbrl",
+    help="Train and judge reinforcement-learning agents on single-cell perturbation tasks.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(name="data", help="Where cells come from, and what is wrong with a file.", no_args_is_help=True)
+app.add_typer(data_app)
+
+HYDRA = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+OUTPUTS = Path("outputs")
+_OVERRIDE = re.compile(r"[+~]*[A-Za-z_][\w./@-]*=")
+
+
+def main() -> None:
+    """Run the console script."""
+    with complete.bash_protocol(COMPLETE):
+        app(prog_name="perturbrl")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"perturbrl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(context_settings=HYDRA)
+def train(
+    ctx: typer.Context,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[-m] [GROUP=CHOICE | KEY=VALUE]...",
+            autocompletion=complete.overrides,
+            help="Hydra's overrides and flags: agent=ppo env.max_perturb=4 seed=1; -m sweeps; --help lists choices.",
+        ),
+    ] = None,
+) -> None:
+    """Train agents: one run, or with -m a sweep. `perturbrl train --help` lists the choices."""
+    from perturbrl.cli import hydra_job
+
+    with guarded():
+        hydra_job.run("perturbrl.task", "main", [*(overrides or ()), *ctx.args], "perturbrl train")
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def evaluate(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PATH... [KEY=VALUE]...", help="Run folders, sweeps or globs; then overrides."),
+    ] = None,
+) -> None:
+    """Evaluate the checkpoint of every run found under the given paths (default: outputs)."""
+    with guarded():
+        from perturbrl.evaluate_runs import main as evaluate_runs
+
+        paths, overrides = split_paths(arguments or [])
+        sys.exit(evaluate_runs(paths or [str(OUTPUTS)], overrides))
+
+
+@app.command()
+def report(
+    paths: Annotated[list[Path] | None, typer.Argument(help="Runs, or folders of runs (default: outputs).")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to write; default: `report` in the first path.")] = None,
+) -> None:
+    """Write tables, figures and one page from finished runs."""
+    with guarded():
+        from rich.console import Console
+
+        from perturbrl.report.build import build_report
+
+        sources = paths or [OUTPUTS]
+        Console().print(build_report(sources, out or sources[0] / "report").console)
+
+
+@app.command()
+def reproduce(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            autocompletion=complete.overrides,
+            help="Hydra's overrides, for every run: source=file path=cells.h5mu data=rna,atac device=cuda.",
+        ),
+    ] = None,
+    schedule: Annotated[str, typer.Option(help="released, text, equal or per_iteration.")] = "released",
+    seeds: Annotated[int, typer.Option(min=1, help="Runs per cell of a table, seeds 0, 1, ...")] = 1,
+    quick: Annotated[bool, typer.Option("--quick", help="Far fewer steps; the page says so.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder for runs, tables and figures.")] = OUTPUTS / "reproduce",
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: as many as there are cores.")] = None,
+) -> None:
+    """Reproduce Tables I-III: train, evaluate, report, compare with the published numbers."""
+    with guarded():
+        from perturbrl.cli.hydra_errors import translated
+        from perturbrl.reproduce import reproduce as run
+
+        with translated(overrides or []):
+            run(schedule=schedule, seeds=seeds, quick=quick, out=out, overrides=overrides or [], workers=workers)
+
+
+@app.command("doctor")
+def diagnose() -> None:
+    """Check versions, device, threads, folders and plugins; exit 1 if something needed is broken."""
+    with guarded():
+        from perturbrl.cli.doctor import examine
+
+        sys.exit(0 if examine(OUTPUTS) else 1)
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """List the sources of cells and the modalities that each has."""
+    with guarded():
+        from perturbrl.cli.data import list_sources
+
+        list_sources()
+
+
+@data_app.command("show")
+def data_show(name: Annotated[str, typer.Argument(help="A name from `perturbrl data list`.")]) -> None:
+    """Show what is known of one source: origin, size, citation, where it is cached."""
+    with guarded():
+        from perturbrl.cli.data import show_source
+
+        show_source(name)
+
+
+@data_app.command("validate")
+def data_validate(file: Annotated[Path, typer.Argument(help=".h5ad, .h5mu, 10x .h5, or a 10x mtx folder.")]) -> None:
+    """Say what a file holds, what is missing, and what each task needs; exit 1 if it cannot be used."""
+    with guarded():
+        from perturbrl.cli.data import validate_file
+
+        sys.exit(0 if validate_file(file) else 1)
+
+
+def split_paths(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Part run folders from overrides; the folders of sweeps hold ``=`` too (``paper,max_perturb=4``)."""
+    paths: list[str] = []
+    overrides: list[str] = []
+    for word in arguments:
+        is_path = Path(word).exists() or not _OVERRIDE.match(word)
+        (paths if is_path else overrides).append(word)
+    return paths, overrides

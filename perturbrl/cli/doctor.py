@@ -1,0 +1,138 @@
+"""What a bug report should say, and what would stop a run before it starts."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from importlib import import_module, metadata
+from pathlib import Path
+
+from perturbrl import __version__, paths
+from perturbrl.errors import UserError
+
+NEEDED = {
+    "hydra-core": "hydra",
+    "omegaconf": "omegaconf",
+    "typer": "typer",
+    "rich": "rich",
+    "pyyaml": "yaml",
+    "numpy": "numpy",
+    "torch": "torch",
+    "gymnasium": "gymnasium",
+    "anndata": "anndata",
+    "mudata": "mudata",
+    "scanpy": "scanpy",
+    "scikit-learn": "sklearn",
+    "scipy": "scipy",
+    "pandas": "pandas",
+    "pyarrow": "pyarrow",
+    "safetensors": "safetensors",
+    "h5py": "h5py",
+    "pooch": "pooch",
+    "requests": "requests",
+    "torch-geometric": "torch_geometric",
+    "matplotlib": "matplotlib",
+}
+LOW_DISK = 1e9
+
+Finding = tuple[str, str, bool]
+"""What was looked at, what was found, and whether a run can do with it."""
+
+
+def examine(outputs: Path) -> bool:
+    """Print one line for everything a run needs; return whether all of it is in order."""
+    fine = True
+    for what, found, good in findings(outputs):
+        fine &= good
+        print(f"{'ok ' if good else 'BAD'}  {what:<16} {found}", flush=True)
+    print("everything needed works" if fine else "something needed is broken: see BAD above")
+    return fine
+
+
+def findings(outputs: Path) -> Iterator[Finding]:
+    """Yield everything worth knowing, cheap things first."""
+    yield "python", f"{platform.python_version()} on {platform.platform()}", True
+    yield "perturbrl", __version__, True
+    yield _configs()
+    yield _folder("data cache", paths.cache_dir())
+    yield _folder("outputs", outputs)
+    yield from _plugins()
+    for name, module in NEEDED.items():
+        yield _package(name, module)
+    yield from _device()
+
+
+def _package(name: str, module: str) -> Finding:
+    try:
+        import_module(module)
+        return name, metadata.version(name), True
+    except Exception as error:
+        return name, f"does not import: {type(error).__name__}: {' '.join(str(error).split())}", False
+
+
+def _configs() -> Finding:
+    folder = paths.conf_dir()
+    return "configs", str(folder), (folder / "config.yaml").is_file()
+
+
+def _folder(what: str, folder: Path) -> Finding:
+    """Try to write where ``folder`` is or would be; leave nothing behind."""
+    there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        return what, f"{folder}: cannot be written ({error.strerror})", False
+    free = shutil.disk_usage(there).free
+    note = "" if free > LOW_DISK else ", which is little"
+    return what, f"{folder}: writable, {free / 1e9:.1f} GB free{note}", True
+
+
+def _plugins() -> Iterator[Finding]:
+    from perturbrl import registry
+
+    found = [f"{point.name} ({point.value})" for point in metadata.entry_points(group="perturbrl.plugins")]
+    found += [str(file) for folder in paths.plugin_dirs() for file in sorted(folder.glob("*.py"))]
+    try:
+        registry.load_plugins()
+    except UserError as error:
+        yield "plugins", str(error), False
+    except Exception as error:
+        yield "plugins", f"{', '.join(found)}: {type(error).__name__}: {error}", False
+    else:
+        yield "plugins", ", ".join(found) or "none", True
+
+
+def _device() -> Iterator[Finding]:
+    try:
+        import torch
+    except Exception:  # reported among the packages
+        return
+    yield "threads", f"{torch.get_num_threads()} used by torch, {_cores()} cores available", True
+    if not torch.cuda.is_available():
+        yield "device", "cpu (no CUDA device)", True
+        return
+    count = torch.cuda.device_count()
+    names = ", ".join(torch.cuda.get_device_name(i) for i in range(count))
+    yield "device", f"cuda: {count} x {names}" if count == 1 else f"cuda: {count} devices: {names}", _try(_use_cuda)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _use_cuda() -> None:
+    import torch
+
+    torch.zeros(1, device="cuda").add_(1).cpu()
+
+
+def _try(call: Callable[[], None]) -> bool:
+    try:
+        call()
+    except Exception:
+        return False
+    return True

@@ -1,0 +1,69 @@
+"""Encoders without a graph: the values as they are, and principal components.
+
+Letters: N cells, G features, K components.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perturbrl.config import require
+from perturbrl.data.preprocess.steps import Array, dense
+from perturbrl.registry import encoders
+
+Encoded = tuple[NDArray[np.float32], tuple[str, ...], tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class NoneConfig:
+    """Keep the preprocessed values."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class PcaConfig:
+    """Principal components, fitted on the training cells."""
+
+    name: str
+    components: int
+
+
+@encoders.register("none", NoneConfig)
+def no_encoder(config: NoneConfig, x: Array, train: NDArray[np.int64], seed: int) -> Encoded:
+    """Return the values themselves, dense [N, G]."""
+    return np.asarray(dense(x), dtype=np.float32), (), ()
+
+
+@encoders.register("pca", PcaConfig)
+def pca(config: PcaConfig, x: Array, train: NDArray[np.int64], seed: int) -> Encoded:
+    """Return the scores [N, K] on the first K principal components of the training cells.
+
+    Raises
+    ------
+    UserError
+        More components than training cells or features.
+    """
+    scores = principal_components(x, train, config.components, seed, "encoder.components")
+    return scores, tuple(f"pca{i}" for i in range(config.components)), ()
+
+
+def principal_components(
+    x: Array, train: NDArray[np.int64], components: int, seed: int, where: str
+) -> NDArray[np.float32]:
+    """Return principal component scores [N, K] of all cells, fitted on the rows ``train``."""
+    from sklearn.decomposition import PCA
+
+    limit = min(len(train), x.shape[1])
+    require(
+        0 < components <= limit,
+        where,
+        f"{components} components must be 1 to {limit} (the {len(train)} training cells have {x.shape[1]} features)",
+    )
+    # ARPACK, the solver for sparse input, finds fewer components than the smaller side.
+    fitted = dense(x[train]) if components == limit else x[train]
+    model = PCA(components, random_state=seed % 2**32).fit(fitted)
+    return np.asarray(model.transform(x), dtype=np.float32)

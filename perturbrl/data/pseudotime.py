@@ -1,0 +1,163 @@
+"""The order in which cells come: diffusion pseudotime, the row number, or a column of the source. Letters: N cells."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from perturbrl.config import require
+from perturbrl.data.preprocess.config import DataConfig
+from perturbrl.data.preprocess.steps import Array, dense
+from perturbrl.data.schema import RawCells
+from perturbrl.errors import UserError
+
+Rows = NDArray[np.int64]
+Times = NDArray[np.float64]
+MIN_GAP = 1e-10  # least 1 - eigenvalue; rounding can bring a slow process to 1
+
+
+def pseudotime(raw: RawCells, x: Array, config: DataConfig, train: Rows, test: Rows, seed: int) -> Times:
+    """Return the pseudotime of the N cells as ``config.pseudotime`` asks; ``x`` [N, G] is what ``dpt`` reads.
+
+    Raises
+    ------
+    UserError
+        ``obs`` without a complete column ``pseudotime``; a root that is no training cell; too few cells for ``dpt``.
+    """
+    if config.pseudotime_kind == "row":
+        return np.arange(raw.n_cells, dtype=np.float64)
+    if config.pseudotime_kind == "obs":
+        return _from_obs(raw)
+    root = _root(raw, config, train)
+    return diffusion_pseudotime(x, train, test, root, config.dpt_pcs, config.dpt_neighbors, config.dpt_components, seed)
+
+
+def diffusion_pseudotime(
+    x: Array, train: Rows, test: Rows, root: int, n_pcs: int, n_neighbors: int, n_components: int, seed: int
+) -> Times:
+    """Return diffusion pseudotime (Haghverdi et al. 2016) scaled to [0, 1] over the training cells.
+
+    Everything is fitted on the training cells of ``x`` [N, G]: principal components, neighbour graph, eigenvectors. A
+    test cell takes the mean of its nearest training cells. ``root`` is a row of ``train``. A training cell that no
+    path joins to the root gets 1, with a warning.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    require(
+        n_neighbors < len(train),
+        "data.dpt_neighbors",
+        f"{n_neighbors} neighbours need more than {n_neighbors} training cells; there are {len(train)}",
+    )
+    scores = _principal_components(x, train, n_pcs, seed)
+    search = NearestNeighbors(n_neighbors=n_neighbors, algorithm="brute").fit(scores[train])
+    times = np.empty(len(scores))
+    distance, neighbour = search.kneighbors()
+    times[train] = _diffusion_distance(distance, neighbour, int(np.searchsorted(train, root)), n_components)
+    if len(test):
+        times[test] = times[train][search.kneighbors(scores[test], return_distance=False)].mean(axis=1)
+    return times
+
+
+def _diffusion_distance(distance: Times, neighbour: Rows, root: int, n_components: int) -> Times:
+    """Distance of M cells from the cell ``root``; ``distance`` and ``neighbour`` [M, k] describe the graph.
+
+    dpt(r, j)^2 = sum over i >= 1 of (l_i / (1 - l_i))^2 (psi_i(r) - psi_i(j))^2, with eigenpairs of the symmetric,
+    density-normalised transition matrix with a locally scaled Gaussian kernel.
+    """
+    from scipy.sparse.csgraph import connected_components
+
+    kernel = _kernel(distance, neighbour)
+    _, label = connected_components(kernel, directed=False)
+    joined = np.flatnonzero(label == label[root])
+    if len(joined) < len(label):
+        warnings.warn(
+            f"diffusion pseudotime: {len(label) - len(joined)} of {len(label)} training cells are not joined to the "
+            "root in the neighbour graph and get the largest pseudotime; a larger data.dpt_neighbors joins more",
+            stacklevel=4,
+        )
+    values, vectors = _eigenpairs(kernel[joined][:, joined], n_components)
+    weight = values / np.maximum(1 - values, MIN_GAP)
+    at_root = vectors[int(np.searchsorted(joined, root))]
+    reached = np.sqrt((((vectors - at_root) * weight) ** 2).sum(axis=1))
+    out = np.ones(len(label))
+    out[joined] = reached / max(reached.max(), np.finfo(np.float64).tiny)
+    return out
+
+
+def _kernel(distance: Times, neighbour: Rows) -> sparse.csr_matrix:
+    """Return the symmetric Gaussian kernel [M, M] with one width a cell (its median neighbour distance)."""
+    m, k = neighbour.shape
+    width = np.maximum(np.median(distance, axis=1), np.finfo(np.float64).eps) ** 2
+    row, column = np.repeat(np.arange(m), k), neighbour.ravel()
+    both = width[row] + width[column]
+    value = np.sqrt(2 * np.sqrt(width[row] * width[column]) / both) * np.exp(-(distance.ravel() ** 2) / both)
+    # Very far neighbours would underflow to 0 and cut the graph.
+    one_way = sparse.csr_matrix((np.maximum(value, 1e-12), (row, column)), shape=(m, m))
+    return one_way.maximum(one_way.T) + sparse.identity(m, format="csr")
+
+
+def _eigenpairs(kernel: sparse.csr_matrix, n_components: int) -> tuple[Times, Times]:
+    """Return the eigenvalues [C] and vectors [m, C] after the stationary one."""
+    from scipy.sparse.linalg import eigsh
+
+    density = sparse.diags(1 / np.asarray(kernel.sum(axis=1)).ravel())
+    weights = density @ kernel @ density
+    scale = sparse.diags(1 / np.sqrt(np.asarray(weights.sum(axis=1)).ravel()))
+    transition = sparse.csr_matrix(scale @ weights @ scale)
+    m = transition.shape[0]
+    if m <= n_components + 2:
+        values, vectors = np.linalg.eigh(transition.toarray())
+    else:
+        values, vectors = eigsh(transition, k=n_components + 1, which="LM", v0=np.ones(m))
+    order = np.argsort(values)[::-1][1 : n_components + 1]
+    return values[order], vectors[:, order]
+
+
+def _principal_components(x: Array, train: Rows, n_pcs: int, seed: int) -> NDArray[np.float32]:
+    from sklearn.decomposition import PCA
+
+    if x.shape[1] <= n_pcs:
+        return dense(x)
+    n = min(n_pcs, len(train) - 1)
+    model = PCA(n, random_state=seed % 2**32).fit(x[train])
+    return np.asarray(model.transform(x))
+
+
+def _root(raw: RawCells, config: DataConfig, train: Rows) -> int:
+    if config.root is None:
+        return int(train[0])
+    names = raw.obs.index.astype(str)
+    if config.root not in names:
+        raise UserError(
+            f"data.root: no cell of {raw.name} is called {config.root!r}; cell names look like "
+            f"{names[0]!r} (null takes the first training cell)"
+        )
+    row = int(names.get_loc(config.root))
+    if row not in train:
+        raise UserError(
+            f"data.root: {config.root!r} is a test cell under this split, and pseudotime is fitted on training "
+            f"cells; name a training cell such as {names[train[0]]!r}, or change split.seed"
+        )
+    return row
+
+
+def _from_obs(raw: RawCells) -> Times:
+    if "pseudotime" not in raw.obs:
+        raise UserError(
+            f"data.pseudotime=obs: the cells of {raw.name} have no column 'pseudotime' (columns: "
+            f"{', '.join(map(str, raw.obs.columns)) or 'none'}); choose data.pseudotime=dpt or row"
+        )
+    try:
+        values: Times = raw.obs["pseudotime"].to_numpy(dtype=np.float64)
+    except (TypeError, ValueError):
+        raise UserError(f"data.pseudotime=obs: column 'pseudotime' of {raw.name} holds no numbers") from None
+    missing = int((~np.isfinite(values)).sum())
+    if missing:
+        raise UserError(
+            f"data.pseudotime=obs: column 'pseudotime' of {raw.name} is missing or infinite in {missing} of "
+            f"{len(values)} rows; fill it, drop those cells, or choose data.pseudotime=dpt"
+        )
+    return values

@@ -1,0 +1,140 @@
+"""From the cells of a source to the features of a task. Letters: N cells, G features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from omegaconf import OmegaConf
+
+from perturbrl import paths, registry
+from perturbrl.data import encoders as _built_in  # noqa: F401  (registers them)
+from perturbrl.data.preprocess import DataConfig, Standardize, select_features, transform
+from perturbrl.data.preprocess.config import check
+from perturbrl.data.preprocess.steps import Array, dense
+from perturbrl.data.pseudotime import pseudotime
+from perturbrl.data.schema import MODALITIES, CellTable, RawCells
+from perturbrl.data.split import SplitConfig, split_cells
+from perturbrl.errors import UserError, one_of
+from perturbrl.rng import derive
+
+
+def load_table(raw: RawCells, data: DataConfig, encoder: Any, split: SplitConfig) -> CellTable:
+    """Preprocess, encode and standardise the cells of a source, everything fitted on the training cells.
+
+    ``encoder`` is the bound config of an entry of ``registry.encoders``. Under ``data.preset=released`` the encoder and
+    the standardisation see all cells, as in the study's release, and ``leaks`` says so. Random draws (mutual
+    information, principal components, dropout, training of an encoder) follow from ``split.seed``.
+
+    Raises
+    ------
+    UserError
+        The source lacks a modality; a config value does not fit the cells; values are not finite; no feature is left.
+    """
+    check(data)
+    _require_modalities(raw, data)
+    train, test = split_cells(raw, split)
+    fit_rows = np.arange(raw.n_cells, dtype=np.int64) if data.preset == "released" else train
+    chosen, times = _choose(raw, data, train, test, split.seed)
+
+    blocks: list[NDArray[np.float32]] = []
+    names: list[str] = []
+    slices: dict[str, slice] = {}
+    leaks: list[str] = []
+    for name, (x, features) in chosen.items():
+        entry = registry.encoders[encoder.name]
+        block, own_names, own_leaks = entry.build(encoder, x, fit_rows, derive(split.seed, "encoder", name))
+        _check_block(block, own_names, raw, name, encoder.name)
+        if data.scale:
+            block = Standardize.fit(block[fit_rows]).apply(block)
+        slices[name] = slice(len(names), len(names) + block.shape[1])
+        names += _unique_names(name, [f"{name}_{n}" for n in own_names] or features, names)
+        blocks.append(block)
+        leaks += [leak for leak in own_leaks if leak not in leaks]
+    if data.preset == "released":
+        leaks = _released_leaks(data, encoder.name, raw.n_cells, len(test)) + leaks
+    return CellTable(
+        x=np.ascontiguousarray(np.concatenate(blocks, axis=1)),
+        features=tuple(names),
+        slices=slices,
+        pseudotime=times,
+        train=train,
+        test=test,
+        obs=raw.obs,
+        source=raw.name,
+        checksum=raw.checksum,
+        leaks=tuple(leaks),
+    )
+
+
+def _choose(
+    raw: RawCells, data: DataConfig, train: NDArray[np.int64], test: NDArray[np.int64], seed: int
+) -> tuple[dict[str, tuple[Array, list[str]]], NDArray[np.float64]]:
+    """Transform and select each modality; diffusion pseudotime reads the first one.
+
+    Mutual information needs pseudotime before there is a selection, so there it is computed on all features of that
+    modality, otherwise on the selected ones.
+    """
+    values = {m: transform(m, raw.modalities[m], data, train, raw.name) for m in data.modalities}
+    first, seed32 = data.modalities[0], derive(seed, "preprocess") % 2**32  # scikit-learn takes 32 bits
+    times = None
+    if data.select == "mutual_information":
+        times = pseudotime(raw, values[first], data, train, test, seed32)
+    chosen: dict[str, tuple[Array, list[str]]] = {}
+    for m, x in values.items():
+        at_train = None if times is None else times[train]
+        kept = select_features(m, x[train], raw.modalities[m], data, at_train, seed32)
+        picked = x if data.select == "none" else np.ascontiguousarray(dense(kept.apply(x)), dtype=np.float32)
+        chosen[m] = (picked, [str(f) for f in raw.modalities[m].features[kept.columns]])
+    if times is None:
+        times = pseudotime(raw, chosen[first][0], data, train, test, seed32)
+    return chosen, times
+
+
+def _require_modalities(raw: RawCells, data: DataConfig) -> None:
+    missing = [m for m in data.modalities if m not in raw.modalities]
+    if not missing:
+        return
+    held = [m for m in MODALITIES if m in raw.modalities]
+    has = " and ".join(held) or "no modality at all"
+    fitting = sorted(name for name, needs in _known_choices().items() if set(needs) <= set(held))
+    remedy = f"choose data={one_of(fitting)}" if fitting else "no choice of data= fits it"
+    raise UserError(f"data={data.name}: source {raw.name} has no {' and no '.join(missing)} (it has {has}); {remedy}")
+
+
+def _known_choices() -> Mapping[str, list[str]]:
+    """Return which modalities each ``data=`` choice asks for, read from the YAML of the package and of plugins."""
+    folders = [paths.conf_dir(), *registry.plugin_conf_dirs()]
+    files = [file for folder in folders for file in sorted((folder / "data").glob("*.yaml"))]
+    needs = {file.stem: OmegaConf.select(OmegaConf.load(file), "modalities") for file in files}
+    return {name: list(modalities or MODALITIES) for name, modalities in needs.items()}
+
+
+def _check_block(
+    block: NDArray[np.float32], names: tuple[str, ...], raw: RawCells, modality: str, encoder: str
+) -> None:
+    where = f"encoder={encoder}: {modality} of {raw.name}"
+    if block.ndim != 2 or block.shape[0] != raw.n_cells or block.shape[1] == 0:
+        raise UserError(f"{where}: features of shape {block.shape} came back; [{raw.n_cells}, at least 1] is needed")
+    if names and len(names) != block.shape[1]:
+        raise UserError(f"{where}: {len(names)} names came back for {block.shape[1]} features")
+    if not np.isfinite(block).all():
+        raise UserError(f"{where}: {int((~np.isfinite(block)).any(axis=1).sum())} cells have NaN or infinite features")
+
+
+def _unique_names(modality: str, names: list[str], taken: list[str]) -> list[str]:
+    """Keep plain names; one that an earlier modality has too (CD4 as gene and as protein) becomes ``protein:CD4``."""
+    held = set(taken)
+    return [f"{modality}:{name}" if name in held else name for name in names]
+
+
+def _released_leaks(data: DataConfig, encoder: str, n_cells: int, n_test: int) -> list[str]:
+    seen = f"all {n_cells} cells, {n_test} of them test cells"
+    out = [] if encoder == "none" else [f"the encoder {encoder} was fitted on {seen}"]
+    if data.scale:
+        out.append(f"features were standardised over {seen}")
+    if data.pseudotime_kind == "row":
+        out.append("pseudotime is the row number of a cell in the file, not an order of development")
+    return out

@@ -1,0 +1,68 @@
+"""CRISPR events: some genes knocked out, some over-expressed.
+
+Letters: S runs, B cells, G features, P the largest ``max_perturb`` of the runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+N_UNIFORMS = 3
+"""Uniform numbers that one event consumes: its size, and two that key its genes."""
+
+_WORD = 0xFFFFFFFF
+_GOLDEN = 0x9E3779B9
+
+
+class CrisprEvents:
+    """Events on n ~ U{1..max_perturb} genes, with replacement: each is knocked out (x 0) or over-expressed (x 2).
+
+    The j-th gene of an event is a hash of (key, j), not a uniform number of its own. So the number of uniforms does
+    not depend on ``max_perturb``, and a run draws the same numbers whatever the other runs of its population are set
+    to: run k of a population equals run k alone even where ``max_perturb`` differs.
+    """
+
+    def __init__(
+        self, max_perturb: Sequence[int], prob: Sequence[float], n_features: int, device: torch.device | str
+    ) -> None:
+        """``max_perturb`` and ``prob``, the probability of an event, have one entry for each of the S runs."""
+        self.n_features = n_features
+        self._max = torch.tensor(max_perturb, dtype=torch.float32, device=device)[:, None]
+        self._prob = torch.tensor(prob, dtype=torch.float32, device=device)[:, None]
+        self._scale = (self._max / self._prob).masked_fill(self._prob == 0, 0.0)
+        self._slots = torch.arange(max(max_perturb), device=device)
+        self._offsets = self._slots * _GOLDEN
+
+    def apply_(self, cells: Tensor, u: Tensor) -> Tensor:
+        """Let an event happen, or not, to each of ``cells`` [S, B, G], in place; return ``cells``.
+
+        ``u`` is [S, B, 3], uniform numbers in [0, 1) of 24 random bits.
+        """
+        draws = self.draws(u)
+        factor = ((draws & 1) * 2).to(cells.dtype)
+        factor.masked_fill_(self._slots >= self.sizes(u[..., 0])[..., None], 1.0)
+        # Factors commute, so drawing a gene twice needs no order: one scattered product is the whole event.
+        return cells.scatter_reduce_(-1, draws >> 1, factor, "prod")
+
+    def sizes(self, u: Tensor) -> Tensor:
+        """Return the number of genes of each event, [S, B] float, 0 where none happens; ``u`` is [S, B]."""
+        # Given u < prob, u / prob is uniform again, so one number says both whether and how many.
+        size = (u * self._scale).floor_().add_(1.0)
+        return torch.minimum(size, self._max).mul_(u < self._prob)
+
+    def draws(self, u: Tensor) -> Tensor:
+        """Return P draws of 0..2G-1 for each cell, [S, B, P] int64: draw // 2 is the gene, draw % 2 over-expression."""
+        key = (u[..., 1:3] * 2**24).long()
+        words = ((key[..., 0] << 8) ^ key[..., 1])[..., None] + self._offsets
+        return mix32_(words.bitwise_and_(_WORD)).mul_(2 * self.n_features).bitwise_right_shift_(32)
+
+
+def mix32_(x: Tensor) -> Tensor:
+    """Hash 32-bit words held in int64, in place: the finaliser of MurmurHash3 (Appleby), a bijection of 0..2^32-1."""
+    # Products wrap modulo 2^64, whose low 32 bits are the product's own.
+    x.bitwise_xor_(x >> 16).mul_(0x85EBCA6B).bitwise_and_(_WORD)
+    x.bitwise_xor_(x >> 13).mul_(0xC2B2AE35).bitwise_and_(_WORD)
+    return x.bitwise_xor_(x >> 16)

@@ -1,0 +1,187 @@
+"""The continuous environment of Tables I-III (arXiv 2510.13018, released code).
+
+Letters: S runs, B cells, G features, N cells of the table, D uniform numbers a step consumes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from perturbrl import registry
+from perturbrl.config import choice, require
+from perturbrl.data.schema import CellTable
+from perturbrl.envs import crispr
+from perturbrl.envs.base import ActionSpace, Step
+from perturbrl.envs.pairs import CellPairs
+from perturbrl.errors import UserError
+
+TIME_LIMITS = ("terminated", "truncated")
+
+
+@dataclass(frozen=True)
+class PaperEnvConfig:
+    """Settings of one run; see conf/env/paper.yaml for units. All but ``horizon`` may differ within a population."""
+
+    name: str
+    horizon: int
+    step_size: float
+    clip: float
+    perturb_prob: float
+    max_perturb: int
+    time_limit: str
+
+
+class PaperEnv:
+    """Move a cell toward an unseen later cell, against CRISPR noise.
+
+    reset: s is a cell, t a cell of larger pseudotime (itself when none is larger), then one CRISPR event on s.
+    step: s <- clip(s + step_size clip(a, -1, 1), -clip, clip); with probability ``perturb_prob`` a CRISPR event on s;
+    reward = MSE(previous s, t) - MSE(s, t). At the first step the previous s is the cell before any event, so that the
+    first reward pays for the event of the reset, and the rewards of an episode sum to the whole drop in MSE.
+    t is not observed. The event comes after the clip: an observation may exceed ``clip``, up to x 2^max_perturb.
+
+    All episodes run in step, so the clock is a number of the host and ``step`` never waits for the device. The
+    table is held once, [N, G]. Observations are new tensors at each step: valid as long as the caller keeps them, but
+    the environment steps on from the last one, so do not write into it.
+
+    The 8 uniforms of a step: event (size, two keys) | of the next episode: cell, target, event (size, two keys).
+    ``reset`` reads the second part only.
+    """
+
+    def __init__(
+        self,
+        configs: Sequence[PaperEnvConfig],
+        table: CellTable,
+        cells: NDArray[np.int64],
+        n_envs: int,
+        device: torch.device | str,
+    ) -> None:
+        check(configs, n_envs)
+        self.device = torch.device(device)
+        self.n_runs, self.n_envs, self.obs_dim = len(configs), n_envs, table.n_features
+        self.horizon = configs[0].horizon
+        self.n_uniforms = 2 + 2 * crispr.N_UNIFORMS
+        self.action_space = ActionSpace("box", self.obs_dim)
+        self.can_truncate = any(c.time_limit == "truncated" for c in configs)
+        self._x = torch.as_tensor(table.x, device=self.device)
+        self._pairs = CellPairs(table, cells, self.device)
+        largest, probs = [c.max_perturb for c in configs], [c.perturb_prob for c in configs]
+        self._step_events = crispr.CrisprEvents(largest, probs, self.obs_dim, self.device)
+        self._reset_events = crispr.CrisprEvents(largest, [1.0] * self.n_runs, self.obs_dim, self.device)
+        self._step_size = self._per_run([c.step_size for c in configs])
+        self._high = self._per_run([c.clip for c in configs])[..., None]
+        self._low = -self._high
+        shape = (self.n_runs, n_envs)
+        self._never = torch.zeros(shape, dtype=torch.bool, device=self.device)
+        self._truncates = (self._per_run([float(c.time_limit == "truncated") for c in configs]) > 0) | self._never
+        self._t = 0
+        self._row = torch.zeros(shape, dtype=torch.int64, device=self.device)
+        self._target_row = torch.zeros_like(self._row)
+        self._target = torch.zeros((*shape, self.obs_dim), device=self.device)
+        self._cells = torch.zeros_like(self._target)
+        self._work = torch.zeros_like(self._target)
+        self._error = torch.zeros(shape, device=self.device)
+
+    def reset(self, u: Tensor) -> Tensor:
+        """Start every episode anew from ``u`` [S, B, D]; return observations [S, B, G]."""
+        u = u[..., crispr.N_UNIFORMS :]
+        self._t = 0
+        row, target_row = self._pairs.draw(u[..., 0], u[..., 1])
+        self._aim(row, target_row)
+        cells = self._x[row]
+        self._error = self._mse(cells)
+        self._cells = self._reset_events.apply_(cells, u[..., 2 : 2 + crispr.N_UNIFORMS])
+        return self._cells
+
+    def step(self, action: Tensor, u: Tensor) -> Step:
+        """Advance every cell by ``action`` [S, B, G], clipped to [-1, 1]; ``u`` [S, B, D] as in the class."""
+        cells = self._moved(action)
+        torch.minimum(torch.maximum(cells, self._low, out=cells), self._high, out=cells)
+        self._cells = self._step_events.apply_(cells, u[..., : crispr.N_UNIFORMS])
+        error = self._mse(cells)
+        reward = self._error.sub_(error)
+        self._error = error
+        self._add_reward_(reward, u)
+        self._t += 1
+        if self._t < self.horizon:
+            return Step(cells, reward, self._never.clone(), self._never.clone(), cells)
+        return Step(self.reset(u), reward, ~self._truncates, self._truncates.clone(), cells)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return copies: ``t`` [], ``row`` and ``target_row`` [S, B] int64, ``cells`` [S, B, G], ``error`` [S, B]."""
+        kept = {"row": self._row, "target_row": self._target_row, "cells": self._cells, "error": self._error}
+        return {"t": torch.tensor(self._t), **{name: tensor.clone() for name, tensor in kept.items()}}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Go on from what ``state()`` returned.
+
+        Raises
+        ------
+        UserError
+            The state is that of another task or of another number of runs, cells or features.
+        """
+        own = self.state()
+        for name, tensor in own.items():
+            if name not in state or state[name].shape != tensor.shape:
+                found = tuple(state[name].shape) if name in state else "nothing"
+                raise UserError(f"env state {name!r}: expected shape {tuple(tensor.shape)}, found {found}")
+        copied = {name: state[name].to(self.device, tensor.dtype, copy=True) for name, tensor in own.items()}
+        self._t = int(copied["t"])
+        self._aim(copied["row"], copied["target_row"])
+        self._cells, self._error = copied["cells"], copied["error"]
+
+    def _moved(self, action: Tensor) -> Tensor:
+        return torch.clamp(action, -1.0, 1.0).mul_(self._step_size[..., None]).add_(self._cells)
+
+    def _add_reward_(self, reward: Tensor, u: Tensor) -> None:
+        """Add in place to ``reward`` [S, B] what a variant of the task pays beyond the drop in MSE."""
+
+    def _aim(self, row: Tensor, target_row: Tensor) -> None:
+        self._row, self._target_row = row, target_row
+        torch.index_select(self._x, 0, target_row.flatten(), out=self._target.view(-1, self.obs_dim))
+
+    def _mse(self, cells: Tensor) -> Tensor:
+        return torch.sub(cells, self._target, out=self._work).square_().mean(-1)
+
+    def _per_run(self, values: Sequence[float]) -> Tensor:
+        return torch.tensor(values, dtype=torch.float32, device=self.device)[:, None]
+
+
+def check(configs: Sequence[PaperEnvConfig], n_envs: int) -> None:
+    """Raise ``UserError`` for the first setting outside its range; ``configs`` holds one entry for each run."""
+    require(n_envs >= 1, "n_envs", f"{n_envs} cells cannot be stepped together; give at least 1")
+    for c in configs:
+        require(c.horizon >= 1, "env.horizon", f"{c.horizon} is too short; an episode has at least 1 step")
+        require(c.max_perturb >= 1, "env.max_perturb", f"{c.max_perturb} is too small; an event hits at least 1 gene")
+        require(0 <= c.perturb_prob <= 1, "env.perturb_prob", f"{c.perturb_prob} is not a probability; give 0 to 1")
+        for key in ("step_size", "clip"):
+            value = getattr(c, key)
+            require(0 < value < math.inf, f"env.{key}", f"{value} must be positive and finite")
+        choice(c.time_limit, TIME_LIMITS, "env.time_limit")
+    horizons = sorted({c.horizon for c in configs})
+    require(len(horizons) == 1, "env.horizon", f"runs trained together need one horizon, got {horizons}")
+
+
+@registry.envs.register("paper", PaperEnvConfig)
+def build(
+    configs: Sequence[PaperEnvConfig],
+    table: CellTable,
+    cells: NDArray[np.int64],
+    n_envs: int,
+    device: torch.device | str,
+) -> PaperEnv:
+    """Build S = len(configs) runs x ``n_envs`` cells; episodes start from, and aim at, the rows ``cells`` of ``table``.
+
+    Raises
+    ------
+    UserError
+        A setting outside its range, two horizons, no cells, or a cell without pseudotime.
+    """
+    return PaperEnv(configs, table, cells, n_envs, device)

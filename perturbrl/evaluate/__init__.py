@@ -1,0 +1,1 @@
+"""Protocols, metrics and the rows that every table carries."""

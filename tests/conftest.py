@@ -1,0 +1,50 @@
+"""What every test may rely on: one thread, no network of caches, the real data where it is present."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.pop("PERTURBRL_PLUGINS", None)
+
+ROOT = Path(__file__).resolve().parents[1]
+REAL_DATA = Path(os.environ.get("PERTURBRL_REAL_DATA") or ROOT.parent / "shared" / "data")
+
+settings.register_profile("perturbrl", deadline=None, derandomize=True)
+settings.load_profile("perturbrl")
+
+_own_cache: Path | None = None
+
+
+def pytest_configure() -> None:
+    # Workers of xdist inherit the variable: one cache for a session, never the user's.
+    global _own_cache
+    if "PERTURBRL_CACHE" not in os.environ:
+        _own_cache = Path(tempfile.mkdtemp(prefix="perturbrl-cache-"))
+        os.environ["PERTURBRL_CACHE"] = str(_own_cache)
+
+
+def pytest_unconfigure() -> None:
+    if _own_cache is not None:
+        shutil.rmtree(_own_cache, ignore_errors=True)
+        os.environ.pop("PERTURBRL_CACHE", None)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data sets; skips where there is none."""
+    if not REAL_DATA.is_dir():
+        pytest.skip(f"no real data: set PERTURBRL_REAL_DATA (looked in {REAL_DATA})")
+    return REAL_DATA
