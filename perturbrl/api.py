@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-
 from perturbrl import paths, records
 from perturbrl.composition import compose_job
 from perturbrl.data.schema import CellTable
@@ -51,7 +50,7 @@ class Runs:
         return pd.read_parquet(self.jobs[k].path / paths.PROGRESS)
 
     def table(self) -> pd.DataFrame:
-        """Evaluate every run by the paper's protocol: one row a policy or floor, columns the metrics; means over seeds."""
+        """Evaluate every run by the paper's protocol: a row a policy or floor, a column a metric; means over seeds."""
         evaluator = Evaluator()
         rows = []
         for job in self.jobs:

@@ -58,7 +58,9 @@ def _convert(wanted: Any, value: Any, where: str) -> Any:
 def choice(value: str, choices: Mapping[str, Any] | set[str] | tuple[str, ...], where: str) -> str:
     """Return ``value`` if it is one of ``choices``, else raise a ``UserError`` that lists them."""
     if value not in choices:
-        raise UserError(f"{where}: {value!r} is not known{_did_you_mean(str(value), set(choices))}; choose {one_of(choices)}")
+        raise UserError(
+            f"{where}: {value!r} is not known{_did_you_mean(str(value), set(choices))}; choose {one_of(choices)}"
+        )
     return value
 
 

@@ -21,7 +21,21 @@ from perturbrl.experiment import Job, load_cells, load_job
 from perturbrl.report.collect import find_runs
 from perturbrl.training import build_learner
 
-INFO = ("name", "source", "data", "env", "agent", "variant", "policy", "schedule", "preset", "encoder", "seed", "steps", "status")
+INFO = (
+    "name",
+    "source",
+    "data",
+    "env",
+    "agent",
+    "variant",
+    "policy",
+    "schedule",
+    "preset",
+    "encoder",
+    "seed",
+    "steps",
+    "status",
+)
 
 
 class Evaluator:

@@ -26,7 +26,7 @@ Runner = Callable[[Sequence[list[Spec]], str], Iterator[list[Outcome]]]
 
 
 def group(jobs: Sequence[Job], workers: int, limit: int) -> list[list[Job]]:
-    """Group jobs of one signature, at most ``limit`` together, into ``workers`` groups or more if there are jobs enough.
+    """Group jobs of one signature, at most ``limit`` together, into ``workers`` groups or more where possible.
 
     The groups with the most environment steps come first.
     """
@@ -80,7 +80,9 @@ def in_processes(workers: int) -> Runner:
             return
         for raw, path in {str(g[0][0]): g[0] for g in groups}.values():
             with contextlib.suppress(UserError):  # the job itself reports it
-                load_cells(make_job(OmegaConf.create(raw), path))  # prepared once, then read from the cache by every process
+                load_cells(
+                    make_job(OmegaConf.create(raw), path)
+                )  # prepared once, then read from the cache by every process
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(min(workers, len(groups)), mp_context=context) as pool:
             futures = {pool.submit(train_group, each, mode): each for each in groups}

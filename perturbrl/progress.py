@@ -98,4 +98,6 @@ class _PlainLines:
             return
         self.last = now
         steps, all_steps = done * self.steps, self.total * self.steps
-        print(f"{self.label}: {steps:,} of {all_steps:,} steps, {rate:,.0f} steps/s, {text}", file=sys.stderr, flush=True)
+        print(
+            f"{self.label}: {steps:,} of {all_steps:,} steps, {rate:,.0f} steps/s, {text}", file=sys.stderr, flush=True
+        )

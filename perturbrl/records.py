@@ -1,7 +1,7 @@
 """Run directories: what a run leaves behind, written so that a kill at any moment loses nothing that was finished.
 
-Every file is written beside its place and renamed. ``run.json`` with status ``complete`` or ``diverged`` comes last and is what
-makes a run finished. Reading needs no torch.
+Every file is written beside its place and renamed. ``run.json`` with status ``complete`` or ``diverged`` comes
+last and is what makes a run finished. Reading needs no torch.
 """
 
 from __future__ import annotations
@@ -150,7 +150,9 @@ class RunDir:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise UserError(f"{self.path}: another process is training in this folder; wait for it to end") from None
+                raise UserError(
+                    f"{self.path}: another process is training in this folder; wait for it to end"
+                ) from None
             check_space(self.path)
             yield
 

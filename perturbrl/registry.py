@@ -1,7 +1,7 @@
 """What can be chosen by name in a config, and the hook by which others add to it.
 
-A plugin is a Python file that registers something, with a ``conf/`` folder beside it that holds its YAML. It is found in a
-folder named by ``PERTURBRL_PLUGINS``, or through an entry point of the group ``perturbrl.plugins``.
+A plugin is a Python file that registers something, with a ``conf/`` folder beside it that holds its YAML. It is found
+in a folder named by ``PERTURBRL_PLUGINS``, or through an entry point of the group ``perturbrl.plugins``.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ class Registry(Mapping[str, Entry]):
         def add(build: F) -> F:
             known = self._entries.get(name)
             if known is not None and known.build.__module__ != build.__module__:
-                raise UserError(f"{self.kind}={name} is registered twice: by {known.build.__module__} and {build.__module__}")
+                raise UserError(
+                    f"{self.kind}={name} is registered twice: by {known.build.__module__} and {build.__module__}"
+                )
             self._entries[name] = Entry(name, schema, build)
             return build
 

@@ -33,7 +33,8 @@ def reproduce(
 ) -> Path:
     """Train every arm on every table, evaluate and report; return the page.
 
-    ``overrides`` are Hydra's, for all runs (``source=file path=...``, ``device=cuda``). ``quick`` divides all budgets by 16.
+    ``overrides`` are Hydra's, for all runs (``source=file path=...``, ``device=cuda``). ``quick`` divides all
+    budgets by 16.
 
     Raises
     ------

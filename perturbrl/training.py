@@ -170,7 +170,9 @@ class Population:
             if about.get("config_hash") != job.hash:
                 continue
             if about["data_checksum"] != self.table.checksum:
-                raise UserError(f"{job.path}: the data have changed since this run began; use force=true to train again")
+                raise UserError(
+                    f"{job.path}: the data have changed since this run began; use force=true to train again"
+                )
             self.start, self.seconds = int(about["iteration"]), max(self.seconds, float(about["seconds"]))
             frame = pd.read_parquet(job.path / paths.PROGRESS)
             self.rows[k] = frame[frame["iteration"] < self.start].to_dict("records")
@@ -285,6 +287,7 @@ class LearningCurve:
         scores = population_scores(act, self._x, self._env.action_space, protocol)
         gain = return_gain(act, self._env, protocol.seed, protocol.max_steps, self._nothing, self._device)
         return {f"eval/{k}": torch.as_tensor(v) for k, v in scores.items()} | {"eval/return": gain}
+
 
 def _join(parts: Sequence[Tensor]) -> Tensor:
     return torch.cat(list(parts)) if parts[0].dim() else parts[0]

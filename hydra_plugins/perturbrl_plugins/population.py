@@ -1,4 +1,4 @@
-"""``hydra/launcher=population``: train the jobs of a sweep in populations, each job still with its own run directory."""
+"""``hydra/launcher=population``: train the jobs of a sweep in populations, each job in its own run directory."""
 
 from __future__ import annotations
 

@@ -31,7 +31,9 @@ class PolicyConfig:
     def __post_init__(self) -> None:
         choice(self.net, ("trunk", "branches"), "policy.net")
         choice(self.activation, ACTIVATIONS, "policy.activation")
-        require(len(self.hidden) > 0 and min(self.hidden) > 0, "policy.hidden", "needs at least one width, all positive")
+        require(
+            len(self.hidden) > 0 and min(self.hidden) > 0, "policy.hidden", "needs at least one width, all positive"
+        )
 
 
 class ActorCritic:

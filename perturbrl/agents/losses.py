@@ -12,23 +12,23 @@ from torch import Tensor
 
 
 def importance_ratio(log_prob: Tensor, old_log_prob: Tensor) -> Tensor:
-    """r = pi(a|s) / pi_old(a|s), [S, M]."""  # eq. 1
+    """Return r = pi(a|s) / pi_old(a|s), [S, M]."""  # eq. 1
     return (log_prob - old_log_prob).exp_()
 
 
 def surrogate(ratio: Tensor, advantage: Tensor) -> Tensor:
-    """L_surr = E[r A], [S]."""  # eq. 2
+    """Return L_surr = E[r A], [S]."""  # eq. 2
     return (ratio * advantage).mean(1)
 
 
 def clipped_surrogate(ratio: Tensor, advantage: Tensor, clip: Tensor) -> Tensor:
-    """L_CLIP of each transition, [S, M]; ``clip`` is [S, 1]."""  # eq. 7
+    """Return L_CLIP of each transition, [S, M]; ``clip`` is [S, 1]."""  # eq. 7
     clipped = torch.minimum(torch.maximum(ratio, 1 - clip), 1 + clip)
     return torch.minimum(ratio * advantage, clipped * advantage)
 
 
 def clipped_surrogate_score(ratio: Tensor, advantage: Tensor, clip: Tensor) -> Tensor:
-    """Derivative of L_CLIP to log pi(a|s), [S, M]: r A, or nothing where the clipped term is the smaller."""
+    """Differentiate L_CLIP by log pi(a|s), [S, M]: r A, or nothing where the clipped term is the smaller."""
     far = torch.where(advantage > 0, ratio > 1 + clip, ratio < 1 - clip)
     return (ratio * advantage).masked_fill_(far, 0.0)
 
@@ -39,7 +39,7 @@ def value_loss(value: Tensor, ret: Tensor) -> Tensor:
 
 
 def value_loss_score(value: Tensor, ret: Tensor) -> Tensor:
-    """Derivative of ``value_loss`` to V, [S, M]."""
+    """Differentiate ``value_loss`` by V, [S, M]."""
     return (value - ret).mul_(2 / value.shape[1])
 
 

@@ -32,7 +32,7 @@ class LineSearch:
 
 
 def policy_gradient(model: ActorCritic, dist: Distribution, cache: Any, action: Tensor, advantage: Tensor) -> Tensor:
-    """g = E[grad log pi(a|s) A] at the policy that collected the batch, [S, n]."""  # eq. 3
+    """Return g = E[grad log pi(a|s) A] at the policy that collected the batch, [S, n]."""  # eq. 3
     g = advantage.new_zeros(advantage.shape[0], model.policy_size)
     _, kept = dist.log_prob(action)
     d_outputs, d_log_std = dist.log_prob_vjp(kept, advantage / advantage.shape[1])

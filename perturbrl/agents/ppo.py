@@ -96,9 +96,7 @@ class PPOUpdate:
         explained = 1 - (batch.ret - batch.value).var(1) / batch.ret.var(1)
         return logged | {"explained_variance": explained}
 
-    def step(
-        self, mb: Rollout, diagnose: bool, going: Tensor | None
-    ) -> tuple[dict[str, Tensor], Tensor | None]:
+    def step(self, mb: Rollout, diagnose: bool, going: Tensor | None) -> tuple[dict[str, Tensor], Tensor | None]:
         """One Adam step on a minibatch: L = -E[L_CLIP] + c_v E[(V - R)^2] - c_e E[entropy].
 
         Runs that are not ``going`` [S], or whose KL has just passed 1.5 ``target_kl``, stand still.

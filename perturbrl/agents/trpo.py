@@ -69,7 +69,7 @@ class TRPOUpdate:
         self.cg_iterations, self.tries = int(same(configs, "cg_iterations")), int(same(configs, "line_search_tries"))
         self.epochs, self.minibatch = int(same(configs, "critic_epochs")), int(same(configs, "minibatch"))
         self.normalise = bool(same(configs, "normalise_advantage"))
-        # sb3-contrib averages the KL over action dimensions as well as over states, which widens its trust region A times
+        # sb3-contrib averages the KL over action dimensions too, which widens its trust region A times
         averaged = same(configs, "kl") == "per_dimension" and model.actions.kind == "box"
         self.kl_scale = 1 / model.actions.size if averaged else 1.0
         self.delta = per_run(configs, "target_kl", device)

@@ -1,7 +1,7 @@
 """TRPO -> PPO, the proposed method of arXiv 2510.13018, in the two readings of how the stages meet.
 
-``stages``: some TRPO rollouts, then PPO from the parameters reached (what the released code does). ``interleaved``: Algorithm 1 as
-printed, in each iteration a natural step and then PPO epochs on the same batch. Budgets come from ``schedule=``.
+``stages``: some TRPO rollouts, then PPO from the parameters reached (what the released code does). ``interleaved``:
+Algorithm 1 as printed, in each iteration a natural step and then PPO epochs on the same batch. Budgets come from ``schedule=``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from perturbrl.agents import ppo, trpo
 from perturbrl.agents.actor_critic import ActorCritic, PolicyConfig
-from perturbrl.agents.learner import Learner, Stage, same, under, with_prefix
+from perturbrl.agents.learner import Learner, Stage, same
 from perturbrl.agents.ppo import PPOConfig, PPOUpdate
 from perturbrl.agents.rollout import Rollout
 from perturbrl.agents.trpo import TRPOConfig, TRPOUpdate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -23,8 +24,8 @@ DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 def cached_table(settings: str, file: Path | None, build: Callable[[], CellTable]) -> CellTable:
     """Return the table that ``build`` makes, from disk if it was made before.
 
-    ``settings`` spells everything that shapes the table; ``file``, if any, is the file it is read from, known again by size and
-    time of change. A damaged cache is rebuilt, one that cannot be written is done without.
+    ``settings`` spells everything that shapes the table; ``file``, if any, is the file it is read from, known again
+    by size and time of change. A damaged cache is rebuilt, one that cannot be written is done without.
     """
     key = [settings, __version__]
     if file is not None and file.exists():
@@ -34,10 +35,8 @@ def cached_table(settings: str, file: Path | None, build: Callable[[], CellTable
         return _read(place)
     except DAMAGED:
         table = build()
-    try:
+    with contextlib.suppress(OSError):
         _write(place, table)
-    except OSError:
-        pass
     return table
 
 

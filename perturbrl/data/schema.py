@@ -23,7 +23,7 @@ Matrix: TypeAlias = NDArray[np.floating] | NDArray[np.integer] | sparse.csr_matr
 class Modality:
     """One measured matrix.
 
-    ``x`` has shape [N, G]; sparse stays sparse. ``kind`` says what the numbers are, so that counts are never taken for logs.
+    ``x`` has shape [N, G]; sparse stays sparse. ``kind`` says what the numbers are, so counts are never taken for logs.
     """
 
     x: Matrix
@@ -36,7 +36,7 @@ class RawCells:
     """The cells of a source as read or simulated, before any fitting.
 
     ``obs`` (index: unique cell names, N rows) may carry the standard columns ``pseudotime`` (float), ``fate``,
-    ``cell_type``, ``batch``, ``perturbation`` (str; combinations as ``A+B``), ``is_control`` (bool) and ``dose`` (float).
+    ``cell_type``, ``batch``, ``perturbation`` (str; combinations as ``A+B``), ``is_control`` (bool), ``dose`` (float).
     ``checksum`` is a sha256 of the file, or of the simulator's settings.
     """
 
@@ -55,8 +55,8 @@ class RawCells:
 class CellTable:
     """Features of every cell, ready for a task, with the split on which they were fitted.
 
-    ``x`` [N, G] float32; ``slices`` says which columns belong to which modality; ``pseudotime`` [N] float64; ``train`` and
-    ``test`` are disjoint, sorted row numbers; ``leaks`` are plain sentences on what was fitted beyond the training
+    ``x`` [N, G] float32; ``slices`` says which columns belong to which modality; ``pseudotime`` [N] float64; ``train``
+    and ``test`` are disjoint, sorted row numbers; ``leaks`` are plain sentences on what was fitted beyond the training
     cells (empty unless the released preprocessing was asked for).
     """
 

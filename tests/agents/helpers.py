@@ -11,7 +11,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-import perturbrl.agents  # noqa: F401  (registers the agents)
+import perturbrl.agents
 import perturbrl.envs  # noqa: F401  (registers the tasks)
 from perturbrl import paths, registry
 from perturbrl.agents.actor_critic import ActorCritic, PolicyConfig
@@ -144,7 +144,10 @@ class FakeEnv:
         reward = torch.full((self.n_runs, self.n_envs), float(self.clock))
         if over:
             self.clock = 0
-        flags = [torch.full_like(reward, over and self.limit == kind, dtype=torch.bool) for kind in ("terminated", "truncated")]
+        flags = [
+            torch.full_like(reward, over and self.limit == kind, dtype=torch.bool)
+            for kind in ("terminated", "truncated")
+        ]
         return Step(self._obs(self.clock), reward, flags[0], flags[1], final)
 
     def state(self) -> dict[str, Tensor]:
@@ -185,7 +188,9 @@ def torch_distribution(model: ActorCritic, theta: Tensor, obs: Tensor) -> torch.
     return torch.distributions.Independent(normal, 1)
 
 
-def make_model(kind: str, n_runs: int = 2, n_features: int = 4, size: int = 3, seed: int = 0, **policy: Any) -> ActorCritic:
+def make_model(
+    kind: str, n_runs: int = 2, n_features: int = 4, size: int = 3, seed: int = 0, **policy: Any
+) -> ActorCritic:
     """Build a tiny float64 model with random parameters everywhere."""
     config = policy_config(**({"hidden": [5, 4]} | policy))
     slices = {"a": slice(0, n_features // 2), "b": slice(n_features // 2, n_features)}

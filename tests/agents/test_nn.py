@@ -28,7 +28,11 @@ def check_derivatives(layer: Layer, n_in: int, runs: int, batch: int, seed: int)
     end = layer.place(start)
     assert end - start == layer.n_params
     theta, v = draw(seed, runs, end + 2), draw(seed + 1, runs, end + 2)
-    x, dx, dy = draw(seed + 2, runs, batch, n_in), draw(seed + 3, runs, batch, n_in), draw(seed + 4, runs, batch, layer.n_out)
+    x, dx, dy = (
+        draw(seed + 2, runs, batch, n_in),
+        draw(seed + 3, runs, batch, n_in),
+        draw(seed + 4, runs, batch, layer.n_out),
+    )
     y, cache = layer.forward(theta, x.clone())
     grad = torch.full_like(theta, torch.nan)
     to_x = layer.vjp(theta, cache, dy, grad, need_dx=True)
@@ -105,7 +109,8 @@ def test_vjp_without_dx_gives_the_same_parameter_gradient() -> None:
 # hypothesis reaches the shapes where BLAS switches kernels only by luck: name them (a width of 1, long batches)
 @pytest.mark.parametrize("batch", [1, 2, 16, 128])
 @pytest.mark.parametrize(
-    ("n_in", "hidden", "n_out"), [(8, (32, 32), 8), (8, (64, 64), 1), (1, (256, 5), 3), (5, (1, 32), 2), (64, (256,), 64)]
+    ("n_in", "hidden", "n_out"),
+    [(8, (32, 32), 8), (8, (64, 64), 1), (1, (256, 5), 3), (5, (1, 32), 2), (64, (256,), 64)],
 )
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_run_k_of_a_population_is_run_k_alone(n_in, hidden, n_out, batch, activation) -> None:

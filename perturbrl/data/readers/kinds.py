@@ -38,7 +38,7 @@ def profile(x: Matrix) -> Profile:
     """Summarise ``x`` [N, G] in one pass, a bounded piece at a time; zeros left out of a sparse matrix count."""
     nan = infinite = negative = 0
     whole = True
-    complete = not sparse.issparse(x) or x.nnz == x.shape[0] * x.shape[1]
+    complete = not isinstance(x, sparse.csr_matrix) or x.nnz == x.shape[0] * x.shape[1]
     low, high = (np.inf, -np.inf) if complete and x.shape[0] * x.shape[1] else (0.0, 0.0)
     for values in _pieces(x):
         if values.dtype.kind == "f":
@@ -70,7 +70,7 @@ def kind_of(seen: Profile, modality: str) -> ValueKind:
 
 def first_where(x: Matrix, test: Any) -> tuple[int, int]:
     """Return (row, column) of the first value of ``x`` for which the vectorised ``test`` is true; one must exist."""
-    if sparse.issparse(x):
+    if isinstance(x, sparse.csr_matrix):
         k = int(np.flatnonzero(test(x.data))[0])
         return int(np.searchsorted(x.indptr, k, side="right")) - 1, int(x.indices[k])
     row, column = np.argwhere(test(x))[0]
@@ -89,7 +89,7 @@ def constant_features(x: Matrix) -> NDArray[np.bool_]:
 
 
 def _pieces(x: Matrix) -> Iterator[NDArray[Any]]:
-    if sparse.issparse(x):
+    if isinstance(x, sparse.csr_matrix):
         for start in range(0, x.data.size, _CHUNK):
             yield x.data[start : start + _CHUNK]
         return
