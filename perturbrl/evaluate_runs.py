@@ -60,6 +60,7 @@ class Evaluator:
         if run.get("status") not in records.FINISHED:
             raise UserError(f"{folder}: the run is not finished; give the command that started it again, it resumes")
         job = load_job(folder)
+        torch.set_num_threads(job.config.threads)  # more threads on small tensors wait for each other
         table = load_cells(job)
         if table.checksum != run["data_checksum"]:
             raise UserError(f"{folder}: the data have changed since this run was trained; train again with force=true")

@@ -18,7 +18,8 @@ from perturbrl.training import train_jobs
 def _run_dir(*, _root_: DictConfig) -> str:
     choices, overrides = _root_.hydra.runtime.choices, _root_.hydra.overrides.task
     name = str(_root_.name)
-    require(bool(name.strip("./ ")), "name", "must name a folder below outputs/")
+    inside = name.strip() and not Path(name).is_absolute() and ".." not in Path(name).parts
+    require(bool(inside), "name", f"{name!r} must name a folder below outputs/")
     return str(run_path(dict(choices), list(overrides), _root_.seed, name))
 
 

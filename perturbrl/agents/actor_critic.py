@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from perturbrl.agents.distributions import Categorical, Distribution, Gaussian
-from perturbrl.agents.nn import ACTIVATIONS, Branches, Layer, Linear, Sequential, mlp
+from perturbrl.agents.nn import ACTIVATIONS, Branches, Layer, Linear, Sequential, aligned, mlp
 from perturbrl.config import choice, require
 from perturbrl.envs.base import ActionSpace, BatchedEnv
 from perturbrl.rng import Streams, derive
@@ -51,8 +51,8 @@ class ActorCritic:
         self.value_net = _network(config, n_features, slices, 1, last_gain=1.0)
         start = self.policy_net.place(0)
         self._log_std = slice(start, start + (actions.size if actions.kind == "box" else 0))
-        self.policy_size = self._log_std.stop
-        self.theta = torch.zeros(n_runs, self.value_net.place(self.policy_size))
+        self.policy_size = aligned(self._log_std.stop)
+        self.theta = torch.zeros(n_runs, aligned(self.value_net.place(self.policy_size)))
 
     @staticmethod
     def for_env(

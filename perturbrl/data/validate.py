@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -269,7 +269,13 @@ def _tasks(opened: Opened, findings: list[Finding]) -> list[Finding]:
             what = "perturbations and control cells" if env == "env=counterfactual" else "any one modality"
             rows.append(_ready(env, blocked if served else blocked | {env}, what))
     what = "not offered by any file: needs the executable landscape"
-    return [*rows, Finding("ok", "task", what, "source=landscape", ("env=fate",))]
+    rows.append(Finding("ok", "task", what, "source=landscape", ("env=fate",)))
+    return [row if _exists(row.tasks[0]) else replace(row, what=f"{row.what}; not in this version yet") for row in rows]
+
+
+def _exists(task: str) -> bool:
+    group, _, choice = task.partition("=")
+    return (paths.conf_dir() / group / f"{choice}.yaml").exists()
 
 
 def _ready(task: str, blocked: set[str], needs: str) -> Finding:

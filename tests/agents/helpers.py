@@ -183,8 +183,8 @@ def torch_distribution(model: ActorCritic, theta: Tensor, obs: Tensor) -> torch.
     outputs = naive(model.policy_net, theta, obs)
     if model.actions.kind == "discrete":
         return torch.distributions.Categorical(logits=outputs)
-    start = model.policy_size - model.actions.size
-    normal = torch.distributions.Normal(outputs, theta[start : model.policy_size].exp().expand_as(outputs))
+    start = model.policy_net.place(0)
+    normal = torch.distributions.Normal(outputs, theta[start : start + model.actions.size].exp().expand_as(outputs))
     return torch.distributions.Independent(normal, 1)
 
 
