@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from perturbrl.errors import UserError
 from perturbrl.experiment import Job, load_cells, make_job
-from perturbrl.progress import Progress
+from perturbrl.progress import Progress, display
 from perturbrl.training import Outcome, pick_device, train_jobs
 
 CPU_RUNS = 5  # on a CPU more runs a process fall out of its cache
@@ -51,14 +51,14 @@ def specs(groups: Sequence[Sequence[Job]]) -> list[list[Spec]]:
     return [[(job.raw, job.path) for job in jobs] for jobs in groups]
 
 
-def train_group(group: Sequence[Spec], mode: str) -> list[Outcome]:
+def train_group(group: Sequence[Spec], mode: str, relay: Any = None) -> list[Outcome]:
     """Train one group; never raises. If the group cannot be trained as a whole, its jobs are tried one by one."""
     try:
-        return train_jobs([make_job(OmegaConf.create(raw), path) for raw, path in group], Progress(mode))
+        return train_jobs([make_job(OmegaConf.create(raw), path) for raw, path in group], Progress(mode, relay))
     except Exception as error:
         if len(group) == 1:
             return [failure(group[0][1], error)]
-    return [outcome for spec in group for outcome in train_group([spec], mode)]
+    return [outcome for spec in group for outcome in train_group([spec], mode, relay)]
 
 
 def failure(path: Path, error: BaseException) -> Outcome:
@@ -84,8 +84,13 @@ def in_processes(workers: int) -> Runner:
                     make_job(OmegaConf.create(raw), path)
                 )  # prepared once, then read from the cache by every process
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(workers, len(groups)), mp_context=context) as pool:
-            futures = {pool.submit(train_group, each, mode): each for each in groups}
+        with contextlib.ExitStack() as stack:
+            relay = None
+            if mode == "rich":
+                relay = stack.enter_context(context.Manager()).Queue()
+                stack.enter_context(display(relay))
+            pool = stack.enter_context(ProcessPoolExecutor(min(workers, len(groups)), mp_context=context))
+            futures = {pool.submit(train_group, each, mode, relay): each for each in groups}
             for future in as_completed(futures):
                 error = future.exception()
                 yield future.result() if error is None else [failure(path, error) for _, path in futures[future]]

@@ -4,28 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from queue import Queue
+
     from torch import Tensor
+
+    Relay = Queue[tuple[str, int, int, float, str] | None]
 
 Tick = Callable[[int, "dict[str, Tensor]"], None]
 SECONDS_BETWEEN_LINES = 10.0
 
 
 class Progress:
-    """How progress is shown: ``rich``, ``plain``, ``quiet``, or ``auto`` (rich on a terminal, else plain)."""
+    """How progress is shown: ``rich``, ``plain``, ``quiet``, or ``auto`` (rich on a terminal, else plain).
 
-    def __init__(self, mode: str) -> None:
+    With a ``relay`` nothing is printed: updates go to another process, which draws them with ``display``.
+    """
+
+    def __init__(self, mode: str, relay: Relay | None = None) -> None:
         if mode == "auto":
             mode = "rich" if sys.stderr.isatty() else "plain"
-        self.mode = mode
+        self.mode, self.relay = mode, relay
 
     def say(self, text: str) -> None:
         """Print a line on stderr, unless quiet."""
-        if self.mode != "quiet":
+        if self.mode != "quiet" and self.relay is None:
             print(text, file=sys.stderr, flush=True)
 
     @contextlib.contextmanager
@@ -34,15 +42,35 @@ class Progress:
 
         Yields a function to call after each iteration, with the number done and what was logged.
         """
-        seeds = f"{n_runs} runs" if n_runs > 1 else "1 run"
-        if self.mode == "rich":
-            with _rich(f"{label}, {seeds}", total, start) as show:
-                yield _timed(show, n_runs, steps, start)
+        label = f"{label}, {n_runs} runs" if n_runs > 1 else f"{label}, 1 run"
+        if self.relay is not None:
+            relay = self.relay
+            yield _timed(lambda *shown: relay.put((label, total, *shown)), n_runs, steps, start)
+        elif self.mode == "rich":
+            with _bars() as update:
+                yield _timed(lambda *shown: update(label, total, *shown), n_runs, steps, start)
         elif self.mode == "plain":
-            lines = _PlainLines(f"{label}, {seeds}", total, steps)
-            yield _timed(lines.show, n_runs, steps, start)
+            yield _timed(_PlainLines(label, total, steps).show, n_runs, steps, start)
         else:
             yield lambda done, metrics: None
+
+
+@contextlib.contextmanager
+def display(relay: Relay) -> Iterator[None]:
+    """Draw a bar for each training loop that other processes report through ``relay``."""
+
+    def listen() -> None:
+        with _bars() as update:
+            while (shown := relay.get()) is not None:
+                update(*shown)
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    try:
+        yield
+    finally:
+        relay.put(None)
+        listener.join()
 
 
 Show = Callable[[int, float, str], None]
@@ -69,22 +97,28 @@ def _summary(metrics: dict[str, Tensor]) -> str:
 
 
 @contextlib.contextmanager
-def _rich(label: str, total: int, start: int) -> Iterator[Show]:
+def _bars() -> Iterator[Callable[[str, int, int, float, str], None]]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
 
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[metrics]}"),
     )
-    with Bar(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(label, total=total, completed=start, rate="", metrics="")
-        yield lambda done, rate, text: bar.update(task, completed=done, rate=f"{rate:,.0f} steps/s", metrics=text)
+    known: dict[str, TaskID] = {}
+    with Bars(*columns, console=Console(stderr=True)) as bars:
+
+        def update(label: str, total: int, done: int, rate: float, text: str) -> None:
+            if label not in known:
+                known[label] = bars.add_task(label, total=total, completed=done - 1, rate="", metrics="")
+            bars.update(known[label], completed=done, rate=f"{rate:,.0f} steps/s", metrics=text)
+
+        yield update
 
 
 class _PlainLines:

@@ -153,6 +153,8 @@ class RunDir:
                 raise UserError(
                     f"{self.path}: another process is training in this folder; wait for it to end"
                 ) from None
+            for left in self.path.glob(".*.tmp"):  # by a process that was killed while it wrote
+                left.unlink(missing_ok=True)
             check_space(self.path)
             yield
 

@@ -60,7 +60,7 @@ def reproduce(
     groups = group(jobs, workers, default_limit(device))
     show.say(f"{len(jobs)} runs in {len(groups)} populations, {workers} at a time")
     failed = []
-    for found in in_processes(workers)(specs(groups), "quiet" if show.mode == "quiet" else "plain"):
+    for found in in_processes(workers)(specs(groups), show.mode):
         for outcome in found:
             show.say(str(outcome))
         failed += [outcome for outcome in found if outcome.status == "failed"]

@@ -95,12 +95,12 @@ def train_jobs(jobs: Sequence[Job], progress: Progress) -> list[Outcome]:
 
 
 def _by_checkpoint(jobs: Sequence[Job]) -> Iterator[list[Job]]:
-    """Group jobs by the iteration from which they go on: those in one group can be stepped together."""
+    """Group jobs by the iteration from which they go on, -1 if anew: those in one group can be stepped together."""
     found: dict[int, list[Job]] = {}
     for job in jobs:
         file = job.path / paths.CHECKPOINT
         about = records.read_tensors(file)[1] if file.exists() else {}
-        start = int(about["iteration"]) if about.get("config_hash") == job.hash else 0
+        start = int(about["iteration"]) if about.get("config_hash") == job.hash else -1
         found.setdefault(start, []).append(job)
     yield from found.values()
 

@@ -61,7 +61,7 @@ class PopulationLauncher(Launcher):
             workers = self.workers or default_workers(device)
             groups = group(jobs, workers, self.runs_together or default_limit(device))
             progress.say(f"{len(jobs)} jobs in {len(groups)} populations, {workers} at a time")
-            mode = progress.mode if len(groups) == 1 or progress.mode == "quiet" else "plain"
+            mode = "plain" if progress.mode == "rich" and self.via != "processes" else progress.mode
             for found in self._runner(workers)(specs(groups), mode):
                 for outcome in found:
                     progress.say(str(outcome))
