@@ -1,9 +1,9 @@
 """Layers for S networks at once, with hand-written derivatives.
 
 Each layer offers ``forward`` (y and what the derivatives need), ``vjp`` (pull dL/dy back to the parameters and the
-input) and ``jvp`` (push a change of parameters forward). PPO needs the first two, TRPO's Fisher-vector product all three. The
-parameters of all layers of run k are row k of one tensor ``theta`` [S, n], so an optimiser or a conjugate gradient sees
-plain vectors.
+input) and ``jvp`` (push a change of parameters forward). PPO needs the first two, TRPO's Fisher-vector
+product all three. The parameters of all layers of run k are row k of one tensor ``theta`` [S, n], so an optimiser or a
+conjugate gradient sees plain vectors.
 
 Letters: S runs, B rows of a batch, I inputs, O outputs, n parameters.
 """

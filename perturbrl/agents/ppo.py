@@ -148,7 +148,7 @@ def _reorder(batch: Rollout, order: Tensor) -> Rollout:
 
 
 def _parts(batch: Rollout, size: int) -> Iterator[Rollout]:
-    for part in zip(*(getattr(batch, name).split(size, 1) for name in Rollout.__dataclass_fields__), strict=True):
+    for part in zip(*(torch.split(getattr(batch, name), size, 1) for name in Rollout.__dataclass_fields__), strict=True):
         yield Rollout(*part)
 
 

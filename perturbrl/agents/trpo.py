@@ -12,6 +12,7 @@ from perturbrl.agents.actor_critic import ActorCritic, PolicyConfig
 from perturbrl.agents.learner import Learner, Stage, check_rollout, check_unit, per_run, same
 from perturbrl.agents.losses import normalise, value_loss_score
 from perturbrl.agents.natural import (
+    Operator,
     conjugate_gradient,
     fisher_vector_product,
     line_search,
@@ -24,6 +25,8 @@ from perturbrl.config import choice, require
 from perturbrl.envs.base import BatchedEnv
 from perturbrl.registry import agents
 from perturbrl.rng import Streams
+
+BLOCK = 512  # states
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class TRPOUpdate:
         self.kl_scale = 1 / model.actions.size if averaged else 1.0
         self.delta = per_run(configs, "target_kl", device)
         self.damping = per_run(configs, "damping", device)
+        self.no_damping = torch.zeros_like(self.damping)
         self.shrink = per_run(configs, "line_search_shrink", device)
         self.value_columns = slice(model.policy_size, model.theta.shape[1])
         self.grad = torch.zeros_like(model.theta)
@@ -91,11 +95,7 @@ class TRPOUpdate:
         dist, cache = model.policy(batch.obs)
         old = dist.detached()
         g = policy_gradient(model, old, cache, batch.action, advantage)  # eq. 3
-        d = conjugate_gradient(
-            lambda v: fisher_vector_product(model, old, cache, v, self.damping, self.kl_scale),  # eq. 5
-            g,
-            self.cg_iterations,
-        )
+        d = conjugate_gradient(self._fisher(batch.obs), g, self.cg_iterations)  # eq. 5
         step = natural_step(g, d, self.delta)  # eq. 6
         found = line_search(
             model,
@@ -118,6 +118,21 @@ class TRPOUpdate:
             "improvement": found.improvement,
             "entropy": old.entropy(),
         }
+
+    def _fisher(self, obs: Tensor) -> Operator:
+        """Return v -> H v + damping v on a batch, in blocks of states whose activations stay in a CPU's cache."""
+        n = obs.shape[1]
+        parts = torch.split(obs, BLOCK if obs.device.type == "cpu" else n, 1)
+        blocks = [(*self.model.policy(part), part.shape[1] / n) for part in parts]
+
+        def apply(v: Tensor) -> Tensor:
+            total = self.damping * v
+            for dist, cache, share in blocks:
+                product = fisher_vector_product(self.model, dist, cache, v, self.no_damping, self.kl_scale)
+                total.add_(product, alpha=share)
+            return total
+
+        return apply
 
     def critic_steps(self, batch: Rollout, iteration: int) -> dict[str, Tensor]:
         """Fit the value network to the returns."""

@@ -1,7 +1,8 @@
 """TRPO -> PPO, the proposed method of arXiv 2510.13018, in the two readings of how the stages meet.
 
 ``stages``: some TRPO rollouts, then PPO from the parameters reached (what the released code does). ``interleaved``:
-Algorithm 1 as printed, in each iteration a natural step and then PPO epochs on the same batch. Budgets come from ``schedule=``.
+Algorithm 1 as printed, in each iteration a natural step and then PPO epochs on the same batch. Budgets come from
+``schedule=``.
 """
 
 from __future__ import annotations
