@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,7 +56,8 @@ def debugging() -> bool:
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Turn whatever the body raises into one line and an exit code."""
+    """Turn whatever the body raises into one line and an exit code; warnings take one line too."""
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         yield
     except KeyboardInterrupt:
