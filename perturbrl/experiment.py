@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +21,7 @@ import perturbrl.landscape  # noqa: F401  (these imports register the built-in c
 from perturbrl import paths, registry
 from perturbrl.agents.actor_critic import PolicyConfig
 from perturbrl.config import bind, choice, fingerprint, require
-from perturbrl.data.cache import cached_table
+from perturbrl.data.cache import cached_table, stamps
 from perturbrl.data.preprocess import DataConfig
 from perturbrl.data.schema import CellTable
 from perturbrl.data.split import SplitConfig
@@ -30,6 +32,7 @@ from perturbrl.evaluate.protocol import PaperProtocolConfig
 # keys that change where or how a run is done, but not its result
 NOT_IN_HASH = ("name", "device", "threads", "progress", "checkpoint_seconds", "force", "path")
 NOT_IN_PATH = ("source", "source.path", "data", "env", "agent", "seed", "experiment")  # they have places of their own
+LONGEST_NAME = 200  # bytes of one folder's name; most file systems take 255
 DATA_GROUPS = ("source", "data", "encoder", "split")
 
 
@@ -93,8 +96,11 @@ class Job:
     def signature(self) -> str:
         """What must be the same for two jobs to be trained together: all but the seed and numbers without a shape."""
         kept = {k: v for k, v in self.raw.items() if k not in ("seed", "name", "force", "progress")}
-        kept["agent"] = _without_free_numbers(self.raw["agent"])
-        kept["env"] = {k: v for k, v in self.raw["env"].items() if k not in FREE_ENV}
+        # whoever writes a plugin need not know that its runs may differ: only what is built in gets a value for each
+        if _built_in(registry.agents[self.config.agent.name]):
+            kept["agent"] = _without_free_numbers(self.raw["agent"])
+        if _built_in(registry.envs[self.config.env.name]):
+            kept["env"] = {k: v for k, v in self.raw["env"].items() if k not in FREE_ENV}
         return json.dumps(kept, sort_keys=True)
 
 
@@ -103,6 +109,10 @@ FREE_AGENT = (
     *("damping", "line_search_shrink"),
 )
 FREE_ENV = ("step_size", "clip", "perturb_prob", "max_perturb", "time_limit")
+
+
+def _built_in(entry: registry.Entry) -> bool:
+    return entry.build.__module__.startswith("perturbrl.")
 
 
 def _without_free_numbers(agent: dict[str, Any]) -> dict[str, Any]:
@@ -168,11 +178,13 @@ def _resolve(config: DictConfig) -> dict[str, Any]:
 
 def load_cells(job: Job) -> CellTable:
     """Return the features that a job trains on; jobs that share data share one table in memory."""
-    return _table(json.dumps({group: job.raw[group] for group in DATA_GROUPS}, sort_keys=True))
+    file = job.raw["source"].get("path")
+    groups = json.dumps({group: job.raw[group] for group in DATA_GROUPS}, sort_keys=True)
+    return _table(groups, stamps(Path(file) if file else None))
 
 
 @functools.lru_cache(maxsize=8)
-def _table(groups: str) -> CellTable:
+def _table(groups: str, stamps: tuple[str, ...]) -> CellTable:
     raw = json.loads(groups)
     source = registry.sources.bind(raw["source"])
     data, split = bind(DataConfig, raw["data"], "data"), bind(SplitConfig, raw["split"], "split")
@@ -204,10 +216,20 @@ def run_path(config: dict[str, str], overrides: list[str], seed: int, name: str)
     source = Path(files[-1]).stem if files and config["source"] == "file" else config["source"]
     data = ",".join([f"{_file_safe(source)}-{config['data']}", *extra["data"]])
     env, agent = (",".join([config[part], *extra[part]]) for part in ("env", "agent"))
-    return Path(name) / data / env / agent / f"seed{seed}"
+    return Path(name) / _short(data) / _short(env) / _short(agent) / f"seed{seed}"
+
+
+def _short(folder: str) -> str:
+    """Cut a name that file systems would refuse, and keep it unlike any other."""
+    if len(folder.encode()) <= LONGEST_NAME:
+        return folder
+    digest = hashlib.sha256(folder.encode()).hexdigest()[:12]
+    return f"{folder.encode()[: LONGEST_NAME - 13].decode(errors='ignore')},{digest}"
 
 
 def _file_safe(value: str) -> str:
+    with contextlib.suppress(ValueError):  # a sweep of Hydra spells 1e-4 as 0.0001
+        value = value if value.lstrip("+-").isdigit() else repr(float(value))
     return "".join(c if c.isalnum() or c in "._+-" else "_" for c in value)
 
 

@@ -78,6 +78,23 @@ def write_parquet(path: Path, frame: pd.DataFrame) -> None:
         frame.to_parquet(temporary, index=False)
 
 
+def read_parquet(path: Path) -> pd.DataFrame:
+    """Read what ``write_parquet`` wrote.
+
+    Raises
+    ------
+    UserError
+        The file is missing or damaged.
+    """
+    import pandas as pd
+
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: is not a readable table ({reason}); delete its folder to train again") from None
+
+
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
     """Write tensors as safetensors, with the JSON of ``about`` in the file's metadata."""
     from safetensors.torch import save_file

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 import yaml
+from safetensors import SafetensorError
 from torch import Tensor
 
 from perturbrl import paths, records, registry
@@ -38,14 +39,14 @@ CURVE_EPISODES = 64
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one job: ``complete``, ``diverged``, ``skipped`` (it was complete before) or ``failed``."""
+    """What became of one job: ``complete``, ``diverged``, ``skipped`` (it was finished before) or ``failed``."""
 
     path: Path
     status: str
     message: str = ""
 
     def __str__(self) -> str:
-        words = {"complete": "done", "skipped": "already complete, skipped"}
+        words = {"complete": "done", "skipped": f"skipped: {self.message or 'already complete'}"}
         return f"{self.path}: {words.get(self.status, self.message)}"
 
 
@@ -78,10 +79,10 @@ def train_jobs(jobs: Sequence[Job], progress: Progress) -> list[Outcome]:
         for job in jobs:
             folder = RunDir(job.path)
             locks.enter_context(folder.locked())
-            if job.config.force and folder.run.get("config_hash") not in (None, job.hash):
+            if job.config.force and _holds_other(folder.run, job):
                 folder.clear()
             if folder.finished(job.hash):
-                outcomes.append(Outcome(job.path, "skipped"))
+                outcomes.append(Outcome(job.path, "skipped", folder.run["message"]))
             else:
                 todo.append(job)
         if todo:
@@ -89,9 +90,18 @@ def train_jobs(jobs: Sequence[Job], progress: Progress) -> list[Outcome]:
             for leak in table.leaks:
                 progress.say(f"data.preset=released: {leak}")
             for group in _by_checkpoint(todo):
-                outcomes += Population(group, table, progress).train()
+                try:
+                    outcomes += Population(group, table, progress).train()
+                except (OSError, SafetensorError) as error:  # a disk that has filled up, or gone
+                    again = "what was saved is kept, the same command goes on from it"
+                    raise UserError(f"{group[0].path}: cannot be written ({error}); {again}") from error
     order = {job.path: i for i, job in enumerate(jobs)}
     return sorted(outcomes, key=lambda o: order[o.path])
+
+
+def _holds_other(run: dict[str, Any], job: Job) -> bool:
+    """Whether a folder's run was made with another config, or from data that have changed since."""
+    return bool(run) and (run["config_hash"] != job.hash or run["data_checksum"] != load_cells(job).checksum)
 
 
 def _by_checkpoint(jobs: Sequence[Job]) -> Iterator[list[Job]]:
@@ -170,11 +180,9 @@ class Population:
             if about.get("config_hash") != job.hash:
                 continue
             if about["data_checksum"] != self.table.checksum:
-                raise UserError(
-                    f"{job.path}: the data have changed since this run began; use force=true to train again"
-                )
+                raise UserError(f"{job.path}: the data have changed since; use force=true to train again")
             self.start, self.seconds = int(about["iteration"]), max(self.seconds, float(about["seconds"]))
-            frame = pd.read_parquet(job.path / paths.PROGRESS)
+            frame = records.read_parquet(job.path / paths.PROGRESS)
             self.rows[k] = frame[frame["iteration"] < self.start].to_dict("records")
             kept.append(tensors)
         if kept:
@@ -214,10 +222,8 @@ class Population:
         records.write_parquet(job.path / paths.PROGRESS, pd.DataFrame(self.rows[k]))
         about = {
             "config_hash": job.hash,
-            "iteration": iteration,
-            "step": iteration * self.learner.steps_per_iteration,
-            "seconds": self.seconds,
             "data_checksum": self.table.checksum,
+            **{"iteration": iteration, "step": iteration * self.learner.steps_per_iteration, "seconds": self.seconds},
         }
         mine = {name: (t[k : k + 1] if t.dim() else t) for name, t in state.items()}
         records.write_tensors(job.path / paths.CHECKPOINT, mine, about)

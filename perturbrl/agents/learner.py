@@ -43,6 +43,12 @@ class Stage:
     update: Update
     begin: Callable[[], None] = lambda: None
 
+    @staticmethod
+    def of(name: str, configs: Sequence[Any], update: Update, device: torch.device) -> Stage:
+        """Return a stage whose budget and discounts are those of the configs of S runs."""
+        gamma, gae_lambda = per_run(configs, "gamma", device), per_run(configs, "gae_lambda", device)
+        return Stage(name, int(same(configs, "total_steps")), gamma, gae_lambda, update)
+
 
 class Learner:
     """S runs of one algorithm: each iteration collects a rollout with every policy and improves it.

@@ -148,19 +148,9 @@ def _reorder(batch: Rollout, order: Tensor) -> Rollout:
 
 
 def _parts(batch: Rollout, size: int) -> Iterator[Rollout]:
-    for part in zip(*(torch.split(getattr(batch, name), size, 1) for name in Rollout.__dataclass_fields__), strict=True):
+    fields = (torch.split(getattr(batch, name), size, 1) for name in Rollout.__dataclass_fields__)
+    for part in zip(*fields, strict=True):
         yield Rollout(*part)
-
-
-def stage(configs: Sequence[PPOConfig], update: PPOUpdate, device: torch.device) -> Stage:
-    """Return the stage ``ppo`` of S runs."""
-    return Stage(
-        name="ppo",
-        total_steps=int(same(configs, "total_steps")),
-        gamma=per_run(configs, "gamma", device),
-        gae_lambda=per_run(configs, "gae_lambda", device),
-        update=update,
-    )
 
 
 @agents.register("ppo", PPOConfig)
@@ -175,4 +165,4 @@ def build(
     model = ActorCritic.for_env(policies, env, slices, streams)
     update = PPOUpdate(configs, model, streams)
     rollout_steps = int(same(configs, "rollout_steps"))
-    return Learner(model, env, streams, rollout_steps, [stage(configs, update, streams.device)])
+    return Learner(model, env, streams, rollout_steps, [Stage.of("ppo", configs, update, streams.device)])

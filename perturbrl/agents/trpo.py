@@ -158,17 +158,6 @@ class TRPOUpdate:
         self.adam.load_state(state)
 
 
-def stage(configs: Sequence[TRPOConfig], update: TRPOUpdate, device: torch.device) -> Stage:
-    """Return the stage ``trpo`` of S runs."""
-    return Stage(
-        name="trpo",
-        total_steps=int(same(configs, "total_steps")),
-        gamma=per_run(configs, "gamma", device),
-        gae_lambda=per_run(configs, "gae_lambda", device),
-        update=update,
-    )
-
-
 @agents.register("trpo", TRPOConfig)
 def build(
     configs: Sequence[TRPOConfig],
@@ -181,4 +170,4 @@ def build(
     model = ActorCritic.for_env(policies, env, slices, streams)
     update = TRPOUpdate(configs, model, streams)
     rollout_steps = int(same(configs, "rollout_steps"))
-    return Learner(model, env, streams, rollout_steps, [stage(configs, update, streams.device)])
+    return Learner(model, env, streams, rollout_steps, [Stage.of("trpo", configs, update, streams.device)])

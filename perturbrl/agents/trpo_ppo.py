@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from perturbrl.agents import ppo, trpo
 from perturbrl.agents.actor_critic import ActorCritic, PolicyConfig
 from perturbrl.agents.learner import Learner, Stage, same
 from perturbrl.agents.ppo import PPOConfig, PPOUpdate
@@ -84,8 +83,8 @@ def build(
     first = TRPOUpdate(first_configs, model, streams)
     second = PPOUpdate(second_configs, model, streams)
     rollout_steps = int(same(first_configs, "rollout_steps"))
-    trust_region = trpo.stage(first_configs, first, streams.device)
-    clipped = ppo.stage(second_configs, second, streams.device)
+    trust_region = Stage.of("trpo", first_configs, first, streams.device)
+    clipped = Stage.of("ppo", second_configs, second, streams.device)
 
     def hand_over() -> None:
         if same(configs, "handover") == "parameters_and_moments":

@@ -42,6 +42,8 @@ def of_hydra(error: BaseException, overrides: Sequence[str]) -> BaseException:
         return _composition(of_job(error), overrides)
     if isinstance(error, ValueError) and _raised_by_hydra(error):
         return _composition(error, overrides)
+    if isinstance(error, OSError) and error.filename:  # Hydra makes the folder of a run before the job is called
+        return UserError(f"{error.filename}: cannot be written ({error.strerror}); choose another folder")
     return error
 
 

@@ -27,9 +27,7 @@ def cached_table(settings: str, file: Path | None, build: Callable[[], CellTable
     ``settings`` spells everything that shapes the table; ``file``, if any, is the file it is read from, known again
     by size and time of change. A damaged cache is rebuilt, one that cannot be written is done without.
     """
-    key = [settings, __version__]
-    if file is not None and file.exists():
-        key += [f"{f}:{f.stat().st_size}:{f.stat().st_mtime_ns}" for f in _files(file)]
+    key = [settings, __version__, *stamps(file)]
     place = paths.cache_dir() / "tables" / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.npz"
     try:
         return _read(place)
@@ -40,8 +38,12 @@ def cached_table(settings: str, file: Path | None, build: Callable[[], CellTable
     return table
 
 
-def _files(path: Path) -> list[Path]:
-    return sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
+def stamps(file: Path | None) -> tuple[str, ...]:
+    """Return name, size and time of change of a file, or of all that lie in a folder; nothing if there is none."""
+    if file is None or not file.exists():
+        return ()
+    files = sorted(f for f in file.rglob("*") if f.is_file()) if file.is_dir() else [file]
+    return tuple(f"{f}:{f.stat().st_size}:{f.stat().st_mtime_ns}" for f in files)
 
 
 def _write(place: Path, table: CellTable) -> None:
