@@ -55,7 +55,8 @@ lint: $(STAMP) ## ruff, formatting and types
 	$(BIN)/python -m mypy
 
 .PHONY: bench
-bench: $(STAMP) ## speed: every script of benchmarks/
+bench: $(STAMP) ## speed, side by side with peers (installs them): every script of benchmarks/; ARGS=--quick is a smoke run
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[test,peers]'
 	@set -e; for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script $(ARGS); done
 
 .PHONY: smoke

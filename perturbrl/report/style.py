@@ -85,7 +85,7 @@ def save(figure: Figure, stem: Path) -> tuple[Path, Path, str]:
 
     png, svg = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # laid out once, not again for each file
+    figure.set_layout_engine(None)  # laid out once, not again for each file
     figure.savefig(png, dpi=150, metadata={"Software": None})
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": "perturbrl"}):
