@@ -13,6 +13,7 @@ import pandas as pd
 
 from perturbrl import paths, records
 from perturbrl.composition import compose_job
+from perturbrl.config import require
 from perturbrl.data.schema import CellTable
 from perturbrl.errors import UserError
 from perturbrl.evaluate.actions import Act
@@ -99,6 +100,7 @@ def train(
     if cells is not None:
         asked += ["source=file", f"path={_spell(str(_on_disk(cells, out / name)))}"]
     numbers = range(seeds) if isinstance(seeds, int) else seeds
+    require(len(numbers) > 0, "seeds", f"{seeds!r} asks for no run; give at least one seed")
     jobs = [compose_job([*asked, f"seed={seed}", f"progress={progress}"], out, name) for seed in numbers]
     groups = group(jobs, workers, default_limit(jobs[0].config.device))
     outcomes = [o for found in in_processes(workers)(specs(groups), progress) for o in found]
@@ -112,7 +114,7 @@ def _budgets(steps: int | None) -> dict[str, int]:
 
 
 def _spell(value: Any) -> str:
-    return json.dumps(value) if isinstance(value, str | list | dict) else "null" if value is None else str(value)
+    return json.dumps(value, separators=(",", ":"), default=str)
 
 
 def _on_disk(cells: AnnData | MuData | str | Path, folder: Path) -> Path:

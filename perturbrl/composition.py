@@ -10,13 +10,20 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, open_dict
 
 from perturbrl import paths, task  # noqa: F401  (task registers the resolver that names run directories)
+from perturbrl.cli.hydra_errors import translated
 from perturbrl.experiment import Job, make_job, run_path
 
 
 def compose_config(overrides: Sequence[str]) -> DictConfig:
-    """Return the config, Hydra's own part included, for a list of overrides."""
+    """Return the config, Hydra's own part included, for a list of overrides.
+
+    Raises
+    ------
+    UserError
+        An override names a choice or a key that there is not, or cannot be read.
+    """
     GlobalHydra.instance().clear()
-    with initialize_config_dir(config_dir=str(paths.conf_dir()), version_base="1.3"):
+    with translated(overrides), initialize_config_dir(config_dir=str(paths.conf_dir()), version_base="1.3"):
         return compose("config", overrides=list(overrides), return_hydra_config=True)
 
 

@@ -32,6 +32,7 @@ from perturbrl.evaluate.protocol import PaperProtocolConfig
 # keys that change where or how a run is done, but not its result
 NOT_IN_HASH = ("name", "device", "threads", "progress", "checkpoint_seconds", "force", "path")
 NOT_IN_PATH = ("source", "source.path", "data", "env", "agent", "seed", "experiment")  # they have places of their own
+QUOTES = "\"'"
 LONGEST_NAME = 200  # bytes of one folder's name; most file systems take 255
 DATA_GROUPS = ("source", "data", "encoder", "split")
 
@@ -211,9 +212,9 @@ def run_path(config: dict[str, str], overrides: list[str], seed: int, name: str)
             continue
         part = "env" if group in ("env", "protocol") else "data" if group in DATA_GROUPS else "agent"
         short = key.removeprefix(f"{part}.")
-        extra[part].append(f"{short}={_file_safe(value)}")
+        extra[part].append(f"{short}={_file_safe(value.strip(QUOTES))}")
     files = [value for key, _, value in (o.partition("=") for o in overrides) if key in ("path", "source.path")]
-    source = Path(files[-1]).stem if files and config["source"] == "file" else config["source"]
+    source = Path(files[-1].strip(QUOTES)).stem if files and config["source"] == "file" else config["source"]
     data = ",".join([f"{_file_safe(source)}-{config['data']}", *extra["data"]])
     env, agent = (",".join([config[part], *extra[part]]) for part in ("env", "agent"))
     return Path(name) / _short(data) / _short(env) / _short(agent) / f"seed{seed}"

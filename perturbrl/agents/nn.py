@@ -18,18 +18,18 @@ import torch
 from torch import Tensor
 
 # Run k of a population must be run k alone, bit for bit, and on a CPU both BLAS and the tails of vectorised loops round
-# by where a number stands in memory. So every layer starts on a cache line, in floats; a vectorised loop takes VECTOR.
+# by where a number stands in memory. So every row starts on a cache line, in floats; a vectorised loop takes VECTOR.
 CACHE_LINE, VECTOR = 16, 32
 ONE, TWO = torch.tensor(1.0), torch.tensor(2.0)  # as tensors: torch converts a Python number anew at every call
 
 
 def aligned(column: int) -> int:
-    """Return the first column from ``column`` on at which a layer may start."""
+    """Return the first width from ``column`` on that keeps the rows of a tensor [S, width] on cache lines."""
     return -(-column // CACHE_LINE) * CACHE_LINE
 
 
 class Layer(Protocol):
-    """A differentiable map whose parameters are columns of ``theta``; columns that align layers stay 0."""
+    """A differentiable map whose parameters are columns ``start:start + n_params`` of ``theta``."""
 
     n_in: int
     n_out: int
@@ -70,8 +70,8 @@ class Linear:
         self._kept: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
 
     def place(self, start: int) -> int:
-        self.start = aligned(start)
-        return self.start + self.n_params
+        self.start = start
+        return start + self.n_params
 
     def views(self, flat: Tensor) -> tuple[Tensor, Tensor]:
         """W [S, I, O] and b [S, 1, O] within ``flat`` [S, n]."""

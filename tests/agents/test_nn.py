@@ -26,7 +26,7 @@ def check_derivatives(layer: Layer, n_in: int, runs: int, batch: int, seed: int)
     """forward, vjp and jvp of ``layer`` against autograd, run by run, on the same parameters."""
     start = 3  # parameters need not begin at column 0
     end = layer.place(start)
-    assert end - start >= layer.n_params
+    assert end - start == layer.n_params
     theta, v = draw(seed, runs, end + 2), draw(seed + 1, runs, end + 2)
     x, dx, dy = (
         draw(seed + 2, runs, batch, n_in),

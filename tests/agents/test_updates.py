@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from perturbrl.agents import trpo
 from perturbrl.agents.actor_critic import ActorCritic
-from perturbrl.agents.natural import mean_kl
+from perturbrl.agents.natural import fisher_vector_product, mean_kl
 from perturbrl.agents.ppo import PPOUpdate
 from perturbrl.agents.rollout import Rollout
 from perturbrl.agents.trpo import TRPOUpdate
@@ -92,6 +93,17 @@ def test_target_kl_stops_one_run_and_not_the_other() -> None:
     assert torch.equal(model.theta[0], before[0])
 
 
+def test_a_run_stops_at_one_and_a_half_times_target_kl() -> None:
+    for factor, goes_on in ((1.4, True), (1.6, False)):
+        model = make_model("box")
+        batch = make_batch(model, 20, drift=0.2)
+        ratio = (model.policy(batch.obs)[0].log_prob(batch.action)[0] - batch.log_prob).exp()
+        kl = (ratio - 1 - ratio.log()).mean(1)
+        update = ppo_update(model, *[{"target_kl": kl[0].item() / factor}] * 2)
+        _, going = update.step(batch, diagnose=False, going=torch.ones(2, dtype=torch.bool))
+        assert going is not None and bool(going[0]) is goes_on
+
+
 def test_an_early_stop_is_as_if_the_epochs_after_it_were_not_there() -> None:
     def train(lr: float, target_kl: float | None) -> Tensor:
         learner = make_learner("ppo", [1], agent={"lr": lr, "target_kl": target_kl, "epochs": 4})
@@ -135,6 +147,20 @@ def test_per_dimension_goes_further_than_summed() -> None:
         assert update.policy_step(batch)["accepted"].all()
         went[kl] = mean_kl(old, model.policy(batch.obs)[0], 1.0)
     assert (went["summed"] < 0.01).all() and (went["per_dimension"] > 1.5 * went["summed"]).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fisher_product_in_blocks_of_states_is_that_of_all(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trpo, "BLOCK", 4)
+    model = make_model(kind)
+    obs = make_batch(model, 10).obs  # blocks of 4, 4 and 2
+    settings = [{"damping": 0.3, "kl": "per_dimension"}, {"damping": 0.01, "kl": "per_dimension"}]
+    update = TRPOUpdate([agent_config("trpo", **tiny("trpo", **s)) for s in settings], model, Streams([0, 1]))
+    v = torch.randn(2, model.policy_size, generator=torch.Generator().manual_seed(0), dtype=FLOAT64)
+    dist, cache = model.policy(obs)
+    damping, scale = torch.tensor([[0.3], [0.01]], dtype=FLOAT64), 1 / 3 if kind == "box" else 1.0
+    expected = fisher_vector_product(model, dist, cache, v, damping, scale)
+    torch.testing.assert_close(update._fisher(obs)(v), expected, rtol=1e-6, atol=1e-8)
 
 
 def test_discrete_actions_have_one_kl_whatever_the_setting() -> None:
@@ -197,15 +223,16 @@ def test_what_the_second_stage_is_handed(handover: str) -> None:
 
 def test_each_stage_starts_from_fresh_episodes_and_only_then() -> None:
     learner = make_learner("trpo_ppo", [1], horizon=1000)
-    resets = []
+    resets: list[Tensor] = []
     env = learner.collector.env
     reset = env.reset
-    env.reset = lambda u: resets.append(1) or reset(u)  # type: ignore[method-assign]
+    env.reset = lambda u: resets.append(u) or reset(u)  # type: ignore[method-assign]
     counts = []
     for i in range(learner.n_iterations):
         learner.iterate(i)
         counts.append(len(resets))
     assert counts == [1, 1, 2, 2]
+    assert not torch.isclose(resets[0], resets[1]).any()  # other cells than at the start
     assert [learner.stage_of(i).name for i in range(4)] == ["trpo", "trpo", "ppo", "ppo"]
 
 

@@ -1,0 +1,149 @@
+"""``perturbrl reproduce``, small: nine runs, three tables, one page."""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+
+import pytest
+
+from perturbrl import paths, records
+from perturbrl import reproduce as reproduction
+from perturbrl.composition import compose_config
+from perturbrl.errors import UserError
+from perturbrl.report import build_report
+from perturbrl.reproduce import ARMS, QUICK, SCHEDULES, TABLES, _quick_budgets, reproduce
+
+from .tiny import SMALL, assert_same_run, status
+
+# one rollout of 2048 steps for each stage, two for PPO and TRPO
+BUDGETS = ("schedule.total=4096", "schedule.trpo=2048", "schedule.ppo=2048")
+LITTLE = [*(o for o in SMALL if not o.startswith(("schedule.", "progress="))), *BUDGETS]
+
+
+def all_runs(out: Path) -> list[Path]:
+    return sorted(file.parent for file in out.rglob(paths.RUN))
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("reproduce")
+    return reproduce(out=out, overrides=LITTLE, progress="quiet", workers=1)
+
+
+def test_three_tables_with_floors_and_published_values(page: Path) -> None:
+    report = page.parent
+    assert (report.name, report.parent.name, page.name) == ("report", "released", "report.html")
+    text = (report / "tables.md").read_text()
+    assert all(f"Table {title}" in text for title in ("I (joint)", "II (rna)", "III (atac)"))
+    assert len(list((report / "tables").glob("*.csv"))) == len(list((report / "tables").glob("*.tex"))) == 3
+    for word in ("do_nothing", "random_uniform", "best_constant", *ARMS, "0.903", "published"):
+        assert word in text, word
+    assert len(list((report / "figures").glob("*.png"))) >= 3
+    html = page.read_text()
+    assert all(f"Table {n} (" in html for n in ("I", "II", "III"))
+    assert not re.search(r"<(script|link|img)[^>]*(src|href)=.http", html)  # the page needs no other file
+
+
+def test_nine_runs_each_with_its_budget_and_evaluation(page: Path) -> None:
+    runs = all_runs(page.parents[1])
+    said = [records.read_json(run / paths.RUN) for run in runs]
+    assert {(s["data"], s["agent"]) for s in said} == {(table, arm) for table in TABLES for arm in ARMS}
+    assert len(said) == 9 and {s["status"] for s in said} == {"complete"}
+    assert {s["steps"] for s in said} == {4096}
+    assert {s["preset"] for s in said} == {"released"} and all(s["leaks"] for s in said)
+    assert all((run / paths.EVALUATION / paths.SUMMARY).exists() for run in runs)
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes longer than all the rest."""
+    monkeypatch.setattr(reproduction, "build_report", functools.partial(build_report, figures=False))
+
+
+def test_the_same_command_again_skips_every_run(page: Path, run, no_figures) -> None:
+    stamps = [(r / paths.CHECKPOINT).stat().st_mtime_ns for r in all_runs(page.parents[1])]
+    page.unlink()
+    code, out, err = run("reproduce", "--out", str(page.parents[2]), "--workers", "1", *LITTLE)
+    assert code == 0
+    assert err.count("skipped: already complete") == 9
+    assert [(r / paths.CHECKPOINT).stat().st_mtime_ns for r in all_runs(page.parents[1])] == stamps
+    assert page.exists() and str(page) in out.replace("\n", "")
+    assert all(f"Table {n} (" in out for n in ("I", "II", "III"))
+
+
+@pytest.mark.slow
+def test_processes_and_seeds(page: Path, tmp_path: Path) -> None:
+    """Two processes and two seeds at a time; the first seed's runs are those of one seed alone."""
+    reproduce(seeds=2, out=tmp_path, overrides=[*LITTLE, "data=rna,atac"], progress="quiet", workers=2)
+    mine = all_runs(tmp_path)
+    assert len(mine) == 12
+    for one in all_runs(page.parents[1]):
+        if "joint" not in str(one):
+            assert_same_run(tmp_path / one.relative_to(page.parents[2]), one)
+
+
+def test_an_arm_that_fails_is_told_in_one_line_and_the_others_are_kept(tmp_path: Path, run) -> None:
+    rna_only = [o for o in LITTLE if not o.startswith("source.")] + ["source=pbmc68k_reduced", "data=rna,joint"]
+    command = ("reproduce", "--out", "out", "--workers", "1", *rna_only)
+    code, _, err = run(*command)
+    last = err.splitlines()[-1]
+    assert code == 2
+    assert last.startswith("error: 3 of 6 runs failed; first: ") and "has no atac" in last
+    done = all_runs(Path("out"))
+    assert len(done) == 3 and all(status(r) == "complete" for r in done)
+    code, _, err = run(*command)
+    assert code == 2 and err.count("skipped: already complete") == 3
+
+
+def test_one_table_only(tmp_path: Path, no_figures) -> None:
+    page = reproduce(out=tmp_path, overrides=[*LITTLE, "data=rna"], progress="quiet", workers=1)
+    assert len(all_runs(tmp_path)) == 3
+    assert "Table II (rna)" in page.read_text()
+    assert "Table I (joint)" not in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--schedule", "relaxed"), "--schedule: 'relaxed' is not known"),
+        (("data=genes",), "'genes' is not known"),
+        (("agent.nonsense=1",), "agent.nonsense: unknown key"),
+        (("env.max_perturb=0",), "env.max_perturb"),
+        (("nonsense",), "nonsense"),
+    ],
+)
+def test_mistakes(words: tuple[str, ...], message: str, run) -> None:
+    code, _, err = run("reproduce", "--workers", "1", "--out", "out", *LITTLE, *words)
+    assert code == 2
+    assert message in err.splitlines()[-1] and err.splitlines()[-1].startswith("error: ")
+    assert not all_runs(Path("out"))
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_quick_keeps_the_ratios_of_a_schedule(schedule: str) -> None:
+    whole = compose_config([f"schedule={schedule}"]).schedule
+    quick = compose_config([f"schedule={schedule}", *_quick_budgets(schedule)]).schedule
+    for key in ("total", "trpo", "ppo"):
+        assert quick[key] == max(2048, whole[key] // QUICK)
+
+
+def test_quick_says_so_and_goes_to_a_folder_of_its_own(run, monkeypatch) -> None:
+    seen: list[Path] = []
+
+    class Evaluator:
+        def evaluate(self, path: Path) -> None:
+            seen.append(path)
+
+    def refuse(where: list[Path], out: Path) -> None:
+        raise UserError(str(out))
+
+    monkeypatch.setattr(reproduction, "in_processes", lambda workers: lambda groups, mode: iter(()))
+    monkeypatch.setattr(reproduction, "Evaluator", Evaluator)
+    monkeypatch.setattr(reproduction, "build_report", refuse)
+    code, _, err = run("reproduce", "--quick", "--out", "here", "data=rna,atac")
+    assert code == 2 and "error: here/released-quick/report" in err
+    assert "quick: budgets are a 16th" in err
+    assert len(seen) == 6
+    assert all("total" not in str(path) for path in seen)  # what --quick stands for is not spelled in every folder
