@@ -73,7 +73,7 @@ def test_two_processes(run, basic) -> None:
 
 @pytest.mark.parametrize("launcher", [(), POPULATION], ids=["basic", "population"])
 def test_a_sweep_goes_on_after_failing_jobs(launcher, run) -> None:
-    code, out, err = run(*sweep("out", "agent.gamma=7.0,0.9", "seed=0,-1"), *launcher)
+    code, _, err = run(*sweep("out", "agent.gamma=7.0,0.9", "seed=0,-1"), *launcher)
     assert code == 1
     assert len(runs("out")) == 1 and all(status(r) == "complete" for r in runs("out").values())
     lines = err.splitlines()
