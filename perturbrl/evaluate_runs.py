@@ -70,7 +70,7 @@ class Evaluator:
             self._floors[key] = floor_rows(table, job.config.env.name, job.config.env, protocol)
         info = {name: run[name] for name in INFO}
         evaluate_run(
-            load_policy(job, table),
+            load_policy(job, table) if run["status"] == "complete" else None,
             table,
             job.config.env.name,
             job.config.env,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import hashlib
 import json
@@ -21,7 +20,7 @@ import perturbrl.landscape  # noqa: F401  (these imports register the built-in c
 from perturbrl import paths, registry
 from perturbrl.agents.actor_critic import PolicyConfig
 from perturbrl.config import bind, choice, fingerprint, require
-from perturbrl.data.cache import cached_table, stamps
+from perturbrl.data.cache import cached_table, code_digest, stamps
 from perturbrl.data.preprocess import DataConfig
 from perturbrl.data.schema import CellTable
 from perturbrl.data.split import SplitConfig
@@ -195,7 +194,8 @@ def _table(groups: str, stamps: tuple[str, ...]) -> CellTable:
         return load_table(registry.sources[source.name].build(source), data, encoder, split)
 
     file = raw["source"].get("path")
-    return cached_table(groups, Path(file) if file else None, build)
+    code = code_digest(registry.sources[source.name].build, registry.encoders[encoder.name].build)
+    return cached_table(groups, Path(file) if file else None, code, build)
 
 
 def run_path(config: dict[str, str], overrides: list[str], seed: int, name: str) -> Path:
@@ -232,8 +232,3 @@ def _file_safe(value: str) -> str:
     with contextlib.suppress(ValueError):  # a sweep of Hydra spells 1e-4 as 0.0001
         value = value if value.lstrip("+-").isdigit() else repr(float(value))
     return "".join(c if c.isalnum() or c in "._+-" else "_" for c in value)
-
-
-def replace_seed(job: Job, seed: int, path: Path) -> Job:
-    """Return the same job with another seed and folder."""
-    return Job(dataclasses.replace(job.config, seed=seed), job.raw | {"seed": seed}, path)

@@ -19,7 +19,7 @@ from perturbrl.report import build_report
 TABLES = ("joint", "rna", "atac")
 ARMS = ("ppo", "trpo", "trpo_ppo")
 SCHEDULES = ("released", "text", "equal", "per_iteration")
-QUICK = 16  # budgets are divided by this, so that their ratio stays
+QUICK = 16  # budgets are divided by this, but no stage is shorter than a rollout
 
 
 def reproduce(
@@ -48,7 +48,7 @@ def reproduce(
     name = f"{schedule}-quick" if quick else schedule
     modalities, rest = _split_tables(overrides)
     if quick:
-        show.say(f"quick: budgets are a {QUICK}th of the schedule's, so the numbers are not the tables' numbers")
+        show.say(f"quick: budgets are cut to about a {QUICK}th, so the numbers are not the tables' numbers")
     jobs = [
         compose_job([*rest, f"data={data}", f"agent={agent}", f"seed={seed}"], out, name, implied)
         for data in modalities
@@ -76,7 +76,8 @@ def reproduce(
 
 def _quick_budgets(schedule: str) -> list[str]:
     whole = compose_config([f"schedule={schedule}"]).schedule
-    return [f"schedule.{key}={max(2048, int(whole[key]) // QUICK)}" for key in ("total", "trpo", "ppo")]
+    budgets = [f"schedule.{key}={max(2048, int(whole[key]) // QUICK)}" for key in ("total", "trpo", "ppo")]
+    return [*budgets, f"schedule.name={schedule}-quick"]
 
 
 def _split_tables(overrides: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -23,9 +23,9 @@ CACHE_LINE, VECTOR = 16, 32
 ONE, TWO = torch.tensor(1.0), torch.tensor(2.0)  # as tensors: torch converts a Python number anew at every call
 
 
-def aligned(column: int) -> int:
-    """Return the first width from ``column`` on that keeps the rows of a tensor [S, width] on cache lines."""
-    return -(-column // CACHE_LINE) * CACHE_LINE
+def aligned(width: int) -> int:
+    """Return the first width from ``width`` on that keeps the rows of a tensor [S, width] on cache lines."""
+    return -(-width // CACHE_LINE) * CACHE_LINE
 
 
 class Layer(Protocol):

@@ -91,7 +91,7 @@ class PPOUpdate:
                 found.append(diagnosis)
             means = {key: torch.stack([d[key] for d in found]).mean(0) for key in found[0]}
             if epoch == 0:
-                logged["clip_fraction_first"] = means["clip_fraction"]
+                logged["clip_fraction_first"] = found[0]["clip_fraction"]
             logged |= means
         explained = 1 - (batch.ret - batch.value).var(1) / batch.ret.var(1)
         return logged | {"explained_variance": explained}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import inspect
 import io
 import json
 import zipfile
@@ -21,13 +22,14 @@ from perturbrl.records import replacing
 DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
-def cached_table(settings: str, file: Path | None, build: Callable[[], CellTable]) -> CellTable:
+def cached_table(settings: str, file: Path | None, code: str, build: Callable[[], CellTable]) -> CellTable:
     """Return the table that ``build`` makes, from disk if it was made before.
 
     ``settings`` spells everything that shapes the table; ``file``, if any, is the file it is read from, known again
-    by size and time of change. A damaged cache is rebuilt, one that cannot be written is done without.
+    by size and time of change; ``code`` is the ``code_digest`` of what makes it. A damaged cache is rebuilt, one that
+    cannot be written is done without.
     """
-    key = [settings, __version__, *stamps(file)]
+    key = [settings, __version__, code, *stamps(file)]
     place = paths.cache_dir() / "tables" / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.npz"
     try:
         return _read(place)
@@ -36,6 +38,17 @@ def cached_table(settings: str, file: Path | None, build: Callable[[], CellTable
     with contextlib.suppress(OSError):
         _write(place, table)
     return table
+
+
+def code_digest(*builds: Callable[..., Any]) -> str:
+    """Return a sha256 of the code that prepares cells: this package's, and the modules of ``builds`` (plugins)."""
+    here = Path(__file__).parent
+    files = {f for folder in (here, here.parent / "landscape") for f in folder.rglob("*.py")}
+    files |= {Path(inspect.getfile(build)) for build in builds}
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def stamps(file: Path | None) -> tuple[str, ...]:

@@ -46,7 +46,7 @@ def load_table(raw: RawCells, data: DataConfig, encoder: Any, split: SplitConfig
     for name, (x, features) in chosen.items():
         entry = registry.encoders[encoder.name]
         block, own_names, own_leaks = entry.build(encoder, x, fit_rows, derive(split.seed, "encoder", name))
-        _check_block(block, own_names, raw, name, encoder.name)
+        _check_block(block, own_names or tuple(features), raw, name, encoder.name)
         if data.scale:
             block = Standardize.fit(block[fit_rows]).apply(block)
         slices[name] = slice(len(names), len(names) + block.shape[1])
@@ -118,7 +118,7 @@ def _check_block(
     where = f"encoder={encoder}: {modality} of {raw.name}"
     if block.ndim != 2 or block.shape[0] != raw.n_cells or block.shape[1] == 0:
         raise UserError(f"{where}: features of shape {block.shape} came back; [{raw.n_cells}, at least 1] is needed")
-    if names and len(names) != block.shape[1]:
+    if len(names) != block.shape[1]:
         raise UserError(f"{where}: {len(names)} names came back for {block.shape[1]} features")
     if not np.isfinite(block).all():
         raise UserError(f"{where}: {int((~np.isfinite(block)).any(axis=1).sum())} cells have NaN or infinite features")

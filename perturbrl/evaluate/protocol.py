@@ -110,7 +110,7 @@ def evaluated_cells(table: CellTable, config: PaperProtocolConfig) -> Tensor:
 
 
 def evaluate_paper(
-    policy: Act,
+    policy: Act | None,
     table: CellTable,
     env_name: str,
     env_config: Any,
@@ -118,7 +118,7 @@ def evaluate_paper(
     floors: Mapping[str, Row] | None = None,
     device: torch.device | str = "cpu",
 ) -> PaperResult:
-    """Evaluate a deterministic policy on the test cells of ``table`` by the paper's protocol.
+    """Evaluate a deterministic policy on the test cells of ``table`` by the paper's protocol; None: one that diverged.
 
     ``floors`` is what ``floor_rows`` returned for the same table, environment and config; given, it is not computed
     again.
@@ -131,9 +131,18 @@ def evaluate_paper(
     """
     if floors is None:
         floors = floor_rows(table, env_name, env_config, config, device)
+    if policy is None:
+        return PaperResult({"policy": _gone(floors["do_nothing"]), **floors}, len(evaluated_cells(table, config)))
     nothing = torch.from_numpy(floors["do_nothing"].returns)
     rows = _rows({"policy": policy}, table, env_name, env_config, config, nothing, device)
     return PaperResult({**rows, **floors}, len(evaluated_cells(table, config)))
+
+
+def _gone(like: Row) -> Row:
+    """Return the row of a policy that has diverged."""
+    nan = float("nan")
+    per_feature = {name: np.full_like(values, nan) for name, values in like.per_feature.items()}
+    return Row(per_feature, nan, np.full_like(like.returns, nan), nan, nan, True)
 
 
 def floor_rows(

@@ -21,7 +21,7 @@ NOTE = "reproduction of the published computation; not a measure of prediction"
 
 
 def evaluate_run(
-    policy: Act,
+    policy: Act | None,
     table: CellTable,
     env_name: str,
     env_config: Any,
@@ -31,7 +31,7 @@ def evaluate_run(
     floors: Mapping[str, Row] | None = None,
     device: torch.device | str = "cpu",
 ) -> dict[str, Any]:
-    """Evaluate a policy by the paper's protocol, write both files under ``out_dir`` and return the summary.
+    """Evaluate a policy (None: one that diverged), write both files under ``out_dir`` and return the summary.
 
     ``info`` joins the summary as it is (steps, agent, seed of the run, ...); ``out_dir`` is the run's ``evaluation``
     folder, made if absent. A number that does not exist (a diverged policy) is null in the summary and NaN in the

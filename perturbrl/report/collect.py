@@ -75,8 +75,8 @@ def collect(where: Sequence[str | Path]) -> Collection:
         if incomplete:
             first = incomplete[0]
             raise UserError(
-                f"{spelled}: none of the {len(incomplete)} runs is finished (first: {first.run}: {first.reason}); "
-                "give the command that started them again, it resumes"
+                f"{spelled}: none of the {len(incomplete)} runs can be reported (first: {first.run}: {first.reason}); "
+                "evaluate them, or give the command that started them again: it resumes"
             )
         raise UserError(f"{spelled}: no runs found; make some with: {HOW_TO_RUN}")
     table = pd.DataFrame(runs, columns=list(RUN_COLUMNS))

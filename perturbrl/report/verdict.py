@@ -76,7 +76,7 @@ def _judge(table: Table, metric: str) -> Verdict:
     if unsure:
         return Verdict("Open", f"{text} The paired 95 % interval holds 0 against {', '.join(unsure)}.")
     if any(gap.half is None for gap in gaps.values()):
-        text += " One shared seed: no interval, so no test."
+        return Verdict("Open", f"{text} One shared seed: no interval, so no test.")
     return Verdict(answer, text)
 
 

@@ -106,7 +106,7 @@ def test_nothing_found_names_the_path_and_the_command(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"absent: no such file.*perturbrl train"):
         collect([tmp_path / "absent"])
     make_run(tmp_path, status="running")
-    with pytest.raises(UserError, match=r"none of the 1 runs is finished.*status running"):
+    with pytest.raises(UserError, match=r"none of the 1 runs can be reported.*status running"):
         collect([tmp_path])
 
 

@@ -111,6 +111,18 @@ def test_evaluate_and_report_mark_it(run, tmp_path: Path) -> None:
     assert "2 diverged" in found.page.read_text()
 
 
+@pytest.mark.parametrize("env", ["paper", "paper_discrete"])
+def test_it_is_not_scored_by_its_last_good_checkpoint(env: str, tmp_path: Path) -> None:
+    mine = job(tmp_path, "ppo", "agent.lr=1e30", f"env={env}")
+    train(mine)
+    assert status(mine.path) == "diverged"
+    Evaluator().evaluate(mine.path)
+    summary = records.read_json(mine.path / paths.EVALUATION / paths.SUMMARY)
+    assert summary["diverged"] == ["policy"] and summary["status"] == "diverged"
+    assert set(summary["rows"]["policy"].values()) == {None}
+    assert summary["rows"]["do_nothing"]["accuracy"] == 1.0
+
+
 def test_one_seed_that_diverged_is_not_in_the_mean(breaking, tmp_path: Path) -> None:
     fine, broken = job(tmp_path, "ppo", "seed=0"), job(tmp_path, "ppo", "seed=1")
     train(fine)
