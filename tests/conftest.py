@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("PERTURBRL_PLUGINS", None)
@@ -16,7 +16,8 @@ os.environ.pop("PERTURBRL_PLUGINS", None)
 ROOT = Path(__file__).resolve().parents[1]
 REAL_DATA = Path(os.environ.get("PERTURBRL_REAL_DATA") or ROOT.parent / "shared" / "data")
 
-settings.register_profile("perturbrl", deadline=None, derandomize=True)
+# a busy machine is slow, which is no fault of a test
+settings.register_profile("perturbrl", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("perturbrl")
 
 _own_cache: Path | None = None
