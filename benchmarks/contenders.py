@@ -65,6 +65,7 @@ def ours(algorithm: str) -> Callable[[Settings, About], Iterate]:
         import torch
         from worker import resident_bytes
 
+        from perturbrl.agents import kernels
         from perturbrl.composition import compose_job
         from perturbrl.training import build_learner
 
@@ -84,6 +85,7 @@ def ours(algorithm: str) -> Callable[[Settings, About], Iterate]:
         }
         overrides = [*(f"{key}={value}" for key, value in asked.items()), *s.overrides]
         jobs = [compose_job([*overrides, f"seed={k}"], Path("outputs"), "bench") for k in range(s.runs)]
+        about["kernels"] = kernels.configure(jobs[0].config.kernels, jobs[0].config.precision)
         about["rss_imports"] = resident_bytes()
         cells = table(s)
         about |= {"rss_table": resident_bytes(), "table_bytes": cells.x.nbytes, "n_envs": jobs[0].config.agent.n_envs}

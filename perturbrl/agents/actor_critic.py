@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from perturbrl.agents.distributions import Categorical, Distribution, Gaussian
-from perturbrl.agents.nn import ACTIVATIONS, Branches, Layer, Linear, Sequential, aligned, mlp
+from perturbrl.agents.nn import ACTIVATIONS, Branches, Dense, Layer, Mlp, Sequential, aligned, hidden_layers
 from perturbrl.config import choice, require
 from perturbrl.envs.base import ActionSpace, BatchedEnv
 from perturbrl.rng import Streams, derive
@@ -118,14 +118,11 @@ class ActorCritic:
         return next((name for name, part in parts.items() if not bool(torch.isfinite(row[part]).all())), None)
 
 
-def _network(
-    config: PolicyConfig, n_features: int, slices: Mapping[str, slice], n_out: int, last_gain: float
-) -> Sequential:
-    body: list[Layer]
-    if config.net == "branches":
-        parts = list(slices.values())
-        widths = [s.stop - s.start for s in parts]
-        body = [Branches(parts, [Sequential(mlp(width, config.hidden, config.activation)) for width in widths])]
-    else:
-        body = mlp(n_features, config.hidden, config.activation)
-    return Sequential([*body, Linear(body[-1].n_out, n_out, last_gain)])
+def _network(config: PolicyConfig, n_features: int, slices: Mapping[str, slice], n_out: int, last_gain: float) -> Layer:
+    if config.net == "trunk":
+        hidden = hidden_layers(n_features, config.hidden, config.activation)
+        return Mlp([*hidden, Dense(hidden[-1].n_out, n_out, last_gain)])
+    parts = list(slices.values())
+    branches = [Mlp(hidden_layers(s.stop - s.start, config.hidden, config.activation)) for s in parts]
+    joined = Branches(parts, branches)
+    return Sequential([joined, Mlp([Dense(joined.n_out, n_out, last_gain)])])

@@ -7,10 +7,13 @@ Gaussian's log standard deviation is one more vector of parameters, the same in 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from perturbrl.agents import kernels
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -22,10 +25,6 @@ class Gaussian:
     mean: Tensor
     log_std: Tensor
 
-    def detached(self) -> Gaussian:
-        """Return a copy that does not change when the parameters do."""
-        return Gaussian(self.mean, self.log_std.clone())
-
     def mode(self) -> Tensor:
         """Return the mean action."""
         return self.mean
@@ -36,15 +35,11 @@ class Gaussian:
 
     def log_prob(self, action: Tensor) -> tuple[Tensor, Tensor]:
         """Return log pi(a|s) [S, B], and what ``log_prob_vjp`` needs."""
-        z = (action - self.mean).mul_(self.log_std.neg().exp_().unsqueeze(1))
-        constant = self.log_std.sum(1, keepdim=True).add_(0.5 * LOG_2PI * self.mean.shape[-1])
-        return torch.linalg.vector_norm(z, dim=-1).square_().mul_(-0.5).sub_(constant), z
+        return kernels.gaussian_log_prob(self.mean, action, self.log_std)
 
     def log_prob_vjp(self, z: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Gradient of sum_b weight_b log pi(a_b|s_b): to the mean [S, B, A] and to log_std [S, A]."""
-        weighted = z * weight.unsqueeze(-1)
-        to_log_std = (z * weighted).sum(1).sub_(weight.sum(1, keepdim=True))
-        return weighted.mul_(self.log_std.neg().exp_().unsqueeze(1)), to_log_std
+        return kernels.gaussian_vjp(z, self.log_std, weight)
 
     def entropy(self) -> Tensor:
         """Return the mean entropy over states, [S]."""
@@ -76,10 +71,6 @@ class Categorical:
     def of(outputs: Tensor) -> Categorical:
         """Normalise the outputs of a network."""
         return Categorical(torch.log_softmax(outputs, -1))
-
-    def detached(self) -> Categorical:
-        """Return a copy that does not change when the parameters do."""
-        return self
 
     def mode(self) -> Tensor:
         """Return the likeliest action."""
@@ -122,3 +113,11 @@ class Categorical:
 
 
 Distribution = Gaussian | Categorical
+
+
+def joined(parts: Sequence[Distribution]) -> Distribution:
+    """Return one distribution over the states of all parts; it does not change when the parameters do."""
+    first = parts[0]
+    if isinstance(first, Gaussian):
+        return Gaussian(torch.cat([p.mean for p in parts], 1), first.log_std.clone())  # type: ignore[union-attr]
+    return Categorical(torch.cat([p.logits for p in parts], 1))  # type: ignore[union-attr]

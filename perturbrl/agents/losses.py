@@ -23,14 +23,13 @@ def surrogate(ratio: Tensor, advantage: Tensor) -> Tensor:
 
 def clipped_surrogate(ratio: Tensor, advantage: Tensor, clip: Tensor) -> Tensor:
     """Return L_CLIP of each transition, [S, M]; ``clip`` is [S, 1]."""  # eq. 7
-    clipped = torch.minimum(torch.maximum(ratio, 1 - clip), 1 + clip)
-    return torch.minimum(ratio * advantage, clipped * advantage)
+    return torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
 
 
 def clipped_surrogate_score(ratio: Tensor, advantage: Tensor, clip: Tensor) -> Tensor:
     """Differentiate L_CLIP by log pi(a|s), [S, M]: r A, or nothing where the clipped term is the smaller."""
-    far = torch.where(advantage > 0, ratio > 1 + clip, ratio < 1 - clip)
-    return (ratio * advantage).masked_fill_(far, 0.0)
+    weighted = ratio * advantage
+    return weighted.mul_(ratio.clamp(1 - clip, 1 + clip).mul_(advantage) >= weighted)
 
 
 def value_loss(value: Tensor, ret: Tensor) -> Tensor:
@@ -43,10 +42,11 @@ def value_loss_score(value: Tensor, ret: Tensor) -> Tensor:
     return (value - ret).mul_(2 / value.shape[1])
 
 
-def normalise(advantage: Tensor) -> Tensor:
-    """Advantages with mean 0 and standard deviation 1 in each run, [S, M]."""
-    std, mean = torch.std_mean(advantage, 1, keepdim=True)
-    return (advantage - mean).div_(std.add_(1e-8))
+def normalise(advantage: Tensor, size: int | None = None) -> Tensor:
+    """Advantages with mean 0 and standard deviation 1 in each run, or in each ``size`` transitions of a run, [S, M]."""
+    parts = advantage.reshape(len(advantage), -1, size or advantage.shape[1])
+    std, mean = torch.std_mean(parts, 2, keepdim=True)
+    return (parts - mean).div_(std.add_(1e-8)).flatten(1)
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from perturbrl.agents import kernels
+from perturbrl.agents.kernels.chain import Chain
+
 # Run k of a population must be run k alone, bit for bit, and on a CPU both BLAS and the tails of vectorised loops round
-# by where a number stands in memory. So every row starts on a cache line, in floats; a vectorised loop takes VECTOR.
-CACHE_LINE, VECTOR = 16, 32
-ONE, TWO = torch.tensor(1.0), torch.tensor(2.0)  # as tensors: torch converts a Python number anew at every call
+# by where a number stands in memory. So every row starts on a cache line, in floats.
+CACHE_LINE = 16
+ACTIVATIONS = ("tanh", "relu")
 
 
 def aligned(width: int) -> int:
@@ -60,122 +64,48 @@ class Layer(Protocol):
         ...
 
 
-class Linear:
-    """y = x W + b for each run: one batched matrix product over S. Orthogonal weights of gain ``gain``, zero bias."""
+@dataclass(frozen=True)
+class Dense:
+    """y = activation(x W + b), activation ``identity``, ``tanh`` or ``relu``; orthogonal W of ``gain``, zero b."""
 
-    def __init__(self, n_in: int, n_out: int, gain: float) -> None:
-        self.n_in, self.n_out, self.gain = n_in, n_out, gain
-        self.n_params = (n_in + 1) * n_out
-        self.start = 0
-        self._kept: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
-
-    def place(self, start: int) -> int:
-        self.start = start
-        return start + self.n_params
-
-    def views(self, flat: Tensor) -> tuple[Tensor, Tensor]:
-        """W [S, I, O] and b [S, 1, O] within ``flat`` [S, n]."""
-        kept = self._kept.get(id(flat))
-        if kept is not None and kept[0] is flat:
-            return kept[1], kept[2]
-        middle, end = self.start + self.n_in * self.n_out, self.start + self.n_params
-        weight = flat[:, self.start : middle].view(-1, self.n_in, self.n_out)
-        return weight, flat[:, middle:end].unsqueeze(1)
-
-    def remember(self, flat: Tensor) -> None:
-        self._kept[id(flat)] = (flat, *self.views(flat))
-
-    def init(self, row: Tensor, generator: torch.Generator) -> None:
-        drawn = torch.empty(self.n_out, self.n_in)
-        torch.nn.init.orthogonal_(drawn, self.gain, generator=generator)
-        weight, bias = self.views(row[None])
-        weight[0].copy_(drawn.T)
-        bias.zero_()
-
-    def forward(self, theta: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        weight, bias = self.views(theta)
-        if self.n_out == 1:  # BLAS rounds a product with a vector differently for one run and for many
-            return (x * weight.mT).sum(-1, keepdim=True).add_(bias), x
-        return torch.baddbmm(bias, x, weight), x
-
-    def vjp(self, theta: Tensor, cache: Tensor, dy: Tensor, grad: Tensor, need_dx: bool) -> Tensor | None:
-        to_weight, to_bias = self.views(grad)
-        if self.n_out == 1:
-            torch.sum(cache * dy, 1, out=to_weight.squeeze(-1))
-        else:
-            torch.bmm(cache.mT, dy, out=to_weight)
-        torch.sum(dy, 1, keepdim=True, out=to_bias)
-        if not need_dx:
-            return None
-        weight = self.views(theta)[0]
-        return (dy * weight).sum(-1, keepdim=True) if self.n_in == 1 else torch.bmm(dy, weight.mT)
-
-    def jvp(self, theta: Tensor, cache: Tensor, v: Tensor, dx: Tensor | None) -> Tensor:
-        dy, _ = self.forward(v, cache)
-        if dx is None:
-            return dy
-        weight = self.views(theta)[0]
-        return dy.add_((dx * weight.mT).sum(-1, keepdim=True)) if self.n_out == 1 else dy.baddbmm_(dx, weight)
+    n_in: int
+    n_out: int
+    gain: float
+    activation: str = "identity"
 
 
-class Activation:
-    """An elementwise function without parameters, in place: x is the fresh output of the layer before."""
+class Mlp:
+    """Dense layers one after another, for each run its own: what ``kernels`` computes in one call."""
 
-    n_params = 0
-
-    def __init__(self, width: int) -> None:
-        self.n_in = self.n_out = width
+    def __init__(self, layers: Sequence[Dense]) -> None:
+        self.layers = tuple(layers)
+        self.n_in, self.n_out = self.layers[0].n_in, self.layers[-1].n_out
+        self.n_params = sum((layer.n_in + 1) * layer.n_out for layer in self.layers)
+        self.place(0)
 
     def place(self, start: int) -> int:
-        return start
-
-    def init(self, row: Tensor, generator: torch.Generator) -> None:
-        pass
+        sizes = (self.n_in, *(layer.n_out for layer in self.layers))
+        self.chain = Chain(start, sizes, tuple(layer.activation for layer in self.layers))
+        return self.chain.stop
 
     def remember(self, flat: Tensor) -> None:
-        pass
+        self.chain.remember(flat)
 
-    def forward(self, theta: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        y = self.value_(x)
-        return y, y
+    def init(self, row: Tensor, generator: torch.Generator) -> None:
+        for layer, (weight, bias) in zip(self.layers, self.chain.views(row[None]), strict=True):
+            drawn = torch.empty(layer.n_out, layer.n_in)
+            torch.nn.init.orthogonal_(drawn, layer.gain, generator=generator)
+            weight[0].copy_(drawn.T)
+            bias.zero_()
 
-    def vjp(self, theta: Tensor, cache: Tensor, dy: Tensor, grad: Tensor, need_dx: bool) -> Tensor | None:
-        return self.times_slope(dy, cache)
+    def forward(self, theta: Tensor, x: Tensor) -> tuple[Tensor, Any]:
+        return kernels.mlp_forward(self.chain, theta, x)
 
-    def jvp(self, theta: Tensor, cache: Tensor, v: Tensor, dx: Tensor | None) -> Tensor:
-        assert dx is not None
-        return self.times_slope(dx, cache)
+    def vjp(self, theta: Tensor, cache: Any, dy: Tensor, grad: Tensor, need_dx: bool) -> Tensor | None:
+        return kernels.mlp_vjp(self.chain, theta, cache, dy, grad, need_dx)
 
-    def value_(self, x: Tensor) -> Tensor:
-        """Return the function's value, written over ``x``."""
-        raise NotImplementedError
-
-    def times_slope(self, d: Tensor, y: Tensor) -> Tensor:
-        """Return ``d`` times the derivative where the value is ``y``."""
-        raise NotImplementedError
-
-
-class Tanh(Activation):
-    """y = tanh(x)."""
-
-    def value_(self, x: Tensor) -> Tensor:
-        # torch's vectorised logistic function takes half the time of its tanh on a CPU; they agree to 2e-7
-        fast = x.device.type == "cpu" and x.shape[1] * x.shape[2] % VECTOR == 0
-        return x.mul_(TWO).sigmoid_().mul_(TWO).sub_(ONE) if fast else x.tanh_()
-
-    def times_slope(self, d: Tensor, y: Tensor) -> Tensor:
-        product: Tensor = torch.ops.aten.tanh_backward.default(d, y)
-        return product
-
-
-class ReLU(Activation):
-    """y = max(x, 0)."""
-
-    def value_(self, x: Tensor) -> Tensor:
-        return x.relu_()
-
-    def times_slope(self, d: Tensor, y: Tensor) -> Tensor:
-        return d * (y > 0)
+    def jvp(self, theta: Tensor, cache: Any, v: Tensor, dx: Tensor | None) -> Tensor:
+        return kernels.mlp_jvp(self.chain, theta, cache, v, dx)
 
 
 class Sequential:
@@ -264,13 +194,7 @@ class Branches:
         return torch.cat(parts, -1)
 
 
-ACTIVATIONS: dict[str, type[Activation]] = {"tanh": Tanh, "relu": ReLU}
-
-
-def mlp(n_in: int, hidden: Sequence[int], activation: str) -> list[Layer]:
+def hidden_layers(n_in: int, widths: Sequence[int], activation: str) -> list[Dense]:
     """Hidden layers as Stable-Baselines3 initialises them: orthogonal, gain sqrt(2)."""
-    layers: list[Layer] = []
-    for width in hidden:
-        layers += [Linear(n_in, width, math.sqrt(2)), ACTIVATIONS[activation](width)]
-        n_in = width
-    return layers
+    sizes = [n_in, *widths]
+    return [Dense(i, o, math.sqrt(2), activation) for i, o in zip(sizes, widths, strict=False)]

@@ -1,4 +1,4 @@
-"""Adam and gradient clipping for S parameter vectors at once (rows of [S, n]); no run feels another."""
+"""Adam for S parameter vectors at once (rows of [S, n]); no run feels another."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from perturbrl.agents import kernels
+from perturbrl.agents.kernels.chain import Moments
+
 
 class Adam:
     """Adam (Kingma & Ba 2015) with bias correction; the learning rate may differ from run to run.
 
-    Uses torch's fused kernel when every run takes the step, and the same formula written out when some are masked.
+    The native kernel takes the step where it can be had; else torch's fused one, or, when some runs are masked, the
+    same formula written out.
     """
 
     beta1, beta2 = 0.9, 0.999
@@ -20,12 +24,21 @@ class Adam:
         self.theta, self.lr, self.eps = theta, tuple(lr), eps
         self.m, self.v = torch.zeros_like(theta), torch.zeros_like(theta)
         self.t = torch.zeros(theta.shape[0], device=theta.device)
+        self._rates = torch.tensor(self.lr, device=theta.device)
+        self.moments = Moments(self.m, self.v, self.t, self._rates, (self.beta1, self.beta2, eps))
         self._rows = tuple(x.unbind(0) for x in (theta, self.m, self.v, self.t))
         one_rate = len(set(lr)) == 1
         self._groups = [(lr[0], slice(None))] if one_rate else [(r, slice(k, k + 1)) for k, r in enumerate(lr)]
 
-    def step(self, grad: Tensor, mask: Tensor | None = None) -> None:
-        """Take one step down ``grad`` [S, n] in the runs where ``mask`` [S] is true (all of them by default)."""
+    def step(self, grad: Tensor, mask: Tensor | None = None, scale: Tensor | None = None) -> None:
+        """Take one step down ``grad`` [S, n] in the runs where ``mask`` [S] is true (all of them by default).
+
+        The gradient is multiplied by ``scale`` [S, 1] first, in place or on the way.
+        """
+        if kernels.adam(self.theta, grad, self.moments, scale, mask):
+            return
+        if scale is not None:
+            grad.mul_(scale)
         if mask is not None:
             self._masked_step(grad, mask)
             return
@@ -56,7 +69,7 @@ class Adam:
         self.v.copy_(torch.where(on, self.beta2 * self.v + (1 - self.beta2) * grad.square(), self.v))
         t = self.t.clamp(min=1).unsqueeze(1)
         m_hat, v_hat = self.m / (1 - self.beta1**t), self.v / (1 - self.beta2**t)
-        lr = torch.tensor(self.lr, device=grad.device).unsqueeze(1)
+        lr = self._rates.unsqueeze(1)
         self.theta.copy_(torch.where(on, self.theta - lr * m_hat / (v_hat.sqrt() + self.eps), self.theta))
 
     def state(self) -> dict[str, Tensor]:
@@ -67,10 +80,3 @@ class Adam:
         """Go on from ``state()``."""
         for name, tensor in self.state().items():
             tensor.copy_(state[name])
-
-
-def clip_by_norm_(grad: Tensor, limit: Tensor) -> Tensor:
-    """Scale each run's gradient (row of [S, n]) down to norm ``limit`` [S, 1]; return the norms before, [S, 1]."""
-    norm: Tensor = torch.linalg.vector_norm(grad, dim=1, keepdim=True)
-    grad.mul_((limit / (norm + 1e-6)).clamp_(max=1.0))
-    return norm

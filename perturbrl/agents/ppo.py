@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from perturbrl.agents import kernels
 from perturbrl.agents.actor_critic import ActorCritic, PolicyConfig
+from perturbrl.agents.kernels.fused import FusedPPO
 from perturbrl.agents.learner import Learner, Stage, check_rollout, check_unit, per_run, same, under, with_prefix
 from perturbrl.agents.losses import (
     clipped_surrogate_score,
@@ -18,8 +20,9 @@ from perturbrl.agents.losses import (
     value_loss,
     value_loss_score,
 )
-from perturbrl.agents.optim import Adam, clip_by_norm_
-from perturbrl.agents.rollout import Rollout
+from perturbrl.agents.nn import Mlp
+from perturbrl.agents.optim import Adam
+from perturbrl.agents.rollout import Rollout, reorder
 from perturbrl.config import require
 from perturbrl.envs.base import BatchedEnv
 from perturbrl.registry import agents
@@ -76,6 +79,20 @@ class PPOUpdate:
         self.policy_adam, self.policy_grad = Adam(model.theta[:, :split], rates), self.grad[:, :split]
         self.value_adam, self.value_grad = Adam(model.theta[:, split:], rates), self.grad[:, split:]
 
+        self.fused = self._fuse()
+
+    def _fuse(self) -> FusedPPO | None:
+        """Return the native form of an epoch, for the networks that it knows."""
+        model, native = self.model, kernels.native_for(self.model.theta)
+        policy, value = model.policy_net, model.value_net
+        if native is None or model.actions.kind != "box" or not isinstance(policy, Mlp) or not isinstance(value, Mlp):
+            return None
+        return FusedPPO(
+            *(native, policy.chain, value.chain, policy.chain.stop, model.theta, self.grad),
+            (self.policy_adam.moments, self.value_adam.moments),
+            *(self.clip, self.vf_coef, self.ent_coef, self.max_grad_norm),
+        )
+
     def run(self, batch: Rollout, iteration: int) -> dict[str, Tensor]:
         """Improve every policy on its batch."""
         n = batch.advantage.shape[1]
@@ -83,16 +100,22 @@ class PPOUpdate:
         going = None if self.target_kl is None else torch.ones(len(orders), dtype=torch.bool, device=orders.device)
         logged: dict[str, Tensor] = {}
         for epoch in range(self.epochs):
-            shuffled = _reorder(batch, orders[:, epoch])
+            fields = (getattr(batch, name) for name in Rollout.__dataclass_fields__)
+            shuffled = Rollout(*reorder(orders[:, epoch], *fields))
+            if self.normalise:
+                shuffled = replace(shuffled, advantage=normalise(shuffled.advantage, self.minibatch))
             diagnose = epoch in (0, self.epochs - 1)
-            found: list[dict[str, Tensor]] = []
-            for part in _parts(shuffled, self.minibatch):
-                diagnosis, going = self.step(part, diagnose, going)
-                found.append(diagnosis)
-            means = {key: torch.stack([d[key] for d in found]).mean(0) for key in found[0]}
+            if self.fused is not None and going is None:
+                found = self._native_epoch(shuffled, diagnose)
+            else:
+                steps = []
+                for part in _parts(shuffled, self.minibatch):
+                    diagnosis, going = self.step(part, diagnose, going)
+                    steps.append(diagnosis)
+                found = {key: torch.stack([d[key] for d in steps], 1) for key in steps[0]}
             if epoch == 0:
-                logged["clip_fraction_first"] = found[0]["clip_fraction"]
-            logged |= means
+                logged["clip_fraction_first"] = found["clip_fraction"][:, 0]
+            logged |= {key: values.mean(1) for key, values in found.items()}
         explained = 1 - (batch.ret - batch.value).var(1) / batch.ret.var(1)
         return logged | {"explained_variance": explained}
 
@@ -102,13 +125,12 @@ class PPOUpdate:
         Runs that are not ``going`` [S], or whose KL has just passed 1.5 ``target_kl``, stand still.
         """  # eq. 8
         model = self.model
-        advantage = normalise(mb.advantage) if self.normalise else mb.advantage
         dist, policy_cache = model.policy(mb.obs)
         value, value_cache = model.value(mb.obs)
         log_prob, kept = dist.log_prob(mb.action)
         ratio = importance_ratio(log_prob, mb.log_prob)
 
-        score = clipped_surrogate_score(ratio, advantage, self.clip).mul_(-1 / ratio.shape[1])
+        score = clipped_surrogate_score(ratio, mb.advantage, self.clip).mul_(-1 / ratio.shape[1])
         d_outputs, d_log_std = dist.log_prob_vjp(kept, score)
         if self.with_entropy:
             h_outputs, h_log_std = dist.entropy_vjp()
@@ -118,18 +140,34 @@ class PPOUpdate:
                 d_log_std = d_log_std - self.ent_coef * h_log_std
         model.policy_vjp(policy_cache, d_outputs, d_log_std, self.grad)
         model.value_vjp(value_cache, value_loss_score(value, mb.ret).mul_(self.vf_coef), self.grad)
-        clip_by_norm_(self.grad, self.max_grad_norm)
+        scale = kernels.clip_scale(self.grad, self.max_grad_norm)
 
         found: dict[str, Tensor] = {}
         if diagnose or going is not None:
-            change = policy_change(ratio, self.clip)
-            found = {"approx_kl": change.approx_kl, "clip_fraction": change.clip_fraction}
-            found |= {"value_loss": value_loss(value, mb.ret), "entropy": dist.entropy()}
+            found = self._diagnosis(ratio, value, mb.ret, dist.entropy())
         if going is not None:
             going = going & (found["approx_kl"] <= 1.5 * self.target_kl)
-        self.policy_adam.step(self.policy_grad, going)
-        self.value_adam.step(self.value_grad, going)
+        self.policy_adam.step(self.policy_grad, going, scale)
+        self.value_adam.step(self.value_grad, going, scale)
         return found, going
+
+    def _native_epoch(self, batch: Rollout, diagnose: bool) -> dict[str, Tensor]:
+        """Every ``step`` of an epoch at once; return what they tell, each [S, number of minibatches]."""
+        assert self.fused is not None
+        entropy = self.model.policy(batch.obs[:, :1])[0].entropy()
+        ratio, value = self.fused.epoch(
+            *(batch.obs, batch.action, batch.log_prob, batch.advantage, batch.ret, self.minibatch, kernels.bf16())
+        )
+        if not diagnose:
+            return {}
+        parts = (torch.split(x, self.minibatch, 1) for x in (ratio, value, batch.ret))
+        told = [self._diagnosis(r, v, ret, entropy) for r, v, ret in zip(*parts, strict=True)]
+        return {key: torch.stack([d[key] for d in told], 1) for key in told[0]}
+
+    def _diagnosis(self, ratio: Tensor, value: Tensor, ret: Tensor, entropy: Tensor) -> dict[str, Tensor]:
+        change = policy_change(ratio, self.clip)
+        found = {"approx_kl": change.approx_kl, "clip_fraction": change.clip_fraction}
+        return found | {"value_loss": value_loss(value, ret), "entropy": entropy}
 
     def state(self) -> dict[str, Tensor]:
         return with_prefix("policy", self.policy_adam.state()) | with_prefix("value", self.value_adam.state())
@@ -137,14 +175,6 @@ class PPOUpdate:
     def load_state(self, state: dict[str, Tensor]) -> None:
         self.policy_adam.load_state(under("policy", state))
         self.value_adam.load_state(under("value", state))
-
-
-def _reorder(batch: Rollout, order: Tensor) -> Rollout:
-    def take(x: Tensor) -> Tensor:
-        index = order if x.dim() == 2 else order.unsqueeze(-1).expand(-1, -1, x.shape[-1])
-        return x.gather(1, index)
-
-    return Rollout(*(take(getattr(batch, name)) for name in Rollout.__dataclass_fields__))
 
 
 def _parts(batch: Rollout, size: int) -> Iterator[Rollout]:

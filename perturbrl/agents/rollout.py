@@ -30,6 +30,13 @@ class Rollout:
     ret: Tensor
 
 
+def reorder(order: Tensor, *fields: Tensor) -> list[Tensor]:
+    """Return ``fields`` [S, M, ...] with the transitions of run s in the order of row s of ``order`` [S, M]."""
+    runs, n = order.shape
+    rows = order.add(torch.arange(0, runs * n, n, device=order.device).unsqueeze(1)).flatten()
+    return [x.flatten(0, 1).index_select(0, rows).view(x.shape) for x in fields]
+
+
 class EpisodeTracker:
     """Returns of finished episodes in each run; the mean of the last rollout that finished any."""
 
@@ -75,14 +82,16 @@ class Collector:
 
         obs = self.obs.new_empty(*shape, env.obs_dim)
         action = noise.new_empty(shape, dtype=torch.int64) if discrete else torch.empty_like(noise)
-        reward = obs.new_empty(shape)
+        reward, log_prob = obs.new_empty(shape), obs.new_empty(shape)
         terminated = torch.empty(shape, dtype=torch.bool, device=obs.device)
         truncated = torch.zeros_like(terminated)
         final_obs = torch.empty_like(obs) if env.can_truncate else None
         now = self.obs
         for t in range(steps):
             obs[:, t] = now
-            action[:, t] = model.policy(now)[0].sample(noise[:, t])
+            policy = model.policy(now)[0]
+            action[:, t] = policy.sample(noise[:, t])
+            log_prob[:, t] = policy.log_prob(action[:, t])[0]
             step = env.step(action[:, t], u[:, t])
             now = step.obs
             reward[:, t], terminated[:, t] = step.reward, step.terminated
@@ -91,8 +100,7 @@ class Collector:
         self.obs.copy_(now)
         self.episodes.update(reward, terminated | truncated)
 
-        flat_obs, flat_action = obs.flatten(1, 2), action.flatten(1, 2)
-        log_prob, _ = model.policy(flat_obs)[0].log_prob(flat_action)
+        flat_obs = obs.flatten(1, 2)
         value = model.value(flat_obs)[0].view(shape)
         last = model.value(self.obs)[0]
         following = torch.cat([value[:, 1:], last.unsqueeze(1)], 1)
@@ -102,8 +110,8 @@ class Collector:
         advantage = gae(reward, value, following, terminated, truncated, gamma, lam)
         return Rollout(
             obs=flat_obs,
-            action=flat_action,
-            log_prob=log_prob,
+            action=action.flatten(1, 2),
+            log_prob=log_prob.flatten(1),
             value=value.flatten(1),
             advantage=advantage.flatten(1),
             ret=(advantage + value).flatten(1),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from perturbrl.agents import kernels
 from perturbrl.agents.actor_critic import ActorCritic, PolicyConfig
+from perturbrl.agents.distributions import Distribution, joined
 from perturbrl.agents.learner import Learner, Stage, check_rollout, check_unit, per_run, same
 from perturbrl.agents.losses import normalise, value_loss_score
 from perturbrl.agents.natural import (
@@ -19,8 +22,9 @@ from perturbrl.agents.natural import (
     natural_step,
     policy_gradient,
 )
+from perturbrl.agents.nn import Mlp
 from perturbrl.agents.optim import Adam
-from perturbrl.agents.rollout import Rollout
+from perturbrl.agents.rollout import Rollout, reorder
 from perturbrl.config import choice, require
 from perturbrl.envs.base import BatchedEnv
 from perturbrl.registry import agents
@@ -63,6 +67,17 @@ class TRPOConfig:
         require(self.lr > 0, "agent.lr", f"must be positive, got {self.lr:g}")
 
 
+@dataclass(frozen=True)
+class Block:
+    """Some states of a batch, [S, size]: the policy there, what its derivatives need, and their share of the batch."""
+
+    dist: Distribution
+    cache: Any
+    action: Tensor
+    advantage: Tensor
+    share: float
+
+
 class TRPOUpdate:
     """One natural step of the policy and some epochs of Adam on the value network, for S runs at once."""
 
@@ -77,7 +92,6 @@ class TRPOUpdate:
         self.kl_scale = 1 / model.actions.size if averaged else 1.0
         self.delta = per_run(configs, "target_kl", device)
         self.damping = per_run(configs, "damping", device)
-        self.no_damping = torch.zeros_like(self.damping)
         self.shrink = per_run(configs, "line_search_shrink", device)
         self.value_columns = slice(model.policy_size, model.theta.shape[1])
         self.grad = torch.zeros_like(model.theta)
@@ -92,10 +106,10 @@ class TRPOUpdate:
         """Lines 4 to 8 of Algorithm 1, with the optional line search of section III-C."""
         model = self.model
         advantage = normalise(batch.advantage) if self.normalise else batch.advantage
-        dist, cache = model.policy(batch.obs)
-        old = dist.detached()
-        g = policy_gradient(model, old, cache, batch.action, advantage)  # eq. 3
-        d = conjugate_gradient(self._fisher(batch.obs), g, self.cg_iterations)  # eq. 5
+        blocks = self._blocks(batch, advantage)
+        old = joined([b.dist for b in blocks])
+        g = self._sum(blocks, lambda b: policy_gradient(model, b.dist, b.cache, b.action, b.advantage))  # eq. 3
+        d = conjugate_gradient(self._fisher(blocks), g, self.cg_iterations)  # eq. 5
         step = natural_step(g, d, self.delta)  # eq. 6
         found = line_search(
             model,
@@ -119,18 +133,32 @@ class TRPOUpdate:
             "entropy": old.entropy(),
         }
 
-    def _fisher(self, obs: Tensor) -> Operator:
-        """Return v -> H v + damping v on a batch, in blocks of states whose activations stay in a CPU's cache."""
-        n = obs.shape[1]
-        parts = torch.split(obs, BLOCK if obs.device.type == "cpu" else n, 1)
-        blocks = [(*self.model.policy(part), part.shape[1] / n) for part in parts]
+    def _blocks(self, batch: Rollout, advantage: Tensor) -> list[Block]:
+        """Cut a batch into blocks of states whose activations stay in a CPU's cache."""
+        n = advantage.shape[1]
+        size = BLOCK if advantage.is_cpu else n
+        parts = (torch.split(x, size, 1) for x in (batch.obs, batch.action, advantage))
+        return [
+            Block(*self.model.policy(obs), action, part, part.shape[1] / n)
+            for obs, action, part in zip(*parts, strict=True)
+        ]
+
+    @staticmethod
+    def _sum(blocks: Sequence[Block], of: Callable[[Block], Tensor]) -> Tensor:
+        """Mean over the batch of what ``of`` gives as the mean over a block, [S, n]."""
+        total = of(blocks[0]).mul_(blocks[0].share)
+        for block in blocks[1:]:
+            total.add_(of(block), alpha=block.share)
+        return total
+
+    def _fisher(self, blocks: Sequence[Block]) -> Operator:
+        """Return v -> H v + damping v."""
 
         def apply(v: Tensor) -> Tensor:
-            total = self.damping * v
-            for dist, cache, share in blocks:
-                product = fisher_vector_product(self.model, dist, cache, v, self.no_damping, self.kl_scale)
-                total.add_(product, alpha=share)
-            return total
+            def product(b: Block) -> Tensor:
+                return fisher_vector_product(self.model, b.dist, b.cache, v, self.damping, self.kl_scale)
+
+            return self._sum(blocks, product)
 
         return apply
 
@@ -140,9 +168,9 @@ class TRPOUpdate:
         orders = self.streams.permutations("minibatch", iteration, n, self.epochs)
         grad = self.grad[:, self.value_columns]
         for epoch in range(self.epochs):
-            order = orders[:, epoch]
-            obs = batch.obs.gather(1, order.unsqueeze(-1).expand_as(batch.obs))
-            ret = batch.ret.gather(1, order)
+            obs, ret = reorder(orders[:, epoch], batch.obs, batch.ret)
+            if self._native_epoch(obs, ret):
+                continue
             for start in range(0, n, self.minibatch):
                 rows = slice(start, start + self.minibatch)
                 value, cache = self.model.value(obs[:, rows])
@@ -150,6 +178,12 @@ class TRPOUpdate:
                 self.adam.step(grad)
         explained = 1 - (batch.ret - batch.value).var(1) / batch.ret.var(1)
         return {"value_loss": (batch.value - batch.ret).square().mean(1), "explained_variance": explained}
+
+    def _native_epoch(self, obs: Tensor, ret: Tensor) -> bool:
+        net = self.model.value_net
+        return isinstance(net, Mlp) and kernels.value_epoch(
+            net.chain, self.model.theta, self.grad, self.adam.moments, obs, ret, self.minibatch
+        )
 
     def state(self) -> dict[str, Tensor]:
         return self.adam.state()

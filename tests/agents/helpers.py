@@ -16,7 +16,7 @@ import perturbrl.envs  # noqa: F401  (registers the tasks)
 from perturbrl import paths, registry
 from perturbrl.agents.actor_critic import ActorCritic, PolicyConfig
 from perturbrl.agents.learner import Learner
-from perturbrl.agents.nn import Branches, Layer, Linear, ReLU, Sequential, Tanh
+from perturbrl.agents.nn import Branches, Layer, Mlp, Sequential
 from perturbrl.agents.rollout import Rollout
 from perturbrl.config import bind
 from perturbrl.data.schema import CellTable
@@ -160,14 +160,14 @@ class FakeEnv:
 def naive(layer: Layer, theta: Tensor, x: Tensor) -> Tensor:
     """Run one network of one run: ``theta`` [n], ``x`` [B, I]; plain differentiable torch, one layer at a time."""
     match layer:
-        case Linear():
-            split = layer.start + layer.n_in * layer.n_out
-            weight = theta[layer.start : split].reshape(layer.n_in, layer.n_out)
-            return x @ weight + theta[split : split + layer.n_out]
-        case Tanh():
-            return torch.tanh(x)
-        case ReLU():
-            return torch.relu(x)
+        case Mlp():
+            at = layer.chain.start
+            for dense in layer.layers:
+                split = at + dense.n_in * dense.n_out
+                z = x @ theta[at:split].reshape(dense.n_in, dense.n_out) + theta[split : split + dense.n_out]
+                x = {"identity": z, "tanh": torch.tanh(z), "relu": torch.relu(z)}[dense.activation]
+                at = split + dense.n_out
+            return x
         case Sequential():
             for inner in layer.layers:
                 x = naive(inner, theta, x)

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.distributions import Categorical as TorchCategorical
 from torch.distributions import Independent, Normal, kl_divergence
 
-from perturbrl.agents.distributions import Categorical, Gaussian
+from perturbrl.agents.distributions import Categorical, Gaussian, joined
 
 RUNS, BATCH, SIZE = 2, 5, 3
 LARGEST_UNIFORM = 1 - 2**-24  # the largest float32 that torch.rand can give
@@ -86,7 +86,7 @@ def test_gaussian_samples_are_mean_plus_scaled_noise() -> None:
 def test_a_detached_gaussian_does_not_follow_its_parameters() -> None:
     theta = torch.zeros(1, SIZE)
     dist = Gaussian(torch.zeros(1, BATCH, SIZE), theta[:, :])
-    kept = dist.detached()
+    kept = joined([dist])
     theta += 1
     assert (kept.log_std == 0).all() and (dist.log_std == 1).all()
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from perturbrl.agents.actor_critic import ActorCritic
+from perturbrl.agents.distributions import joined
 from perturbrl.agents.losses import importance_ratio, surrogate
 from perturbrl.agents.natural import (
     LineSearch,
@@ -132,7 +133,7 @@ def search(
     model: ActorCritic, batch: Rollout, step: Tensor, delta: float, tries: int = 10, scale: float = 1.0
 ) -> LineSearch:
     runs = len(step)
-    old = model.policy(batch.obs)[0].detached()
+    old = joined([model.policy(batch.obs)[0]])
     full = torch.full((runs, 1), delta, dtype=FLOAT64)
     shrink = torch.full((runs, 1), 0.8, dtype=FLOAT64)
     before = batch.log_prob
@@ -154,7 +155,7 @@ def test_an_accepted_step_keeps_the_kl_and_raises_the_surrogate(kind, seed, fact
     model = make_model(kind, n_runs=3, seed=seed)
     batch = make_batch(model, 24, seed=seed)
     before = model.theta.clone()
-    old = model.policy(batch.obs)[0].detached()
+    old = joined([model.policy(batch.obs)[0]])
     step = trpo_step(model, batch, delta, factor)
     found = search(model, batch, step, delta)
     new, _ = model.policy(batch.obs)
@@ -223,7 +224,7 @@ def test_the_scale_widens_the_trust_region() -> None:
     for scale in (1.0, 1 / 3):
         model = make_model("box")
         batch = make_batch(model, 200)
-        old = model.policy(batch.obs)[0].detached()
+        old = joined([model.policy(batch.obs)[0]])
         found = search(model, batch, trpo_step(model, batch, 0.01, 0.9, scale), 0.01, scale=scale)
         assert found.accepted.all()
         summed = mean_kl(old, model.policy(batch.obs)[0], 1.0)

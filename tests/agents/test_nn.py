@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from perturbrl.agents.nn import ACTIVATIONS, Branches, Layer, Linear, Sequential, aligned, mlp
+from perturbrl.agents import kernels
+from perturbrl.agents.nn import ACTIVATIONS, Branches, Dense, Layer, Mlp, Sequential, aligned, hidden_layers
 
 from .helpers import naive
 
@@ -53,14 +54,14 @@ def check_derivatives(layer: Layer, n_in: int, runs: int, batch: int, seed: int)
 @given(widths, widths, st.integers(1, 3), st.integers(1, 6), st.integers(0, 99))
 @settings(max_examples=30)
 def test_linear_against_autograd(n_in: int, n_out: int, runs: int, batch: int, seed: int) -> None:
-    check_derivatives(Linear(n_in, n_out, 1.0), n_in, runs, batch, seed)
+    check_derivatives(Mlp([Dense(n_in, n_out, 1.0)]), n_in, runs, batch, seed)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @given(widths, widths, widths, st.integers(1, 3), st.integers(1, 6), st.integers(0, 99))
 @settings(max_examples=15)
-def test_sequential_against_autograd(activation, n_in, hidden, n_out, runs, batch, seed) -> None:
-    net = Sequential([*mlp(n_in, [hidden, 3], activation), Linear(3, n_out, 1.0)])
+def test_mlp_against_autograd(activation, n_in, hidden, n_out, runs, batch, seed) -> None:
+    net = Mlp([*hidden_layers(n_in, [hidden, 3], activation), Dense(3, n_out, 1.0)])
     check_derivatives(net, n_in, runs, batch, seed)
 
 
@@ -68,19 +69,21 @@ def test_sequential_against_autograd(activation, n_in, hidden, n_out, runs, batc
 @settings(max_examples=15)
 def test_branches_against_autograd(first, second, runs, batch, seed) -> None:
     parts = [slice(0, first), slice(first, first + second)]
-    nets = [Sequential(mlp(first, [3], "tanh")), Sequential(mlp(second, [2, 4], "relu"))]
+    nets = [Mlp(hidden_layers(first, [3], "tanh")), Mlp(hidden_layers(second, [2, 4], "relu"))]
     body = Branches(parts, nets)
     assert body.n_out == 7
-    check_derivatives(Sequential([body, Linear(7, 2, 1.0)]), first + second, runs, batch, seed)
+    check_derivatives(Sequential([body, Mlp([Dense(7, 2, 1.0)])]), first + second, runs, batch, seed)
 
 
 def test_branches_may_share_columns_of_the_input() -> None:
-    nets = [Sequential(mlp(3, [2], "tanh")), Sequential(mlp(3, [2], "tanh"))]
-    check_derivatives(Sequential([Branches([slice(0, 3), slice(1, 4)], nets), Linear(4, 1, 1.0)]), 4, 2, 5, 0)
+    nets = [Mlp(hidden_layers(3, [2], "tanh")), Mlp(hidden_layers(3, [2], "tanh"))]
+    check_derivatives(Sequential([Branches([slice(0, 3), slice(1, 4)], nets), Mlp([Dense(4, 1, 1.0)])]), 4, 2, 5, 0)
 
 
 def test_a_branch_sees_its_own_slice_only() -> None:
-    body = Branches([slice(0, 2), slice(2, 5)], [Sequential(mlp(2, [3], "tanh")), Sequential(mlp(3, [4], "tanh"))])
+    body = Branches(
+        [slice(0, 2), slice(2, 5)], [Mlp(hidden_layers(2, [3], "tanh")), Mlp(hidden_layers(3, [4], "tanh"))]
+    )
     theta, x = draw(0, 1, body.place(0)), draw(1, 1, 4, 5)
     moved = x.clone()
     moved[..., 2:] += 1
@@ -91,14 +94,14 @@ def test_a_branch_sees_its_own_slice_only() -> None:
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_without_a_change_of_the_input_jvp_moves_the_parameters_alone(activation: str) -> None:
-    net = Sequential([*mlp(4, [5], activation), Linear(5, 1, 1.0)])
+    net = Mlp([*hidden_layers(4, [5], activation), Dense(5, 1, 1.0)])
     theta, v, x = draw(0, 2, net.place(0)), draw(1, 2, net.place(0)), draw(2, 2, 6, 4)
     _, cache = net.forward(theta, x.clone())
     torch.testing.assert_close(net.jvp(theta, cache, v, None), net.jvp(theta, cache, v, torch.zeros_like(x)))
 
 
 def test_vjp_without_dx_gives_the_same_parameter_gradient() -> None:
-    net = Sequential([*mlp(4, [5, 3], "tanh"), Linear(3, 2, 1.0)])
+    net = Mlp([*hidden_layers(4, [5, 3], "tanh"), Dense(3, 2, 1.0)])
     theta, x, dy = draw(0, 2, net.place(0)), draw(1, 2, 6, 4), draw(2, 2, 6, 2)
     _, cache = net.forward(theta, x.clone())
     with_dx, without = torch.zeros_like(theta), torch.zeros_like(theta)
@@ -114,9 +117,11 @@ def test_vjp_without_dx_gives_the_same_parameter_gradient() -> None:
     [(8, (64, 64), 8), (8, (64, 64), 1), (1, (256, 5), 3), (5, (1, 32), 2), (11, (50, 20), 11), (64, (256,), 64)],
 )
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_run_k_of_a_population_is_run_k_alone(n_in, hidden, n_out, batch, activation) -> None:
+@pytest.mark.parametrize("twin", ["torch", "native"])
+def test_run_k_of_a_population_is_run_k_alone(n_in, hidden, n_out, batch, activation, twin) -> None:
+    kernels.configure(twin, "float32")
     runs = 3
-    net = Sequential([*mlp(n_in, hidden, activation), Linear(hidden[-1], n_out, 1.0)])
+    net = Mlp([*hidden_layers(n_in, hidden, activation), Dense(hidden[-1], n_out, 1.0)])
     n = aligned(net.place(0))
     theta, v = draw(0, runs, n, dtype=torch.float32), draw(1, runs, n, dtype=torch.float32)
     x, dy = draw(2, runs, batch, n_in, dtype=torch.float32), draw(3, runs, batch, n_out, dtype=torch.float32)
@@ -135,7 +140,7 @@ def test_run_k_of_a_population_is_run_k_alone(n_in, hidden, n_out, batch, activa
 
 
 def test_views_that_are_remembered_are_those_of_the_tensor_given() -> None:
-    layer = Linear(3, 2, 1.0)
+    layer = Mlp([Dense(3, 2, 1.0)])
     n = layer.place(0)
     kept, other = draw(0, 2, n), draw(1, 2, n)
     layer.remember(kept)
@@ -148,17 +153,23 @@ def test_views_that_are_remembered_are_those_of_the_tensor_given() -> None:
 
 
 def test_initial_weights_are_orthogonal_and_scaled_and_biases_zero() -> None:
-    layer = Linear(6, 4, 0.5)
+    layer = Mlp([Dense(6, 4, 0.5)])
     row = torch.full((layer.place(2) + 1,), torch.nan)
     layer.init(row, torch.Generator().manual_seed(0))
-    weight, bias = (view[0] for view in layer.views(row[None]))
+    ((weight, bias),) = layer.chain.views(row[None])
+    weight, bias = weight[0], bias[0]
     torch.testing.assert_close(weight.T @ weight, 0.25 * torch.eye(4))
     assert (bias == 0).all()
     assert int((~torch.isnan(row)).sum()) == layer.n_params
 
 
-def test_tanh_is_accurate_in_single_precision_and_saturates() -> None:
-    x = torch.linspace(-20, 20, 4001)[None, None]
-    y, _ = ACTIVATIONS["tanh"](4001).forward(torch.zeros(1, 0), x.clone())
+@pytest.mark.parametrize("twin", ["torch", "native"])
+def test_tanh_is_accurate_in_single_precision_and_saturates(twin: str) -> None:
+    kernels.configure(twin, "float32")
+    net = Mlp([Dense(1, 1, 1.0, "tanh")])
+    theta = torch.tensor([[1.0, 0.0]])
+    x = torch.linspace(-20, 20, 4001)[None, :, None]
+    y, _ = net.forward(theta, x)
     assert (y - torch.tanh(x)).abs().max() < 3e-7
     assert y.abs().max() <= 1
+    assert torch.isnan(net.forward(theta, torch.full((1, 40, 1), torch.nan))[0]).all()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from perturbrl.agents.actor_critic import ActorCritic
 from perturbrl.agents.learner import Learner
-from perturbrl.agents.nn import Linear
+from perturbrl.agents.nn import Mlp
 from perturbrl.envs import make
 
 from .helpers import cell_table, make_learner
@@ -21,12 +21,6 @@ pytestmark = pytest.mark.peers
 
 HIDDEN, ENVS, STEPS, HORIZON, LR = [16, 12], 4, 16, 12, 3e-3  # episodes end within the rollout
 ENV = {"box": "paper", "discrete": "paper_discrete"}
-
-
-def copy_linear(ours: Linear, theta: Tensor, theirs: nn.Linear) -> None:
-    weight, bias = ours.views(theta)
-    theirs.weight.copy_(weight[0].T)
-    theirs.bias.copy_(bias[0, 0])
 
 
 @torch.no_grad()
@@ -38,8 +32,10 @@ def copy_parameters(model: ActorCritic, policy: Any) -> None:
     ]
     for ours, theirs in nets:
         linear = [layer for layer in theirs if isinstance(layer, nn.Linear)]
-        for a, b in zip((layer for layer in ours.layers if isinstance(layer, Linear)), linear, strict=True):
-            copy_linear(a, model.theta, b)
+        assert isinstance(ours, Mlp)
+        for (weight, bias), layer in zip(ours.chain.views(model.theta), linear, strict=True):
+            layer.weight.copy_(weight[0].T)
+            layer.bias.copy_(bias[0, 0])
     if model.actions.kind == "box":
         start = model.policy_net.place(0)
         policy.log_std.copy_(model.theta[0, start : start + model.actions.size])

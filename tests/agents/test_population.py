@@ -48,7 +48,7 @@ def check_alone(together: Learner, alone: Learner, k: int) -> None:
 
 
 @pytest.mark.parametrize(("case", "k"), [(case, 2) for case in AGENTS] + [("stages", 0), ("stages", 1)])
-def test_run_k_of_a_population_is_run_k_alone(case: str, k: int) -> None:
+def test_run_k_of_a_population_is_run_k_alone(case: str, k: int, twin: str) -> None:
     name, agent = AGENTS[case]
     check_alone(make_learner(name, SEEDS, agent=agent), make_learner(name, SEEDS[k : k + 1], agent=agent), k)
 
@@ -65,7 +65,7 @@ def test_run_k_of_a_population_is_run_k_alone(case: str, k: int) -> None:
         ("paper", {"hidden": [32]}, 1),
     ],
 )
-def test_it_holds_for_every_kind_and_shape_of_network(name, env, policy, features) -> None:
+def test_it_holds_for_every_kind_and_shape_of_network(name, env, policy, features, twin) -> None:
     settings = {"env": env, "policy": policy, "table": cell_table(n_features=features)}
     check_alone(make_learner(name, SEEDS, **settings), make_learner(name, SEEDS[1:2], **settings), 1)
 
@@ -131,7 +131,7 @@ def test_what_shapes_the_computation_must_be_the_same_in_a_population() -> None:
 @pytest.mark.parametrize(
     ("case", "cut"), [(case, 1) for case in AGENTS] + [("stages_moments", 2), ("stages_moments", 3)]
 )
-def test_a_learner_goes_on_bit_for_bit_from_its_state(case: str, cut: int) -> None:
+def test_a_learner_goes_on_bit_for_bit_from_its_state(case: str, cut: int, twin: str) -> None:
     name, agent = AGENTS[case]
     whole = make_learner(name, SEEDS, agent=agent)
     first = make_learner(name, SEEDS, agent=agent)
@@ -167,7 +167,7 @@ def test_the_same_seed_twice_in_a_population_gives_the_same_run_twice() -> None:
 
 def test_the_networks_start_as_stable_baselines_would() -> None:
     model = make_learner("ppo", [0], policy={"log_std": -0.5}).model
-    weights = [layer.views(model.theta)[0][0] for layer in model.policy_net.layers if hasattr(layer, "views")]
+    weights = [weight[0] for weight, _ in model.policy_net.chain.views(model.theta)]
     for weight, gain in zip(weights, (2**0.5, 2**0.5, 0.01), strict=True):
         small = weight if weight.shape[0] <= weight.shape[1] else weight.T
         torch.testing.assert_close(small @ small.T, gain**2 * torch.eye(len(small)), rtol=1e-4, atol=1e-5)

@@ -1,0 +1,61 @@
+"""What the kernels are told about networks and optimisers: where numbers stand, and what they mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from torch import Tensor
+
+Views = list[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Layers y = activation(x W + b): layer l takes ``sizes[l]`` numbers to ``sizes[l + 1]``.
+
+    Its W [I, O] and then b [O] stand row after row from column ``start`` on. An activation is ``identity``, ``tanh`` or
+    ``relu``.
+    """
+
+    start: int
+    sizes: tuple[int, ...]
+    activations: tuple[str, ...]
+    _kept: dict[int, tuple[Tensor, Views]] = field(default_factory=dict, compare=False, repr=False)
+
+    @cached_property
+    def stop(self) -> int:
+        """The first column after the last parameter."""
+        return self.start + sum((i + 1) * o for i, o in zip(self.sizes, self.sizes[1:], strict=False))
+
+    @cached_property
+    def n_values(self) -> int:
+        """Numbers that all layers together give for one row of a batch."""
+        return sum(self.sizes[1:])
+
+    def views(self, flat: Tensor) -> Views:
+        """W [S, I, O] and b [S, 1, O] of each layer within ``flat`` [S, n]."""
+        kept = self._kept.get(id(flat))
+        if kept is not None and kept[0] is flat:
+            return kept[1]
+        found, at = [], self.start
+        for i, o in zip(self.sizes, self.sizes[1:], strict=False):
+            middle, end = at + i * o, at + (i + 1) * o
+            found.append((flat[:, at:middle].view(-1, i, o), flat[:, middle:end].unsqueeze(1)))
+            at = end
+        return found
+
+    def remember(self, flat: Tensor) -> None:
+        """Keep the views of a tensor [S, n] that will be used again and again (parameters, their gradient)."""
+        self._kept[id(flat)] = (flat, self.views(flat))
+
+
+@dataclass(frozen=True)
+class Moments:
+    """State of Adam for S runs: ``m``, ``v`` [S, k] contiguous, ``t`` (steps) and ``lr`` [S]; beta1, beta2, eps."""
+
+    m: Tensor
+    v: Tensor
+    t: Tensor
+    lr: Tensor
+    betas_eps: tuple[float, float, float]
