@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from perturbrl.agents import kernels
 from perturbrl.agents.actor_critic import ActorCritic, PolicyConfig
+from perturbrl.agents.graphs import Replayed, record
 from perturbrl.agents.kernels.fused import FusedPPO
 from perturbrl.agents.learner import Learner, Stage, check_rollout, check_unit, per_run, same, under, with_prefix
 from perturbrl.agents.losses import (
@@ -58,6 +60,9 @@ class PPOConfig:
         require(self.max_grad_norm > 0, "agent.max_grad_norm", f"must be positive, got {self.max_grad_norm:g}")
 
 
+DIAGNOSES = ("approx_kl", "clip_fraction", "value_loss", "entropy")
+
+
 class PPOUpdate:
     """Epochs of minibatch Adam on the clipped surrogate, for S runs at once."""
 
@@ -80,6 +85,19 @@ class PPOUpdate:
         self.value_adam, self.value_grad = Adam(model.theta[:, split:], rates), self.grad[:, split:]
 
         self.fused = self._fuse()
+        self.graph: Replayed | None = None
+        if model.theta.is_cuda:
+            self.use_graph()
+
+    def use_graph(self, recorder: Callable[..., Any] = record) -> None:
+        """Record ``step`` once, and replay it for every minibatch (unless a target KL decides what each does)."""
+        state = list(self.state().values())
+
+        def step(*fields: Tensor) -> tuple[Tensor, ...]:
+            told, _ = self.step(Rollout(*fields), True, None)
+            return tuple(told[key] for key in DIAGNOSES)
+
+        self.graph = Replayed(step, [self.model.theta, self.grad, *state], recorder)
 
     def _fuse(self) -> FusedPPO | None:
         """Return the native form of an epoch, for the networks that it knows."""
@@ -110,6 +128,10 @@ class PPOUpdate:
             else:
                 steps = []
                 for part in _parts(shuffled, self.minibatch):
+                    if self.graph is not None and going is None:
+                        told = self.graph(*(getattr(part, name) for name in Rollout.__dataclass_fields__))
+                        steps.append({key: x.clone() for key, x in zip(DIAGNOSES, told, strict=True) if diagnose})
+                        continue
                     diagnosis, going = self.step(part, diagnose, going)
                     steps.append(diagnosis)
                 found = {key: torch.stack([d[key] for d in steps], 1) for key in steps[0]}
@@ -166,8 +188,8 @@ class PPOUpdate:
 
     def _diagnosis(self, ratio: Tensor, value: Tensor, ret: Tensor, entropy: Tensor) -> dict[str, Tensor]:
         change = policy_change(ratio, self.clip)
-        found = {"approx_kl": change.approx_kl, "clip_fraction": change.clip_fraction}
-        return found | {"value_loss": value_loss(value, ret), "entropy": entropy}
+        told = change.approx_kl, change.clip_fraction, value_loss(value, ret), entropy
+        return dict(zip(DIAGNOSES, told, strict=True))
 
     def state(self) -> dict[str, Tensor]:
         return with_prefix("policy", self.policy_adam.state()) | with_prefix("value", self.value_adam.state())
