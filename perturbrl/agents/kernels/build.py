@@ -15,7 +15,7 @@ from perturbrl import paths
 
 SOURCES = ("kernels.h", "dense.c", "ppo.c")
 COMPILERS = ("cc", "gcc", "clang")
-FLAGS = ("-std=gnu11", "-O2", "-ftree-loop-vectorize", "-march=native", "-fno-math-errno", "-fno-trapping-math")
+FLAGS = ("-std=gnu11", "-O2", "-ftree-vectorize", "-march=native", "-fno-math-errno", "-fno-trapping-math")
 SECONDS = 120.0  # a compiler that hangs is one that is not there
 ENTRIES = (
     *("chain_forward", "chain_jvp", "chain_vjp", "gaussian_log_prob", "gaussian_vjp"),

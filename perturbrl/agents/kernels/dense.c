@@ -22,12 +22,20 @@ float *scratch(int which, long n) {
 
 /* lanes of a where bit w of the lane is clear, of b (from w lanes below) where it is set; and the other halves */
 INLINE void exchange(int w, vec *a, vec *b) {
+    vec x, y;
+#ifdef __clang__
+    UNROLL for (int i = 0; i < LANES; i++) {
+        x[i] = i & w ? (*b)[i - w] : (*a)[i];
+        y[i] = i & w ? (*b)[i] : (*a)[i + w];
+    }
+#else
     ivec low, high;
     UNROLL for (int i = 0; i < LANES; i++) {
         low[i] = i & w ? LANES + i - w : i;
         high[i] = i & w ? LANES + i : i + w;
     }
-    vec x = __builtin_shuffle(*a, *b, low), y = __builtin_shuffle(*a, *b, high);
+    x = __builtin_shuffle(*a, *b, low), y = __builtin_shuffle(*a, *b, high);
+#endif
     *a = x, *b = y;
 }
 
