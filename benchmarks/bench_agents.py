@@ -54,17 +54,14 @@ def settings(args: argparse.Namespace, name: str) -> Settings:
     s = Settings(features=args.features)
     if args.quick:
         s = dataclasses.replace(s, rollout=256, cells=1000)
-    if name in ("ppo", "trpo"):
-        s = dataclasses.replace(s, overrides=tuple(args.set))
-    if name.endswith("population"):
-        s = dataclasses.replace(s, overrides=tuple(args.set), runs=args.population)
+    if name in CONTENDERS and CONTENDERS[name].own:
+        s = dataclasses.replace(s, overrides=tuple(args.set), runs=args.population if "population" in name else 1)
     return s
 
 
 def label(name: str, s: Settings, result: Result) -> str:
     text = CONTENDERS[name].label.format(runs=s.runs)
-    own = name.split("-")[0] == name or name.endswith("population")
-    return f"**{text}** (B = {result.about['n_envs']})" if own and "n_envs" in result.about else text
+    return f"**{text}** (B = {result.about['n_envs']})" if "n_envs" in result.about else text
 
 
 def table(algorithm: str, chosen: dict[str, Settings], results: dict[str, Result], rate: float | None) -> str:
@@ -83,7 +80,7 @@ def table(algorithm: str, chosen: dict[str, Settings], results: dict[str, Result
         rows.append([text, str(wall), str(cpu), *against, limit])
         if s.runs > 1:
             each = Spread.of(x.per_wall / s.runs for x in result.samples)
-            rows.append([f"&nbsp;&nbsp;pace of each of its {s.runs} runs", str(each), *[""] * 4])
+            rows.append([f"&nbsp;&nbsp;pace of each of its {s.runs} runs", str(each), *([""] * 4)])
     head = [algorithm.upper(), "steps/s", "steps/CPU-s", "x base", "x base, CPU-s", "of the arithmetic limit"]
     return markdown(head, rows)
 

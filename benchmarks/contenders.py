@@ -26,6 +26,7 @@ class Contender:
     algorithm: str
     build: Callable[[Settings, About], Iterate]
     needs: tuple[str, ...] = ()
+    own: bool = False  # one of perturbrl's rows
 
     @property
     def missing(self) -> list[str]:
@@ -59,7 +60,7 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def ours(algorithm: str) -> Callable[[Settings, About], Iterate]:
+def ours(algorithm: str, *variant: str) -> Callable[[Settings, About], Iterate]:
     def build(s: Settings, about: About) -> Iterate:
         one_thread()
         import torch
@@ -83,7 +84,7 @@ def ours(algorithm: str) -> Callable[[Settings, About], Iterate]:
             **({"agent.cg_iterations": s.cg_iterations} if algorithm == "trpo" else {}),
             **({} if s.envs is None else {"agent.n_envs": s.envs}),
         }
-        overrides = [*(f"{key}={value}" for key, value in asked.items()), *s.overrides]
+        overrides = [*(f"{key}={value}" for key, value in asked.items()), *variant, *s.overrides]
         jobs = [compose_job([*overrides, f"seed={k}"], Path("outputs"), "bench") for k in range(s.runs)]
         about["kernels"] = kernels.configure(jobs[0].config.kernels, jobs[0].config.precision)
         about["rss_imports"] = resident_bytes()
@@ -230,12 +231,28 @@ def matrix_product(s: Settings, about: About) -> Iterate:
 
 
 SB3, CONTRIB, JAX = ("stable_baselines3",), ("stable_baselines3", "sb3_contrib"), ("jax",)
+
+
+def own_rows(algorithm: str) -> dict[str, Contender]:
+    """One run and a population, in float32 and with products in bfloat16, and one run without the native kernels."""
+    rows = {
+        "": ("one run", ()),
+        "-population": ("population of {runs}", ()),
+        "-torch": ("one run, kernels=torch", ("kernels=torch",)),
+        "-bf16": ("one run, precision=bf16", ("precision=bf16",)),
+        "-population-bf16": ("population of {runs}, precision=bf16", ("precision=bf16",)),
+    }
+    return {
+        algorithm + end: Contender(f"perturbrl, {label}", algorithm, ours(algorithm, *variant), own=True)
+        for end, (label, variant) in rows.items()
+    }
+
+
 CONTENDERS = {
     "gemm": Contender("float32 matrix product, one core", "arithmetic", matrix_product),
     "env": Contender("perturbrl, environment alone", "env", environment),
     "env-numpy": Contender("numpy cell, environment alone", "env", numpy_environment),
-    "ppo": Contender("perturbrl, one run", "ppo", ours("ppo")),
-    "ppo-population": Contender("perturbrl, population of {runs}", "ppo", ours("ppo")),
+    **own_rows("ppo"),
     "ppo-sb3": Contender("Stable-Baselines3, 1 environment (numpy)", "ppo", stable_baselines("ppo", "numpy"), SB3),
     "ppo-sb3-torch": Contender("Stable-Baselines3, 1 of our CellEnv", "ppo", stable_baselines("ppo", "torch"), SB3),
     "ppo-sb3-64": Contender("Stable-Baselines3, 64 batched", "ppo", stable_baselines("ppo", "batched"), SB3),
@@ -246,8 +263,7 @@ CONTENDERS = {
         "CleanRL style, 64 batched, fused, torch.compile", "ppo", cleanrl(True, fused=True, compiled=True)
     ),
     "ppo-jax": Contender("JAX, all compiled, 64 batched", "ppo", jax_agent("ppo"), JAX),
-    "trpo": Contender("perturbrl, one run", "trpo", ours("trpo")),
-    "trpo-population": Contender("perturbrl, population of {runs}", "trpo", ours("trpo")),
+    **own_rows("trpo"),
     "trpo-sb3": Contender("sb3-contrib, 1 environment (numpy)", "trpo", stable_baselines("trpo", "numpy"), CONTRIB),
     "trpo-sb3-64": Contender("sb3-contrib, 64 batched", "trpo", stable_baselines("trpo", "batched"), CONTRIB),
     "trpo-jax": Contender("JAX, all compiled, 64 batched", "trpo", jax_agent("trpo"), JAX),
