@@ -14,7 +14,7 @@ import pandas as pd
 from perturbrl import paths, records
 from perturbrl.composition import compose_job
 from perturbrl.config import require
-from perturbrl.data.schema import CellTable
+from perturbrl.envs.factory import Table
 from perturbrl.errors import UserError
 from perturbrl.evaluate.actions import Act
 from perturbrl.evaluate_runs import Evaluator, load_policy
@@ -38,7 +38,7 @@ class Runs:
         return [job.path for job in self.jobs]
 
     @property
-    def cells(self) -> CellTable:
+    def cells(self) -> Table:
         """The features that they were trained on, with the split."""
         return load_cells(self.jobs[0])
 

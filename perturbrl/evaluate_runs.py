@@ -4,49 +4,34 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import OmegaConf
 
-from perturbrl import paths, records
-from perturbrl.config import bind
-from perturbrl.data.schema import CellTable
+from perturbrl import paths, records, registry
+from perturbrl.agents import kernels
+from perturbrl.config import choice
+from perturbrl.envs.factory import Table
 from perturbrl.errors import UserError
 from perturbrl.evaluate.actions import Act
-from perturbrl.evaluate.protocol import PaperProtocolConfig, Row, floor_rows
-from perturbrl.evaluate.task import evaluate_run
-from perturbrl.experiment import Job, load_cells, load_job
+from perturbrl.evaluate.scoring import Scoring
+from perturbrl.experiment import Job, facts, load_cells, load_job
 from perturbrl.report.collect import find_runs
 from perturbrl.training import build_learner
 
-INFO = (
-    "name",
-    "source",
-    "data",
-    "env",
-    "agent",
-    "variant",
-    "policy",
-    "schedule",
-    "preset",
-    "encoder",
-    "seed",
-    "steps",
-    "status",
-)
+KEPT = 4  # tables of rows at a time: each may hold a large data set
+SHARED = ("source", "data", "encoder", "split", "conditions", "description", "env")
 
 
 class Evaluator:
     """Evaluates runs one after another; runs that share cells, task and protocol share the rows that need no policy."""
 
     def __init__(self, overrides: Sequence[str] = ()) -> None:
-        self.overrides = list(overrides)
-        for override in self.overrides:
-            if not override.lstrip("+").startswith("protocol."):
-                raise UserError(f"{override}: only protocol.* can be changed when evaluating (protocol.n_cells=all)")
-        self._floors: dict[str, Mapping[str, Row]] = {}
+        self.predictions, self.protocol, self.overrides = _read(overrides)
+        self._shared: dict[str, Any] = {}
 
     def evaluate(self, folder: Path) -> None:
         """Write the ``evaluation`` folder of one run.
@@ -60,32 +45,51 @@ class Evaluator:
         if run.get("status") not in records.FINISHED:
             raise UserError(f"{folder}: the run is not finished; give the command that started it again, it resumes")
         job = load_job(folder)
+        own = job.config.protocol.name
+        if self.protocol not in (None, own):
+            raise UserError(f"{folder}: protocol={self.protocol} does not fit; this run is for protocol={own}")
         torch.set_num_threads(job.config.threads)  # more threads on small tensors wait for each other
+        kernels.configure(job.config.kernels, "float32")
         table = load_cells(job)
-        if table.checksum != run["data_checksum"]:
+        if facts(table).checksum != run["data_checksum"]:
             raise UserError(f"{folder}: the data have changed since this run was trained; train again with force=true")
-        protocol = self._protocol(job)
-        key = json.dumps([job.raw[g] for g in ("source", "data", "encoder", "split", "env")] + [repr(protocol)])
-        if key not in self._floors:
-            self._floors[key] = floor_rows(table, job.config.env.name, job.config.env, protocol)
-        info = {name: run[name] for name in INFO}
-        evaluate_run(
-            load_policy(job, table) if run["status"] == "complete" else None,
-            table,
-            job.config.env.name,
-            job.config.env,
-            info,
-            folder / paths.EVALUATION,
-            protocol,
-            self._floors[key],
-        )
+        protocol = self._config(job)
+        scoring: Scoring = registry.protocols[own].build(protocol)
+        key = json.dumps([job.raw.get(group) for group in SHARED] + [repr(protocol)])
+        if key not in self._shared:
+            while len(self._shared) >= KEPT:
+                self._shared.pop(next(iter(self._shared)))
+            self._shared[key] = scoring.shared(table, job.config.env)
+        policy = load_policy(job, table) if run["status"] == "complete" else None
+        out = folder / paths.EVALUATION
+        scoring.evaluate(policy, table, job.config.env, run, out, self._shared[key], self.predictions)
 
-    def _protocol(self, job: Job) -> PaperProtocolConfig:
-        changed = OmegaConf.from_dotlist([o.lstrip("+").removeprefix("protocol.") for o in self.overrides])
-        return bind(PaperProtocolConfig, OmegaConf.merge(job.raw["protocol"], changed), "protocol")
+    def _config(self, job: Job) -> Any:
+        changed = OmegaConf.from_dotlist([o.removeprefix("protocol.") for o in self.overrides])
+        return registry.protocols.bind(OmegaConf.merge(job.raw["protocol"], changed))
 
 
-def load_policy(job: Job, table: CellTable) -> Act:
+def _read(overrides: Sequence[str]) -> tuple[Path | None, str | None, list[str]]:
+    """Part what ``evaluate`` may be told: a file of predictions, the name of the protocol, keys of the protocol."""
+    given = dict(o.lstrip("+").partition("=")[::2] for o in overrides)
+    for key in given:
+        if key not in ("protocol", "baseline", "path") and not key.startswith("protocol."):
+            raise UserError(
+                f"{key}={given[key]}: only protocol.* can be changed when evaluating (protocol.n_cells=all), "
+                "or baseline=predictions path=FILE given"
+            )
+    if "baseline" in given:
+        choice(given["baseline"], ("predictions",), "baseline")
+    if ("baseline" in given) != ("path" in given):
+        raise UserError("baseline=predictions path=FILE.h5ad: the two go together")
+    if "protocol" in given:
+        choice(given["protocol"], registry.protocols, "protocol")
+    file = Path(given["path"]).expanduser() if "path" in given else None
+    keys = [f"{key}={value}" for key, value in given.items() if key.startswith("protocol.")]
+    return file, given.get("protocol"), keys
+
+
+def load_policy(job: Job, table: Table) -> Act:
     """Return the deterministic policy of a run's checkpoint, on the CPU: observations [B, G] to actions."""
     tensors, _ = records.read_tensors(job.path / paths.CHECKPOINT)
     model = build_learner([job], table, torch.device("cpu")).model

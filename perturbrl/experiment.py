@@ -16,24 +16,34 @@ import perturbrl.agents
 import perturbrl.data.encoders
 import perturbrl.data.sources
 import perturbrl.envs
+import perturbrl.evaluate.counterfactual.protocol
+import perturbrl.evaluate.paper
 import perturbrl.landscape  # noqa: F401  (these imports register the built-in choices)
 from perturbrl import paths, registry
+from perturbrl.agents import kernels
 from perturbrl.agents.actor_critic import PolicyConfig
 from perturbrl.config import bind, choice, fingerprint, require
 from perturbrl.data.cache import cached_table, code_digest, stamps
 from perturbrl.data.preprocess import DataConfig
 from perturbrl.data.schema import CellTable
-from perturbrl.data.split import SplitConfig
+from perturbrl.data.screens.conditions import ConditionsConfig
+from perturbrl.data.screens.describe import DescriptionConfig
+from perturbrl.data.screens.schema import PerturbationTable
+from perturbrl.data.screens.split_config import ScreenSplitConfig, bind_split
+from perturbrl.data.screens.table import load_perturbations
+from perturbrl.data.split import KINDS, SplitConfig
 from perturbrl.data.table import load_table
+from perturbrl.envs.factory import Table
 from perturbrl.errors import UserError
-from perturbrl.evaluate.protocol import PaperProtocolConfig
 
 # keys that change where or how a run is done, but not its result
-NOT_IN_HASH = ("name", "device", "threads", "progress", "checkpoint_seconds", "force", "path")
+NOT_IN_HASH = ("name", "device", "threads", "kernels", "progress", "checkpoint_seconds", "force", "path")
 NOT_IN_PATH = ("source", "source.path", "data", "env", "agent", "seed", "experiment")  # they have places of their own
 QUOTES = "\"'"
 LONGEST_NAME = 200  # bytes of one folder's name; most file systems take 255
-DATA_GROUPS = ("source", "data", "encoder", "split")
+FILE_KEYS = (("source", "path"), ("split", "file"), ("description", "prior"))  # files that cells depend on
+CELL_GROUPS = ("source", "data", "encoder", "split")
+DATA_GROUPS = ("source", "data", "encoder", "split", "conditions", "description")
 
 
 @dataclass(frozen=True)
@@ -49,22 +59,29 @@ class ScheduleConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that one run was asked to do; meanings stand in ``conf/config.yaml``."""
+    """Everything that one run was asked to do; meanings stand in ``conf/config.yaml``.
+
+    ``conditions`` and ``description`` are there where ``split`` holds out perturbations.
+    """
 
     source: Any
     data: DataConfig
     encoder: Any
-    split: SplitConfig
+    split: Any
+    conditions: Any
+    description: Any
     env: Any
     schedule: ScheduleConfig
     policy: PolicyConfig
     agent: Any
-    protocol: PaperProtocolConfig
+    protocol: Any
     seed: int
     name: str
     path: str | None
     device: str
     threads: int
+    kernels: str
+    precision: str
     progress: str
     checkpoint_seconds: float
     curve_points: int
@@ -75,6 +92,8 @@ class RunConfig:
         choice(self.device, ("auto", "cpu", "cuda"), "device")
         require(self.seed >= 0, "seed", f"must not be negative, got {self.seed}")
         require(self.threads > 0, "threads", f"must be positive, got {self.threads}")
+        choice(self.kernels, kernels.KERNELS, "kernels")
+        choice(self.precision, kernels.PRECISIONS, "precision")
         require(self.curve_points >= 0, "curve_points", f"must not be negative, got {self.curve_points}")
         require(self.checkpoint_seconds >= 0, "checkpoint_seconds", "must not be negative")
 
@@ -136,18 +155,44 @@ def bind_run(config: DictConfig) -> RunConfig:
         "encoder": registry.encoders.bind,
         "env": registry.envs.bind,
         "agent": registry.agents.bind,
+        "protocol": registry.protocols.bind,
+        "split": bind_split,
+        "conditions": lambda node: bind(ConditionsConfig, node, "conditions"),
+        "description": lambda node: bind(DescriptionConfig, node, "description"),
     }
     resolved = _resolve(config)
     values = {k: groups[k](v) if k in groups else v for k, v in resolved.items() if k != "experiment"}
-    return bind(RunConfig, values, "config")
+    # only a split that holds out perturbations needs them; a task without has no such group
+    bound = bind(RunConfig, {"conditions": None, "description": None, **values}, "config")
+    registry.protocols[bound.protocol.name].build(bound.protocol).check(bound.env, bound.split)
+    _check_screen(bound)
+    return bound
+
+
+def _check_screen(config: RunConfig) -> None:
+    where = f"split={config.split.kind}"
+    for group, usual in (("conditions", "auto"), ("description", "default")):
+        given = getattr(config, group)
+        if isinstance(config.split, SplitConfig):
+            require(given is None, where, f"holds out cells and reads no {group}; leave {group}= out")
+        else:
+            require(given is not None, where, f"needs {group}; choose {group}={usual}")
+    if isinstance(config.split, SplitConfig):
+        return
+    asked = config.encoder.name
+    require(asked == "none", f"encoder={asked}", f"{where} predicts features as they are measured; choose encoder=none")
 
 
 def make_job(config: DictConfig, path: Path) -> Job:
     """Bind a composed config and keep its resolved form beside it."""
     raw = {k: v for k, v in _resolve(config).items() if k != "experiment"}
-    for holder in (raw, raw["source"]):
-        if holder.get("path"):  # a run must find its file again from another working directory
-            holder["path"] = str(Path(str(holder["path"])).expanduser().resolve())
+    # a run must find its files again from another working directory
+    for holder, key in ((raw, "path"), *((raw.get(group), key) for group, key in FILE_KEYS)):
+        if holder and holder.get(key):
+            holder[key] = str(Path(str(holder[key])).expanduser().resolve())
+    split_of_cells = str(raw["split"].get("kind")) in KINDS
+    if raw["source"].get("name") == "landscape" and raw["source"].get("perturbations") == "none" and not split_of_cells:
+        raw["source"]["perturbations"] = "single"  # control cells alone leave nothing to hold out
     return Job(bind_run(OmegaConf.create(raw)), raw, path)
 
 
@@ -176,25 +221,61 @@ def _resolve(config: DictConfig) -> dict[str, Any]:
     return {str(k): v for k, v in resolved.items()}
 
 
-def load_cells(job: Job) -> CellTable:
-    """Return the features that a job trains on; jobs that share data share one table in memory."""
-    file = job.raw["source"].get("path")
-    groups = json.dumps({group: job.raw[group] for group in DATA_GROUPS}, sort_keys=True)
-    return _table(groups, stamps(Path(file) if file else None))
+@dataclass(frozen=True)
+class Facts:
+    """What a run says of its cells. ``told`` are sentences for whoever starts it."""
+
+    source: str
+    checksum: str
+    n_cells: int
+    n_features: int
+    leaks: tuple[str, ...]
+    told: tuple[str, ...]
+
+
+def facts(table: Table) -> Facts:
+    """Return what is known of the cells of a run."""
+    if isinstance(table, PerturbationTable):
+        screen = table.screen
+        told = (*screen.notes, *table.split.notes, *table.leaks)
+        n_cells, n_features = screen.x.shape
+        return Facts(screen.source, screen.checksum, n_cells, n_features, table.leaks, told)
+    told = tuple(f"data.preset=released: {leak}" for leak in table.leaks)
+    return Facts(table.source, table.checksum, len(table.x), table.n_features, table.leaks, told)
+
+
+def load_cells(job: Job) -> Table:
+    """Return the cells that a job trains on; jobs that share data share one table in memory."""
+    groups = json.dumps({group: job.raw[group] for group in DATA_GROUPS if group in job.raw}, sort_keys=True)
+    seen = [stamp for file in _files(job.raw) for stamp in stamps(file)]
+    return _table(groups, tuple(seen))
+
+
+def _files(raw: dict[str, Any]) -> list[Path]:
+    """Return the files that the cells of a run depend on."""
+    found = [(raw.get(group) or {}).get(key) for group, key in FILE_KEYS]
+    return [Path(file) for file in found if file]
 
 
 @functools.lru_cache(maxsize=8)
-def _table(groups: str, stamps: tuple[str, ...]) -> CellTable:
+def _table(groups: str, seen: tuple[str, ...]) -> Table:
     raw = json.loads(groups)
     source = registry.sources.bind(raw["source"])
-    data, split = bind(DataConfig, raw["data"], "data"), bind(SplitConfig, raw["split"], "split")
+    data, split = bind(DataConfig, raw["data"], "data"), bind_split(raw["split"])
+    read = functools.partial(registry.sources[source.name].build, source)
+    if isinstance(split, ScreenSplitConfig):
+        conditions = bind(ConditionsConfig, raw["conditions"], "conditions")
+        description = bind(DescriptionConfig, raw["description"], "description")
+        return load_perturbations(read(), data, conditions, split, description)
     encoder = registry.encoders.bind(raw["encoder"])
 
     def build() -> CellTable:
-        return load_table(registry.sources[source.name].build(source), data, encoder, split)
+        return load_table(read(), data, encoder, split)
 
     file = raw["source"].get("path")
     code = code_digest(registry.sources[source.name].build, registry.encoders[encoder.name].build)
+    # conditions and descriptions say nothing of a table of cells
+    groups = json.dumps({group: raw[group] for group in CELL_GROUPS}, sort_keys=True)
     return cached_table(groups, Path(file) if file else None, code, build)
 
 

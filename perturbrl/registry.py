@@ -71,6 +71,7 @@ encoders = Registry("encoder")
 envs = Registry("env")
 agents = Registry("agent")
 metrics = Registry("metric")
+protocols = Registry("protocol")
 
 
 def plugin_conf_dirs() -> list[Path]:

@@ -22,19 +22,17 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from perturbrl import paths, records, registry
+from perturbrl.agents import kernels
 from perturbrl.agents.learner import Learner
-from perturbrl.data.schema import CellTable
+from perturbrl.envs.factory import Table, observed_slices, training_cells
 from perturbrl.errors import UserError
-from perturbrl.evaluate.metrics import METRICS
-from perturbrl.evaluate.protocol import evaluated_cells, population_scores
-from perturbrl.evaluate.returns import do_nothing_returns, return_gain
-from perturbrl.experiment import Job, load_cells
+from perturbrl.evaluate.scoring import Curve, Scoring
+from perturbrl.experiment import Job, facts, load_cells
 from perturbrl.progress import Progress
 from perturbrl.records import RunDir
 from perturbrl.rng import Streams
 
 Metrics = dict[str, Tensor]
-CURVE_EPISODES = 64
 
 
 @dataclass(frozen=True)
@@ -86,9 +84,10 @@ def train_jobs(jobs: Sequence[Job], progress: Progress) -> list[Outcome]:
             else:
                 todo.append(job)
         if todo:
+            kernels.begin(todo[0].config.kernels)
             table = load_cells(todo[0])
-            for leak in table.leaks:
-                progress.say(f"data.preset=released: {leak}")
+            for said in facts(table).told:
+                progress.say(said)
             for group in _by_checkpoint(todo):
                 try:
                     outcomes += Population(group, table, progress).train()
@@ -101,7 +100,7 @@ def train_jobs(jobs: Sequence[Job], progress: Progress) -> list[Outcome]:
 
 def _holds_other(run: dict[str, Any], job: Job) -> bool:
     """Whether a folder's run was made with another config, or from data that have changed since."""
-    return bool(run) and (run["config_hash"] != job.hash or run["data_checksum"] != load_cells(job).checksum)
+    return bool(run) and (run["config_hash"] != job.hash or run["data_checksum"] != facts(load_cells(job)).checksum)
 
 
 def _by_checkpoint(jobs: Sequence[Job]) -> Iterator[list[Job]]:
@@ -115,15 +114,15 @@ def _by_checkpoint(jobs: Sequence[Job]) -> Iterator[list[Job]]:
     yield from found.values()
 
 
-def build_learner(jobs: Sequence[Job], table: CellTable, device: torch.device) -> Learner:
+def build_learner(jobs: Sequence[Job], table: Table, device: torch.device) -> Learner:
     """Build environment and agent for S jobs of one signature."""
     configs = [job.config for job in jobs]
     first = configs[0]
     env_entry, agent_entry = registry.envs[first.env.name], registry.agents[first.agent.name]
-    env = env_entry.build([c.env for c in configs], table, table.train, first.agent.n_envs, device)
+    env = env_entry.build([c.env for c in configs], table, training_cells(table), first.agent.n_envs, device)
     streams = Streams([c.seed for c in configs], device)
     learner: Learner = agent_entry.build(
-        [c.agent for c in configs], [c.policy for c in configs], env, table.slices, streams
+        [c.agent for c in configs], [c.policy for c in configs], env, observed_slices(env, table), streams
     )
     return learner
 
@@ -131,10 +130,11 @@ def build_learner(jobs: Sequence[Job], table: CellTable, device: torch.device) -
 class Population:
     """S runs in lockstep, from their common checkpoint to the end."""
 
-    def __init__(self, jobs: Sequence[Job], table: CellTable, progress: Progress) -> None:
-        self.jobs, self.table, self.progress = list(jobs), table, progress
+    def __init__(self, jobs: Sequence[Job], table: Table, progress: Progress) -> None:
+        self.jobs, self.about, self.progress = list(jobs), facts(table), progress
         self.config = jobs[0].config
         torch.set_num_threads(self.config.threads)
+        self.arithmetic = kernels.configure(self.config.kernels, self.config.precision)
         self.device = pick_device(self.config.device)
         self.learner = build_learner(jobs, table, self.device)
         self.rows: list[list[dict[str, Any]]] = [[] for _ in jobs]
@@ -152,7 +152,7 @@ class Population:
             self._write_run(job, "running", "")
         steps = self.learner.steps_per_iteration
         began, saved = time.monotonic() - self.seconds, time.monotonic()
-        label = f"{self.config.agent.name} on {self.table.source} ({self.config.data.name})"
+        label = f"{self.config.agent.name} on {self.about.source} ({self.config.data.name})"
         with self.progress.task(label, len(self.jobs), self.learner.n_iterations, steps, self.start) as tick:
             for iteration in range(self.start, self.learner.n_iterations):
                 before = {name: tensor.clone() for name, tensor in self.learner.state().items()}
@@ -179,7 +179,7 @@ class Population:
             tensors, about = records.read_tensors(file)
             if about.get("config_hash") != job.hash:
                 continue
-            if about["data_checksum"] != self.table.checksum:
+            if about["data_checksum"] != self.about.checksum:
                 raise UserError(f"{job.path}: the data have changed since; use force=true to train again")
             self.start, self.seconds = int(about["iteration"]), max(self.seconds, float(about["seconds"]))
             frame = records.read_parquet(job.path / paths.PROGRESS)
@@ -222,7 +222,7 @@ class Population:
         records.write_parquet(job.path / paths.PROGRESS, pd.DataFrame(self.rows[k]))
         about = {
             "config_hash": job.hash,
-            "data_checksum": self.table.checksum,
+            "data_checksum": self.about.checksum,
             **{"iteration": iteration, "step": iteration * self.learner.steps_per_iteration, "seconds": self.seconds},
         }
         mine = {name: (t[k : k + 1] if t.dim() else t) for name, t in state.items()}
@@ -242,7 +242,7 @@ class Population:
             "message": message,
             "config_hash": job.hash,
             "name": config.name,
-            "source": self.table.source,
+            "source": self.about.source,
             "data": config.data.name,
             "env": config.env.name,
             "agent": config.agent.name,
@@ -251,15 +251,20 @@ class Population:
             "schedule": config.schedule.name,
             "preset": config.data.preset,
             "encoder": config.encoder.name,
+            "split": config.split.kind,
+            "conditions": None if config.conditions is None else config.conditions.name,
+            "description": None if config.description is None else config.description.name,
             "seed": config.seed,
             "steps": steps,
             "wall_seconds": round(self.seconds, 3),
             "population": len(self.jobs),
             "device": str(self.device),
-            "n_cells": len(self.table.x),
-            "n_features": self.table.n_features,
-            "data_checksum": self.table.checksum,
-            "leaks": list(self.table.leaks),
+            "kernels": self.arithmetic,
+            "precision": config.precision,
+            "n_cells": self.about.n_cells,
+            "n_features": self.about.n_features,
+            "data_checksum": self.about.checksum,
+            "leaks": list(self.about.leaks),
             "versions": records.versions(),
             "git_commit": records.git_commit(),
         }
@@ -267,32 +272,26 @@ class Population:
 
 
 class LearningCurve:
-    """The paper's metrics and the true return of the deterministic policies, at points spaced evenly in log steps."""
+    """Scores of the deterministic policies by the run's protocol, at points spaced evenly in log steps."""
 
-    def __init__(self, jobs: Sequence[Job], table: CellTable, learner: Learner, device: torch.device) -> None:
+    def __init__(self, jobs: Sequence[Job], table: Table, learner: Learner, device: torch.device) -> None:
         config = jobs[0].config
         last, points = learner.n_iterations, config.curve_points
         self.points = {round(p) for p in np.geomspace(1, last, points)} | {last} if points else set()
-        self._learner, self._protocol, self._device = learner, config.protocol, device
-        build = registry.envs[config.env.name].build
+        self._learner, self._n_runs = learner, len(jobs)
         if self.points:
-            self._env = build([job.config.env for job in jobs], table, table.test, CURVE_EPISODES, device)
-            self._x = evaluated_cells(table, config.protocol).to(device).expand(len(jobs), -1, -1)
-            self._nothing = do_nothing_returns(self._env, config.protocol.seed, config.protocol.max_steps, device)
+            scoring: Scoring = registry.protocols[config.protocol.name].build(config.protocol)
+            self._curve: Curve = scoring.curve([job.config.env for job in jobs], table, device)
 
     @torch.no_grad()
     def at(self, iteration: int) -> Metrics:
         """Return ``eval/...`` after ``iteration`` rollouts, each [S]; NaN between the points."""
-        names = [*METRICS, "mean_abs_action", "return"]
         if not self.points:
             return {}
         if iteration not in self.points:
-            missing = torch.full((len(self._x),), torch.nan)
-            return {f"eval/{name}": missing for name in names}
-        act, protocol = self._learner.model.act, self._protocol
-        scores = population_scores(act, self._x, self._env.action_space, protocol)
-        gain = return_gain(act, self._env, protocol.seed, protocol.max_steps, self._nothing, self._device)
-        return {f"eval/{k}": torch.as_tensor(v) for k, v in scores.items()} | {"eval/return": gain}
+            missing = torch.full((self._n_runs,), torch.nan)
+            return {f"eval/{name}": missing for name in self._curve.names}
+        return {f"eval/{name}": value for name, value in self._curve.at(self._learner.model.act).items()}
 
 
 def _join(parts: Sequence[Tensor]) -> Tensor:

@@ -105,10 +105,11 @@ def test_no_key_is_dead(group: str, choice: str, key: str, tmp_path: Path, bases
 
 def test_probes_give_the_same_twice(tmp_path: Path) -> None:
     """Or a difference would mean nothing."""
-    given = conf_keys.base("", "config")
     probes = {c.probe for changes in table().values() for c in changes.values() if c.probe} - {conf_keys.p.raw}
     probes -= {conf_keys.p.fetched, conf_keys.p.placed}
+    of_screens = (conf_keys.p.told, conf_keys.p.predicted, conf_keys.p.curve)
     for probe in sorted(probes, key=lambda f: f.__name__):
+        given = conf_keys.base(*(("env", "counterfactual") if probe in of_screens else ("", "config")))
         (tmp_path / f"{probe.__name__}1").mkdir()
         (tmp_path / f"{probe.__name__}2").mkdir()
         one = probe(changed_job(given), tmp_path / f"{probe.__name__}1")
@@ -120,10 +121,11 @@ def test_probes_give_the_same_twice(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("group", "choice"), BOUND)
 def test_every_choice_composes_and_binds(group: str, choice: str) -> None:
-    config = compose_config([f"{group}={choice}"] if group else [])
+    task = ["env=counterfactual"] if conf_keys.of_screens(group, choice) else []
+    config = compose_config([*task, *([f"{group}={choice}"] if group else [])])
     bound = bind_run(_without_hydra(config))
     assert choice in (config.hydra.runtime.choices.get(group), "config")
-    if group in ("source", "encoder", "env", "agent", "schedule", "protocol", "data"):
+    if group in ("source", "encoder", "env", "agent", "schedule", "protocol", "data", "conditions", "description"):
         assert getattr(bound, group).name == choice
 
 
@@ -143,7 +145,7 @@ def test_every_experiment_composes(experiment: str, tmp_path: Path, capsys, monk
 
 
 RUNS = {
-    **{f"{a}-{e}": (f"agent={a}", f"env={e}") for a in BUILT_IN for g, e in BOUND if g == "env"},
+    **{f"{a}-{e}": (f"agent={a}", f"env={e}") for a in BUILT_IN for e in ("paper", "paper_discrete")},
     **{f"encoder-{e}": (f"encoder={e}",) for g, e in BOUND if g == "encoder"},
     **{f"data-{d}": (f"data={d}",) for g, d in BOUND if g == "data"},
     **{f"branches-{d}": (f"data={d}", "policy.net=branches") for d in ("rna", "joint", "cite")},

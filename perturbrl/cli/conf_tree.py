@@ -53,9 +53,12 @@ class _Composer:
         self.roots = roots
         self.chosen = chosen
         self.listed: set[str] = set()
+        self.overridden: dict[str, Any] = {}
 
     def compose(self) -> dict[str, Any]:
+        """Return the tree of keys and defaults."""
         tree: dict[str, Any] = {}
+        self._find_overrides(PRIMARY, "")
         self._add(tree, PRIMARY, "", "", frozenset())
         for group, option in self.chosen.items():
             # A group that no defaults list mentions (`+experiment=smoke`) is added at its own place.
@@ -88,11 +91,28 @@ class _Composer:
                 name, _, at = words[-1].partition("@")
                 sub = name[1:] if name.startswith("/") else "/".join(filter(None, (group, name)))
                 self.listed.add(sub)
-                option = self.chosen.get(sub, option)
+                option = self._option(sub, option)
                 here = _package(package, at) if at else _package("" if name.startswith("/") else package, _dots(name))
                 for one in option if isinstance(option, list) else [option]:
                     if one is not None:
                         self._add(tree, f"{sub}/{one}", sub, here, above)
+
+    def _option(self, group: str, listed: Any) -> Any:
+        return self.chosen.get(group, self.overridden.get(group, listed))
+
+    def _find_overrides(self, config: str, group: str) -> None:
+        """Note what chosen configs choose for other groups; as in Hydra, a later entry of a list comes first."""
+        values = self._read(config)
+        defaults = values[1].get("defaults", []) if values else []
+        for entry in reversed(defaults if isinstance(defaults, list) else []):
+            for key, option in entry.items() if isinstance(entry, Mapping) else ():
+                words = str(key).split()
+                name = words[-1].partition("@")[0]
+                sub = name[1:] if name.startswith("/") else "/".join(filter(None, (group, name)))
+                if "override" in words:
+                    self.overridden.setdefault(sub, option)
+                elif isinstance(option := self._option(sub, option), str):
+                    self._find_overrides(f"{sub}/{option}", sub)
 
     def _read(self, config: str) -> tuple[str | None, dict[str, Any]] | None:
         for root in self.roots:

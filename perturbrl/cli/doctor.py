@@ -112,6 +112,14 @@ def _device() -> Iterator[Finding]:
     except Exception:  # reported among the packages
         return
     yield "threads", f"{torch.get_num_threads()} used by torch, {_cores()} cores available", True
+    from perturbrl.agents.kernels import build, native
+
+    try:
+        native.load()
+    except build.Unavailable as error:
+        yield "kernels", f"torch: {error}", True
+    else:
+        yield "kernels", "native", True
     if not torch.cuda.is_available():
         yield "device", "cpu (no CUDA device)", True
         return

@@ -5,26 +5,29 @@ Letters: B cells, N cells of the table.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from perturbrl import paths, registry
 from perturbrl.config import choice
 from perturbrl.data.schema import CellTable
-from perturbrl.envs import paper, paper_discrete  # noqa: F401  (importing registers them)
+from perturbrl.data.screens.schema import PerturbationTable
+from perturbrl.envs import counterfactual, paper, paper_discrete  # noqa: F401  (importing registers them)
 from perturbrl.envs.base import BatchedEnv
 from perturbrl.envs.gym import CellEnv, CellVectorEnv
 from perturbrl.errors import UserError
 
 Device = torch.device | str
+Table = CellTable | PerturbationTable
 
 
 def make(
-    name: str, table: CellTable, cells: NDArray[np.int64] | None = None, device: Device = "cpu", **overrides: Any
+    name: str, table: Table, cells: NDArray[np.int64] | None = None, device: Device = "cpu", **overrides: Any
 ) -> CellEnv:
     """Return one cell of the task ``name`` as a ``gymnasium.Env``; arguments as for ``make_batched``."""
     return CellEnv(make_batched(name, table, 1, cells, device, **overrides), device)
@@ -32,7 +35,7 @@ def make(
 
 def make_vec(
     name: str,
-    table: CellTable,
+    table: Table,
     n_envs: int,
     cells: NDArray[np.int64] | None = None,
     device: Device = "cpu",
@@ -44,7 +47,7 @@ def make_vec(
 
 def make_batched(
     name: str,
-    table: CellTable,
+    table: Table,
     n_envs: int,
     cells: NDArray[np.int64] | None = None,
     device: Device = "cpu",
@@ -57,9 +60,9 @@ def make_batched(
     name
         A name in ``registry.envs``, such as ``paper``.
     table
-        Features of N cells.
+        Features of N cells; for ``counterfactual`` a screen with held-out perturbations.
     cells
-        Row numbers that episodes start from; the training cells by default.
+        Row numbers that episodes start from; the training cells (of a screen: the training controls) by default.
     overrides
         Settings that differ from conf/env/<name>.yaml, such as ``max_perturb=4``.
 
@@ -71,14 +74,30 @@ def make_batched(
     choice(name, registry.envs, "env.name")
     config = registry.envs.bind(OmegaConf.merge(_defaults(name), overrides))
     env: BatchedEnv = registry.envs[name].build(
-        [config], table, table.train if cells is None else cells, n_envs, device
+        [config], table, training_cells(table) if cells is None else cells, n_envs, device
     )
     return env
+
+
+def training_cells(table: Table) -> NDArray[np.int64]:
+    """Return the row numbers that episodes of training start from."""
+    return table.split.control_train if isinstance(table, PerturbationTable) else table.train
+
+
+def observed_slices(env: BatchedEnv, table: Table) -> Mapping[str, slice]:
+    """Return which columns of an observation belong together: those that the task names, or the table's modalities."""
+    own: Mapping[str, slice] | None = getattr(env, "slices", None)
+    if own is None:
+        own = table.slices if isinstance(table, CellTable) else {"state": slice(0, env.obs_dim)}
+    return own
 
 
 def _defaults(name: str) -> Any:
     for folder in (paths.conf_dir(), *registry.plugin_conf_dirs()):
         file = folder / "env" / f"{name}.yaml"
         if file.is_file():
-            return OmegaConf.load(file)
+            found = OmegaConf.load(file)
+            assert isinstance(found, DictConfig)
+            found.pop("defaults", None)  # choices for other groups, which only Hydra makes
+            return found
     raise UserError(f"env={name}: conf/env/{name}.yaml is missing beside the code that registers it")

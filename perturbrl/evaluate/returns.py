@@ -30,7 +30,7 @@ def episode_returns(
     """
     streams = Streams([seed], "cpu")
     with torch.no_grad():
-        obs = env.reset(_uniforms(streams, env, "evaluate/reset", 0, device))
+        obs = env.reset(uniforms(streams, env, "evaluate/reset", 0, device))
         total = torch.zeros(env.n_runs, env.n_envs, dtype=torch.float64, device=device)
         live = torch.ones(env.n_runs, env.n_envs, dtype=torch.bool, device=device)
         finite = torch.ones(env.n_runs, dtype=torch.bool, device=device)
@@ -39,7 +39,7 @@ def episode_returns(
             if action.is_floating_point():
                 finite &= torch.isfinite(action).flatten(1).all(dim=1)
                 action = torch.nan_to_num(action, nan=0.0, posinf=0.0, neginf=0.0)
-            step = env.step(action, _uniforms(streams, env, "evaluate/step", t, device))
+            step = env.step(action, uniforms(streams, env, "evaluate/step", t, device))
             total += torch.where(live, step.reward.double(), 0.0)
             live &= ~(step.terminated | step.truncated)
             if not live.any():
@@ -73,6 +73,7 @@ def return_gain(
     return (episode_returns(act, env, seed, max_steps, device) - nothing).mean(dim=1)
 
 
-def _uniforms(streams: Streams, env: BatchedEnv, name: str, step: int, device: torch.device | str) -> Tensor:
+def uniforms(streams: Streams, env: BatchedEnv, name: str, step: int, device: torch.device | str) -> Tensor:
+    """Return what every run of ``env`` draws at a step of an evaluation, [S, B, D]: the same for all of them."""
     # Drawn on the CPU and then moved: the evaluation sees the same numbers on every device.
     return streams.uniform(name, step, (env.n_envs, env.n_uniforms)).to(device).expand(env.n_runs, -1, -1)

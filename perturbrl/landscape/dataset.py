@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -18,10 +19,22 @@ from scipy import sparse
 from perturbrl import rng
 from perturbrl.data.schema import Modality, RawCells
 from perturbrl.landscape import labels, modalities, perturb
+from perturbrl.landscape.kinetics import Targets
 from perturbrl.landscape.modalities import Assay
 from perturbrl.landscape.network import Network, krumsiek11
 from perturbrl.landscape.simulate import Trajectories, simulate
 from perturbrl.landscape.source import LandscapeConfig
+
+
+@dataclass(frozen=True)
+class Design:
+    """What a landscape is before any cell: wiring, assays, and the perturbation and batch of each of N cells."""
+
+    network: Network
+    targets: Targets
+    assays: dict[str, Assay]
+    names: list[str]
+    batch: torch.Tensor
 
 
 def simulate_cells(config: LandscapeConfig, checksum: str) -> RawCells:
@@ -30,22 +43,33 @@ def simulate_cells(config: LandscapeConfig, checksum: str) -> RawCells:
     ``obs`` has pseudotime (float in [0, 1]), fate (where the cell's trajectory ends, ``undecided`` where in none),
     cell_type (what it is when seen), batch, perturbation (``control``, ``Gata1_ko``, ``Gata1_oe``, ...) and is_control.
     """
-    with _one_thread():
-        return _simulate_cells(config, checksum)
+    with one_thread():
+        made = design(config)
+        held = clamps(config, made.network, made.names)
+        cells = simulate(made.network, held, 1, stream(config, "dynamics"), noise=config.noise, targets=made.targets)
+        return RawCells(
+            "landscape",
+            _measure(config, cells, made.assays, made.batch, made.network),
+            describe_cells(cells, made.network, made.names, made.batch),
+            checksum,
+        )
 
 
-def _simulate_cells(config: LandscapeConfig, checksum: str) -> RawCells:
+def design(config: LandscapeConfig) -> Design:
+    """Draw everything that is not a cell's own."""
     network = krumsiek11()
-    names = _conditions(config, network)
-    clamps = {name: perturb.clamp(network, name, config.overexpression) for name in dict.fromkeys(names)}
-    wiring = _stream(config, "wiring")
+    wiring = stream(config, "wiring")
     targets = modalities.wire_targets(len(network.genes), config.n_target_genes, wiring)
     assays = _assays(config, len(network.genes), wiring)
-    held = torch.stack([clamps[name] for name in names])
-    cells = simulate(network, held, 1, _stream(config, "dynamics"), noise=config.noise, targets=targets)
-    batch = torch.randint(config.n_batches, (len(names),), generator=_stream(config, "batch"))
-    obs = _obs(cells, network, names, batch)
-    return RawCells("landscape", _measure(config, cells, assays, batch, network), obs, checksum)
+    names = _conditions(config, network)
+    batch = torch.randint(config.n_batches, (len(names),), generator=stream(config, "batch"))
+    return Design(network, targets, assays, names, batch)
+
+
+def clamps(config: LandscapeConfig, network: Network, names: Sequence[str]) -> torch.Tensor:
+    """Return the clamps of cells under the perturbations ``names``, [N, G]."""
+    known = {name: perturb.clamp(network, name, config.overexpression) for name in dict.fromkeys(names)}
+    return torch.stack([known[name] for name in names])
 
 
 def gene_names(network: Network, n_targets: int) -> list[str]:
@@ -54,12 +78,22 @@ def gene_names(network: Network, n_targets: int) -> list[str]:
     return [*network.genes, *(f"target{k:0{width}d}" for k in range(1, n_targets + 1))]
 
 
+def kinds(config: LandscapeConfig, network: Network) -> tuple[str, ...]:
+    """Return the perturbations of a landscape, the control first."""
+    every = {"single": perturb.single_perturbations, "double": perturb.double_perturbations}
+    return every[config.perturbations](network) if config.perturbations in every else (perturb.CONTROL,)
+
+
 def _conditions(config: LandscapeConfig, network: Network) -> list[str]:
-    """Return the perturbation of each of N cells: equal shares (control takes the rest), in random order."""
-    kinds = perturb.single_perturbations(network) if config.perturbations == "single" else (perturb.CONTROL,)
-    shares = np.full(len(kinds), config.n_cells // len(kinds))
-    shares[0] += config.n_cells - shares.sum()
-    names = np.repeat(kinds, shares)
+    """Return the perturbation of each of N cells, in random order: equal shares, control takes the rest.
+
+    Among doubles control has a tenth at least: one condition in 243 would leave too few cells to compare with.
+    """
+    every = kinds(config, network)
+    control = config.n_cells // 10 if config.perturbations == "double" else config.n_cells // len(every)
+    shares = np.full(len(every), (config.n_cells - control) // max(1, len(every) - 1))
+    shares[0] = config.n_cells - shares[1:].sum()
+    names = np.repeat(every, shares)
     return [str(name) for name in rng.numpy_generator(config.seed, "landscape", "conditions").permutation(names)]
 
 
@@ -72,25 +106,46 @@ def _assays(config: LandscapeConfig, n_regulators: int, generator: torch.Generat
     }
 
 
+@dataclass(frozen=True)
+class Signal:
+    """What an assay would read of N cells without noise ([N, Q]), and how deeply and how lossily it is read."""
+
+    expected: torch.Tensor
+    depth: float
+    dropout: float
+
+
+def signals(config: LandscapeConfig, cells: Trajectories, assays: dict[str, Assay]) -> dict[str, Signal]:
+    """Return the signal of each modality."""
+    levels = {"rna": cells.mrna, "atac": cells.accessibility, "protein": cells.protein}
+    depths = {"rna": config.rna_depth, "atac": config.atac_depth, "protein": config.protein_depth}
+    # Surface proteins are read with antibodies: the losses of sequencing single molecules are not theirs.
+    dropout = {"rna": config.dropout, "atac": config.dropout, "protein": 0.0}
+    return {
+        key: Signal(modalities.expected(levels[key].squeeze(1), assay), depths[key], dropout[key])
+        for key, assay in assays.items()
+    }
+
+
 def _measure(
     config: LandscapeConfig, cells: Trajectories, assays: dict[str, Assay], batch: torch.Tensor, network: Network
 ) -> dict[str, Modality]:
-    levels = {"rna": cells.mrna, "atac": cells.accessibility, "protein": cells.protein}
-    depths = {"rna": config.rna_depth, "atac": config.atac_depth, "protein": config.protein_depth}
     genes = gene_names(network, config.n_target_genes)
     measured = {}
-    for key, assay in assays.items():
-        # Surface proteins are read with antibodies: the losses of sequencing single molecules are not theirs.
-        dropout = 0.0 if key == "protein" else config.dropout
-        signal = modalities.expected(levels[key].squeeze(1), assay)
-        stream = _stream(config, key)
-        counts = modalities.counts(signal, depths[key], dropout, batch, config.batch_effect, stream).numpy()
-        x = counts if key == "protein" else sparse.csr_matrix(counts)
-        measured[key] = Modality(x, _feature_names(key, assay.gene.tolist(), genes), "counts")
+    for key, signal in signals(config, cells, assays).items():
+        draws = stream(config, key)
+        counts = modalities.counts(signal.expected, signal.depth, signal.dropout, batch, config.batch_effect, draws)
+        measured[key] = as_modality(key, counts, assays[key], genes)
     return measured
 
 
-def _feature_names(key: str, gene: Sequence[int], genes: Sequence[str]) -> NDArray[np.str_]:
+def as_modality(key: str, counts: torch.Tensor, assay: Assay, genes: Sequence[str]) -> Modality:
+    """Return counts [N, Q] with the names of their features, sparse but for proteins."""
+    x = counts.numpy() if key == "protein" else sparse.csr_matrix(counts.numpy())
+    return Modality(x, feature_names(key, assay.gene.tolist(), genes), "counts")
+
+
+def feature_names(key: str, gene: Sequence[int], genes: Sequence[str]) -> NDArray[np.str_]:
     """Name a gene by itself, the k-th peak of a gene ``gene:peak<k>``, the protein of a gene ``gene:protein``."""
     if key == "rna":
         return np.array([genes[g] for g in gene])
@@ -104,7 +159,8 @@ def _feature_names(key: str, gene: Sequence[int], genes: Sequence[str]) -> NDArr
     return np.array(names)
 
 
-def _obs(cells: Trajectories, network: Network, names: list[str], batch: torch.Tensor) -> pd.DataFrame:
+def describe_cells(cells: Trajectories, network: Network, names: Sequence[str], batch: torch.Tensor) -> pd.DataFrame:
+    """Return obs of N cells."""
     protein = cells.protein[:, 0, : len(network.genes)]
     width = len(str(len(names)))
     columns = {
@@ -119,7 +175,7 @@ def _obs(cells: Trajectories, network: Network, names: list[str], batch: torch.T
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Hold torch to one thread: many small steps only wait for each other, and no result depends on it."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -129,5 +185,6 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _stream(config: LandscapeConfig, name: str) -> torch.Generator:
+def stream(config: LandscapeConfig, name: str) -> torch.Generator:
+    """Return the generator of one part of a landscape."""
     return torch.Generator().manual_seed(rng.derive(config.seed, "landscape", name))

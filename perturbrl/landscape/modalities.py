@@ -71,11 +71,25 @@ def counts(
     int64 [B] numbers the batch of each cell; every feature of a batch is scaled by exp(N(0, ``batch_effect``^2)). Each
     entry is then lost with probability ``dropout``.
     """
-    scale = depth / signal.sum(dim=1).mean()
-    size = torch.exp(DEPTH_SD * torch.randn(len(signal), 1, generator=generator))
-    shift = torch.exp(batch_effect * torch.randn(int(batch.max()) + 1, signal.shape[1], generator=generator))
-    observed = torch.poisson(signal * size * scale * shift[batch], generator=generator)
-    kept = torch.rand(signal.shape, generator=generator) >= dropout
+    size = cell_sizes(len(signal), generator)
+    shift = batch_shifts(batch, signal.shape[1], batch_effect, generator)
+    return observe(signal * size * (depth / signal.sum(dim=1).mean()) * shift[batch], dropout, generator)
+
+
+def cell_sizes(n_cells: int, generator: torch.Generator) -> Tensor:
+    """Draw the depths of cells relative to the median, [B, 1]."""
+    return torch.exp(DEPTH_SD * torch.randn(n_cells, 1, generator=generator))
+
+
+def batch_shifts(batch: Tensor, n_features: int, batch_effect: float, generator: torch.Generator) -> Tensor:
+    """Draw the factor of each feature in each batch that is among ``batch``, [batches, Q]."""
+    return torch.exp(batch_effect * torch.randn(int(batch.max()) + 1, n_features, generator=generator))
+
+
+def observe(rate: Tensor, dropout: float, generator: torch.Generator) -> Tensor:
+    """Draw Poisson counts at ``rate`` [B, Q] and lose each entry with probability ``dropout``: int32 [B, Q]."""
+    observed = torch.poisson(rate, generator=generator)
+    kept = torch.rand(rate.shape, generator=generator) >= dropout
     return (observed * kept).to(torch.int32)
 
 

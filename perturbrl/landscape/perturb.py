@@ -5,6 +5,8 @@ Letters: P perturbations, G regulators.
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import torch
 from torch import Tensor
 
@@ -32,6 +34,13 @@ def clamp(network: Network, name: str, level: float) -> Tensor:
 def single_perturbations(network: Network) -> tuple[str, ...]:
     """Return the names of the control and of every single knock-out and over-expression: 1 + 2 G names."""
     return CONTROL, *(f"{gene}_{kind}" for kind in (KNOCK_OUT, OVER_EXPRESSION) for gene in network.genes)
+
+
+def double_perturbations(network: Network) -> tuple[str, ...]:
+    """Return the names of ``single_perturbations`` and of every pair of two genes: 1 + 2 G + 2 G (G - 1) names."""
+    singles = single_perturbations(network)
+    pairs = combinations(sorted(singles[1:]), 2)
+    return *singles, *(f"{a}+{b}" for a, b in pairs if a.rpartition("_")[0] != b.rpartition("_")[0])
 
 
 def clamps_of(network: Network, names: tuple[str, ...], level: float) -> Tensor:

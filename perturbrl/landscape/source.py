@@ -6,6 +6,7 @@ This module imports no torch until cells are simulated, so that it can be regist
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 """Part of the checksum: raise it when the same settings would give other cells."""
-PERTURBATIONS = ("none", "single")
+PERTURBATIONS = ("none", "single", "double")
 N_REGULATORS = 11
 
 
@@ -57,13 +58,37 @@ def build(config: LandscapeConfig) -> RawCells:
         A setting is out of its range; the message names it.
     """
     _check(config)
-    from perturbrl.landscape import cache, dataset
+    from perturbrl.landscape import dataset
 
-    key = checksum(config)
+    return _cached(checksum(config), lambda key: dataset.simulate_cells(config, key))
+
+
+def truth(config: LandscapeConfig, n_cells: int, seed: int = 0) -> RawCells:
+    """Return ``n_cells`` fresh cells of each condition of a landscape: same genes, depths and batches, other cells.
+
+    Their mean is what a condition's mean would be with many cells, so a prediction can be held against it; ``seed``
+    draws the cells.
+
+    Raises
+    ------
+    UserError
+        A setting is out of its range, or ``n_cells`` is not positive.
+    """
+    _check(config)
+    require(n_cells > 0, "n_cells", f"{n_cells} must be positive")
+    from perturbrl.landscape import fresh
+
+    asked = fingerprint({"landscape": checksum(config), "n_cells": n_cells, "seed": seed})
+    return _cached(asked, lambda key: fresh.simulate_fresh(config, n_cells, seed, key))
+
+
+def _cached(key: str, simulate: Callable[[str], RawCells]) -> RawCells:
+    from perturbrl.landscape import cache
+
     file = paths.cache_dir() / "landscape" / f"{key}.npz"
     cells = cache.load(file, key)
     if cells is None:
-        cells = dataset.simulate_cells(config, key)
+        cells = simulate(key)
         try:
             cache.save(cells, file)
         except OSError as error:
@@ -73,7 +98,9 @@ def build(config: LandscapeConfig) -> RawCells:
 
 def _check(config: LandscapeConfig) -> None:
     choice(config.perturbations, PERTURBATIONS, "source.perturbations")
-    least = 1 if config.perturbations == "none" else 1 + 2 * N_REGULATORS
+    singles = 1 + 2 * N_REGULATORS
+    pairs = 2 * N_REGULATORS * (N_REGULATORS - 1)
+    least = {"none": 1, "single": singles, "double": 2 * (singles + pairs)}[config.perturbations]
     floors = {"n_cells": least, "n_target_genes": 1, "n_peaks": 1, "n_proteins": 1, "n_batches": 1}
     for key, floor in floors.items():
         value = getattr(config, key)

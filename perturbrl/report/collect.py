@@ -20,12 +20,19 @@ from perturbrl.report.names import COLUMNS
 RUN_COLUMNS = (
     *("run", "name", "source", "data", "cells", "env", "task", "agent", "label", "policy"),
     *("seed", "schedule", "preset"),
-    *("steps", "status", "protocol", "n_cells", "n_features", "leaks", "message", "git_commit", "version"),
+    *("steps", "status", "protocol", "settings", "n_cells", "n_features", "leaks", "message", "git_commit", "version"),
 )
 FRAME_COLUMNS = (
     *("run", "name", "source", "data", "env", "agent", "seed", "schedule", "steps", "preset", "status"),
     *("row", "metric", "value"),
 )
+SETTINGS = (
+    "n_cells",
+    "n_control_cells",
+    "return_episodes",
+    "evaluation_seed",
+)  # of a summary: runs that differ are apart
+COUNTERFACTUAL = "counterfactual"  # name of a protocol, and of the env whose runs it scores
 HOW_TO_RUN = "perturbrl train -m agent=ppo,trpo,trpo_ppo data=rna"
 
 
@@ -42,13 +49,29 @@ class Collection:
     """What the run directories hold.
 
     ``runs``: one row a run, columns ``RUN_COLUMNS``; ``cells``, ``task`` and ``label`` are source-data, env and agent
-    together with the values overridden on the command line. ``frame``: one row a (run, row, metric), columns
+    together with the values overridden on the command line; ``settings`` are those of the evaluation
+    (``n_cells=30,return_episodes=256``), empty where there was none. ``frame``: one row a (run, row, metric), columns
     ``FRAME_COLUMNS``; a diverged run that was never evaluated has its ``policy`` rows with the value NaN.
     """
 
     runs: pd.DataFrame
     frame: pd.DataFrame
     incomplete: tuple[Incomplete, ...]
+
+    @property
+    def paper(self) -> pd.DataFrame:
+        """The runs that belong in Tables I-III."""
+        return self.runs[~self._counterfactual]
+
+    @property
+    def counterfactual(self) -> pd.DataFrame:
+        """The runs that predict held-out perturbations."""
+        return self.runs[self._counterfactual]
+
+    @property
+    def _counterfactual(self) -> pd.Series[bool]:
+        protocol = self.runs["protocol"]
+        return protocol.where(protocol != "", self.runs["env"]) == COUNTERFACTUAL
 
 
 def collect(where: Sequence[str | Path]) -> Collection:
@@ -176,6 +199,7 @@ def _record(folder: Path, said: dict[str, Any], summary: dict[str, Any]) -> dict
         "steps": said["steps"],
         "status": said["status"],
         "protocol": _text(summary.get("protocol")),
+        "settings": ",".join(f"{key}={summary[key]}" for key in SETTINGS if key in summary),
         "n_cells": summary.get("n_cells"),
         "n_features": said.get("n_features"),
         "leaks": (leaks,) if isinstance(leaks, str) else tuple(str(leak) for leak in leaks),

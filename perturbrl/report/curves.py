@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from perturbrl import paths
 from perturbrl.report.names import COLUMNS
-from perturbrl.report.tables import Row
 
 RETURN = "return_mean"
 EVAL = {metric: f"eval/{'return' if metric == 'return_gain' else metric}" for metric in COLUMNS}
@@ -21,50 +19,55 @@ Points = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Curve:
-    """One run's progress. ``frame`` has ``step`` (ascending), and ``stage`` and values where they were written."""
+    """One run's progress: ``steps`` [n] ascending, the ``values`` [n] of each column (NaN where none was written).
+
+    ``handover`` is the last step of the first stage, where a run has more than one.
+    """
 
     seed: int
     diverged: bool
-    frame: pd.DataFrame
+    steps: NDArray[np.float64]
+    values: Mapping[str, NDArray[np.float64]]
+    handover: float | None = None
 
     def points(self, column: str) -> Points:
         """Return the steps and values of one column, leaving out the iterations without a value."""
-        if column not in self.frame:
+        if column not in self.values:
             return np.empty(0), np.empty(0)
-        kept = self.frame[["step", column]].dropna()
-        return kept["step"].to_numpy(np.float64), kept[column].to_numpy(np.float64)
-
-    @property
-    def handover(self) -> float | None:
-        """The last step of the first stage, where a run has more than one."""
-        if "stage" not in self.frame or not len(self.frame):
-            return None
-        stage = self.frame["stage"]
-        first = self.frame.loc[stage == stage.iloc[0], "step"]
-        return float(first.iloc[-1]) if len(first) < len(self.frame) else None
+        there = np.isfinite(self.values[column])
+        return self.steps[there], self.values[column][there]
 
 
-def read(run: Path, seed: int = 0, diverged: bool = False) -> Curve | None:
-    """Read the columns that figures use; ``None`` where there is no readable progress file."""
+def read(run: Path, seed: int = 0, diverged: bool = False, columns: Sequence[str] = ()) -> Curve | None:
+    """Read the columns that figures use, or ``columns``; ``None`` where there is no readable progress file."""
     import pyarrow.parquet as pq
     from pyarrow import ArrowException
 
+    wanted = columns or (RETURN, *EVAL.values())
     try:
         with pq.ParquetFile(run / paths.PROGRESS) as file:
             there = set(file.schema_arrow.names)
-            wanted = [c for c in ("step", "stage", RETURN, *EVAL.values()) if c in there]
-            frame = file.read(columns=wanted).to_pandas()
+            table = file.read(columns=[c for c in ("step", "stage", *wanted) if c in there], use_threads=False)
     except (OSError, ArrowException):
         return None
-    if "step" not in frame:
+    if "step" not in there or not len(table):
         return None
-    frame = frame.replace([np.inf, -np.inf], np.nan).drop_duplicates("step", keep="last").sort_values("step")
-    return Curve(seed, diverged, frame)
+    read_ = {c: table.column(c).to_numpy().astype(np.float64) for c in table.column_names if c != "stage"}
+    order = np.argsort(read_["step"], kind="stable")
+    last = np.append(np.diff(read_["step"][order]) != 0, True)  # a resumed run repeats a step: the later line holds
+    order = order[last]
+    steps = read_.pop("step")[order]
+    handover = None
+    if "stage" in there:
+        stage = table.column("stage").to_numpy()[order]
+        first = steps[stage == stage[0]]
+        handover = float(first[-1]) if len(first) < len(steps) else None
+    return Curve(seed, diverged, steps, {c: v[order] for c, v in read_.items()}, handover)
 
 
-def of_row(row: Row) -> list[Curve]:
-    """Read the curves of every seed of one agent's row, diverged ones included."""
-    found = [read(Path(run), seed, status == "diverged") for run, seed, status in row.runs]
+def of_runs(runs: Sequence[tuple[str, int, str]], columns: Sequence[str] = ()) -> list[Curve]:
+    """Read the curves of runs given as (directory, seed, status), diverged ones included."""
+    found = [read(Path(run), seed, status == "diverged", columns) for run, seed, status in runs]
     return [curve for curve in found if curve is not None]
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import re
+from collections.abc import Iterable
 
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
+
+LONGEST_SLUG = 120  # letters; file systems take names of 255 bytes
 
 METRICS = ("accuracy", "precision", "recall", "f1", "auprc", "mse", "rmse", "mae", "r2", "pearson")
 EXTRA = ("mean_abs_action", "return_gain")
@@ -38,6 +43,23 @@ def row_order(row: str) -> tuple[int, str]:
     if row.startswith("random"):
         return 1, row
     return (2, row) if row == "best_constant" else (3, row)
+
+
+def data_order(data: str) -> int:
+    """Place of a kind of data among the tables: joint, rna, atac, cite, then the rest."""
+    return DATA_ORDER.index(data) if data in DATA_ORDER else len(DATA_ORDER)
+
+
+def slug(parts: Iterable[str]) -> str:
+    """Join the parts to a name for files and anchors; a long one is cut, and a digest keeps it unlike any other."""
+    text = re.sub(r"[^A-Za-z0-9.=+-]+", "_", "_".join(part for part in parts if part))
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return text if len(text) <= LONGEST_SLUG else f"{text[:LONGEST_SLUG]}-{digest}"
+
+
+def natural(text: str) -> tuple[tuple[float, str], ...]:
+    """Sort key that puts ``max_perturb=10`` after ``max_perturb=9``."""
+    return tuple((float(p), "") if p.isdigit() else (-1.0, p) for p in re.split(r"(\d+)", text))
 
 
 def agent_order(agent: str, label: str) -> tuple[int, str, str]:

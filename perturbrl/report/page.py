@@ -3,34 +3,50 @@
 from __future__ import annotations
 
 import html
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from string import Template
 
 from perturbrl.report import style
 from perturbrl.report.collect import Collection
-from perturbrl.report.figures import Picture
+from perturbrl.report.counterfactual import gather
+from perturbrl.report.counterfactual import render as of_held_out
+from perturbrl.report.counterfactual.grids import Grid
 from perturbrl.report.names import COLUMNS, DASH, HEADINGS, METRICS, PROPOSED
 from perturbrl.report.render import Cell, Line, lines
+from perturbrl.report.style import Picture
 from perturbrl.report.tables import NOTE, Table
 from perturbrl.report.verdict import Verdict, released, true_task
 
 # the palette on a dark ground: the same hues, lighter
 _DARK = ("#56a8e0", "#f0b33a", "#2fc495", "#e39cc2", "#f0824a", "#8fd0f5")
 _SHOWN_INCOMPLETE = 50
+OVERVIEW = "overview"  # the key of the figure over all tables
 
 
-def page(collection: Collection, tables: Sequence[Table], pictures: Mapping[str, Sequence[Picture]]) -> str:
-    """Return the HTML of a report; ``pictures`` maps the slug of a table to its figures. Needs nothing from outside."""
+def page(
+    collection: Collection,
+    tables: Sequence[Table],
+    held_out: Sequence[of_held_out.Sheet],
+    over: Grid | None,
+    pictures: Mapping[str, Sequence[Picture]],
+) -> str:
+    """Return the HTML of a report, which needs nothing from outside.
+
+    ``over`` sums up ``held_out``; ``pictures`` maps the slug of a table to its figures.
+    """
     template = Template(files("perturbrl.report").joinpath("page.html").read_text(encoding="utf-8"))
-    sections = [_section(table, pictures.get(table.slug, ())) for table in tables]
+    sections = [f'<section id="all">{of_held_out.grid_html(over)}</section>'] if over else []
+    sections += [of_held_out.section(t, "".join(map(_figure, pictures.get(t.table.slug, ())))) for t in held_out]
+    sections.append(_overview(pictures))
+    sections += [_section(table, pictures.get(table.slug, ()), bool(pictures)) for table in tables]
     return template.substitute(
         light=_variables(style.PALETTE),
         dark=_variables(_DARK),
-        lead=_lead(collection, tables),
-        answers=_answers(tables),
-        note=_e(NOTE),
-        contents=_contents(tables),
+        lead=_lead(collection),
+        answers=f'<div class="card">{_answers(tables)}<p class="note">{_e(NOTE)}</p></div>' if tables else "",
+        contents=_contents([*(t.table for t in held_out), *tables]),
         sections="\n".join(sections),
         incomplete=_incomplete(collection),
     )
@@ -44,7 +60,7 @@ def _variables(colors: Sequence[str]) -> str:
     return " ".join(f"--c{k}: {color};" for k, color in enumerate(colors))
 
 
-def _lead(collection: Collection, tables: Sequence[Table]) -> str:
+def _lead(collection: Collection) -> str:
     runs = collection.runs
     diverged = int((runs["status"] == "diverged").sum())
     seeds = runs["seed"].nunique()
@@ -92,16 +108,24 @@ def _verdict(verdict: Verdict) -> str:
     return f'<td><b class="v {verdict.answer.lower()}">{_e(verdict.answer)}</b> {_e(verdict.why)}</td>'
 
 
-def _contents(tables: Sequence[Table]) -> str:
+def _contents(tables: Sequence[Table | gather.Table]) -> str:
     if len(tables) < 2:
         return ""
     links = "".join(f'<li><a href="#{_e(t.slug)}">{_e(t.title)}</a></li>' for t in tables)
     return f'<nav aria-label="Tables"><ul>{links}</ul></nav>'
 
 
-def _section(table: Table, pictures: Sequence[Picture]) -> str:
+def _overview(pictures: Mapping[str, Sequence[Picture]]) -> str:
+    drawn = "".join(_figure(picture) for picture in pictures.get(OVERVIEW, ()))
+    return f'<section class="plain" id="overview">{drawn}</section>' if drawn else ""
+
+
+def _section(table: Table, pictures: Sequence[Picture], figures_wanted: bool) -> str:
     foot = "".join(f"<li>{_e(text)}</li>" for text in table.footer if text != NOTE)
     figures = "".join(_figure(picture) for picture in pictures)
+    if figures_wanted and not pictures:
+        folder = os.path.commonpath([*table.runs["run"]])
+        figures = f'<p class="foot">No figures of its own among so many tables: perturbrl report {_e(folder)}</p>'
     return (
         f'<section id="{_e(table.slug)}"><h2>{_e(table.title)}</h2>{_grid(table)}'
         f'<p class="within">{_e(table.within)}</p><ul class="foot">{foot}</ul>{figures}</section>'

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from perturbrl.report.names import COLUMNS, DASH, HEADINGS, MINUS, number
 from perturbrl.report.tables import Row, Table
+from perturbrl.report.tex import escape
 
 PUBLISHED, DIFFERENCE, LATER = "published", "difference", "published, equal budgets"
 
@@ -99,8 +100,8 @@ def csv_text(table: Table) -> str:
 
 def latex(table: Table) -> str:
     """Return the table as a LaTeX ``table*`` (packages booktabs and graphicx)."""
-    heads = ["", *(_tex(HEADINGS[m]) for m in COLUMNS)]
-    out = [r"\begin{table*}[t]", r"\centering", rf"\caption{{{_tex(table.title)}. {_tex(str(table.within))}}}"]
+    heads = ["", *(escape(HEADINGS[m]) for m in COLUMNS)]
+    out = [r"\begin{table*}[t]", r"\centering", rf"\caption{{{escape(table.title)}. {escape(str(table.within))}}}"]
     out += [rf"\label{{tab:{re.sub(r'[^A-Za-z0-9-]+', '-', table.slug)}}}", r"\resizebox{\textwidth}{!}{%"]
     out += [rf"\begin{{tabular}}{{l*{{{len(COLUMNS)}}}{{r}}}}", r"\toprule", " & ".join(heads) + r" \\", r"\midrule"]
     previous = ""
@@ -108,32 +109,20 @@ def latex(table: Table) -> str:
         if line.kind == "agent" and previous:
             out.append(r"\midrule" if previous == "floor" else r"\addlinespace")
         sub = line.kind not in ("agent", "floor")
-        label = rf"\quad\textit{{{_tex(line.label)}}}" if sub else rf"\texttt{{{_tex(line.label)}}}"
-        label += rf" \textit{{{_tex(line.mark)}}}" if line.mark else ""
+        label = rf"\quad\textit{{{escape(line.label)}}}" if sub else rf"\texttt{{{escape(line.label)}}}"
+        label += rf" \textit{{{escape(line.mark)}}}" if line.mark else ""
         out.append(" & ".join([label, *(_tex_cell(c) for c in line.cells.values())]) + r" \\")
         previous = line.kind
     out += [r"\bottomrule", r"\end{tabular}}", r"\par\smallskip\footnotesize\raggedright"]
-    out += [_tex(" ".join(table.footer)), r"\end{table*}", ""]
+    out += [escape(" ".join(table.footer)), r"\end{table*}", ""]
     return "\n".join(out)
 
 
 def _tex_cell(cell: Cell) -> str:
     if not cell.value or cell.value == DASH:
-        return _tex(cell.value)
+        return escape(cell.value)
     half = rf" \pm {cell.half}" if cell.half else ""
     return f"${cell.value.replace(MINUS, '-')}{half}$"
-
-
-_TEX = {
-    **{c: f"\\{c}" for c in "&%$#_{}"},
-    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
-    **{c: f"${c}$" for c in "|<>"},
-    **{"·": r"$\cdot$", "²": "$^2$", "±": r"$\pm$", DASH: "--", "—": "---", MINUS: "$-$"},
-}
-
-
-def _tex(text: str) -> str:
-    return "".join(_TEX.get(c, c) for c in text)
 
 
 class ConsoleTable:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from perturbrl.report.layout import Drawn
 
 INK, MUTED, GRID, PAPER = "#1c2127", "#5f6b76", "#e3e7eb", "#fefefe"
 # Okabe & Ito (2008), without yellow and black; each also has its own dash and marker
@@ -44,8 +45,6 @@ RC: Any = {
     "axes.axisbelow": True,
     "axes.facecolor": PAPER,
     "figure.facecolor": PAPER,
-    "figure.constrained_layout.w_pad": 0.1,
-    "figure.constrained_layout.h_pad": 0.1,
     "grid.color": GRID,
     "grid.linewidth": 0.8,
     "text.color": INK,
@@ -58,6 +57,17 @@ RC: Any = {
     "svg.fonttype": "path",
     "axes.unicode_minus": True,
 }
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure on disk, and as SVG that a page can hold."""
+
+    title: str
+    caption: str
+    png: Path
+    svg: Path
+    inline: str
 
 
 def styles(agents: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
@@ -79,20 +89,18 @@ def _look(k: int) -> dict[str, Any]:
     return {"color": PALETTE[color], "dash": dash, "marker": MARKERS[(color + turn) % len(MARKERS)]}
 
 
-def save(figure: Figure, stem: Path) -> tuple[Path, Path, str]:
-    """Write ``stem``.png and ``stem``.svg, the same bytes for the same data; return both and the SVG for a page."""
+def save(drawn: Drawn, stem: Path) -> Picture:
+    """Write ``stem``.png and ``stem``.svg, the same bytes for the same data."""
     import matplotlib as mpl
 
     png, svg = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")
-    figure.draw_without_rendering()
-    figure.set_layout_engine(None)  # laid out once, not again for each file
-    figure.savefig(png, dpi=150, metadata={"Software": None})
+    drawn.figure.savefig(png, dpi=120, metadata={"Software": None})
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": "perturbrl"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
+        drawn.figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     svg.write_text(text, encoding="utf-8")
-    return png, svg, _inline(text, re.sub(r"\W", "", stem.name))
+    return Picture(drawn.title, drawn.caption, png, svg, _inline(text, re.sub(r"\W", "", stem.name)))
 
 
 def _inline(svg: str, prefix: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +10,17 @@ import pandas as pd
 
 from perturbrl.report import published
 from perturbrl.report.collect import Collection
-from perturbrl.report.names import COLUMNS, DASH, DATA_ORDER, METRICS, TABLE_NUMBER, agent_order, row_order
+from perturbrl.report.names import (
+    COLUMNS,
+    DASH,
+    METRICS,
+    TABLE_NUMBER,
+    agent_order,
+    data_order,
+    natural,
+    row_order,
+    slug,
+)
 from perturbrl.stats import Interval, mean_interval
 
 NOTE = (
@@ -19,6 +28,7 @@ NOTE = (
     "protocol rewards not moving: doing nothing is perfect in all ten columns."
 )
 KEY = ("name", "cells", "task", "schedule", "preset")
+NO_MATTER = ("protocol.return_episodes=", "protocol.search_episodes=", "protocol.seed=")  # to the ten metrics
 
 
 @dataclass(frozen=True)
@@ -76,7 +86,7 @@ class Within:
 
 @dataclass(frozen=True)
 class Table:
-    """One table: ``runs`` (as collected) that share name, source, data, task, schedule and preset."""
+    """One table: ``runs`` that share name, cells, data, task, schedule, preset and settings, spelled in ``parts``."""
 
     title: str
     slug: str
@@ -85,6 +95,7 @@ class Table:
     rows: tuple[Row, ...]
     footer: tuple[str, ...]
     runs: pd.DataFrame
+    parts: tuple[str, ...]
 
     @property
     def agents(self) -> tuple[Row, ...]:
@@ -105,11 +116,20 @@ class Table:
 
 
 def build_tables(collection: Collection) -> list[Table]:
-    """Make one table for each group of runs that share everything but agent and seed; joint, RNA, ATAC, others."""
+    """Make one table for each group of runs that share everything but agent and seed; joint, RNA, ATAC, others.
+
+    Runs evaluated with other settings (``n_cells=all``) are another group: their numbers are not averaged together.
+    """
     tables = []
-    for key, runs in collection.runs.groupby(list(KEY), sort=True):
-        frame = collection.frame[collection.frame["run"].isin(runs["run"])]
-        tables.append(_table(dict(zip(KEY, key, strict=True)), runs, frame))
+    frames = dict(iter(collection.frame.groupby("run", sort=False)))
+    for key, alike in collection.paper.groupby(list(KEY), sort=True):
+        named = dict(zip(KEY, key, strict=True))
+        settings = alike["settings"]
+        usual = settings[settings != ""].mode()  # a run that diverged may never have been evaluated
+        settings = settings.mask(settings == "", usual.iloc[0]) if len(usual) else settings
+        for setting, runs in alike.groupby(settings, sort=True):
+            named["settings"] = str(setting) if settings.nunique() > 1 else ""  # in the title where it tells apart
+            tables.append(_table(named, runs, pd.concat([frames[run] for run in runs["run"]])))
     tables.sort(key=_order)
     slugs = [table.slug for table in tables]
     return [
@@ -118,10 +138,17 @@ def build_tables(collection: Collection) -> list[Table]:
     ]
 
 
+def _comparable(runs: pd.DataFrame) -> bool:
+    """Whether published values may stand beside these runs: the released task as it is, under the released protocol."""
+    first = runs.iloc[0]
+    changed = [part for part in str(first["task"]).split(",")[1:] if not part.startswith(NO_MATTER)]
+    return first["env"] == "paper" and not changed and set(runs["protocol"]) <= {"paper", ""}
+
+
 def _table(key: dict[str, str], runs: pd.DataFrame, frame: pd.DataFrame) -> Table:
     first = runs.iloc[0]
     source, data = str(first["source"]), str(first["data"])
-    comparable = first["env"] == "paper" and set(runs["protocol"]) <= {"paper", ""}
+    comparable = _comparable(runs)
     wide = frame.pivot_table(index=["run", "row"], columns="metric", values="value", dropna=False, sort=False)
     wide = wide.reindex(columns=list(COLUMNS)).reset_index("row").join(runs.set_index("run")[["seed", "status"]])
     rows = [_floor(str(name), part) for name, part in wide[wide["row"] != "policy"].groupby("row")]
@@ -137,9 +164,18 @@ def _table(key: dict[str, str], runs: pd.DataFrame, frame: pd.DataFrame) -> Tabl
     title = f"Table {number} ({data})" if number else f"Table ({data})"
     details = [key["cells"]] if key["cells"] != f"{source}-{data}" else [source]
     details += [part for part in (key["task"] if key["task"] != "paper" else "", key["name"]) if part]
-    slug = re.sub(r"[^A-Za-z0-9.=+-]+", "_", "_".join(part for part in key.values() if part))
+    details += key["settings"].split(",") if key["settings"] else []
     footer = _footer(runs, agents, rows)
-    return Table(f"{title}: {' · '.join(details)}", slug, source, data, (*rows, *agents), footer, runs)
+    return Table(
+        f"{title}: {' · '.join(details)}",
+        slug(key.values()),
+        source,
+        data,
+        (*rows, *agents),
+        footer,
+        runs,
+        (data, *key.values()),
+    )
 
 
 def _floor(label: str, part: pd.DataFrame) -> Row:
@@ -177,6 +213,7 @@ def _footer(runs: pd.DataFrame, agents: Sequence[Row], floors: Sequence[Row]) ->
     lines = [
         f"Data: {_listed(runs['cells'])}, {n_features} features; protocol {_listed(runs['protocol'])}, "
         f"n = {n_cells} test cells. Task: {_listed(runs['task'])}.",
+        f"Evaluation: {_listed(runs['settings'])}.",
         f"Schedule: {_listed(runs['schedule'])}; preset: {_listed(runs['preset'])}. Steps: {steps}.",
         f"Seeds: {len(seeds)} ({_ranges(seeds)}); {interval}.",
         f"Leaks: {'; '.join(leaks)}." if leaks else "Leaks: none.",
@@ -221,14 +258,13 @@ def _listed(values: Iterable[Any]) -> str:
 
 def _order(table: Table) -> tuple[Any, ...]:
     first = table.runs.iloc[0]
-    place = DATA_ORDER.index(table.data) if table.data in DATA_ORDER else len(DATA_ORDER)
     return (
         first["name"],
         table.source != "landscape",
         table.source,
-        first["task"],
+        natural(str(first["task"])),
         first["schedule"],
         first["preset"],
-        place,
+        data_order(table.data),
         table.slug,
     )

@@ -168,9 +168,9 @@ def test_float64_and_other_devices_go_to_torch() -> None:
 def anew(tmp_path, monkeypatch):
     """A machine on which nothing has been built yet."""
     monkeypatch.setenv("PERTURBRL_CACHE", str(tmp_path / "cache"))
-    native.load.cache_clear()
+    native._load.cache_clear()
     yield
-    native.load.cache_clear()
+    native._load.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_it_is_built_once(anew, tmp_path) -> None:
     assert kernels.configure("native", "float32") == "native"
     (built,) = (tmp_path / "cache" / "kernels").iterdir()
     stamp = built.stat().st_mtime_ns
-    native.load.cache_clear()
+    native._load.cache_clear()
     assert kernels.configure("native", "float32") == "native"
     assert built.stat().st_mtime_ns == stamp
 
@@ -212,3 +212,9 @@ def test_it_is_built_once(anew, tmp_path) -> None:
 def test_an_unknown_choice_is_refused(chosen: str, precision: str) -> None:
     with pytest.raises(UserError, match=r"kernels|precision"):
         kernels.configure(chosen, precision)
+
+
+def test_building_ahead_and_asking_at_once_build_once(anew, tmp_path) -> None:
+    kernels.begin("auto")
+    assert kernels.configure("native", "float32") == "native"
+    assert len(list((tmp_path / "cache" / "kernels").iterdir())) == 1

@@ -31,7 +31,9 @@ def cell_table(n_cells=30, n_features=7, seed=0, ties=True) -> CellTable:
 
 
 def config(name, **changes):
-    bound = registry.envs.bind(OmegaConf.load(paths.conf_dir() / "env" / f"{name}.yaml"))
+    node = OmegaConf.load(paths.conf_dir() / "env" / f"{name}.yaml")
+    node.pop("defaults", None)
+    bound = registry.envs.bind(node)
     return dataclasses.replace(bound, **changes)
 
 

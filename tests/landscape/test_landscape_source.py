@@ -200,7 +200,7 @@ def test_a_failed_write_leaves_no_trace_and_no_failure(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"perturbations": "double"}, "source.perturbations: 'double' is not known; choose none or single"),
+        ({"perturbations": "triple"}, "source.perturbations: 'triple' is not known; choose double, none or single"),
         ({"perturbations": "single", "n_cells": 22}, "source.n_cells: 22 is too small; it must be at least 23"),
         ({"n_cells": 0}, "source.n_cells: 0 is too small"),
         ({"n_proteins": 21}, "source.n_proteins: 21 is too many; it must be at most source.n_target_genes=20"),

@@ -60,8 +60,12 @@ def make_run(
     points: int = 12,
     said: dict[str, Any] | None = None,
     values: dict[str, float] | None = None,
+    summary: dict[str, Any] | None = None,
 ) -> Path:
-    """Write a fabricated run directory; ``said`` replaces keys of run.json, ``values`` cells of the policy's row."""
+    """Write a fabricated run directory.
+
+    ``said`` replaces keys of run.json, ``summary`` those of summary.json, ``values`` cells of the policy's row.
+    """
     folder = root / name / f"{source}-{data}" / env / (agent + override) / f"seed{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng([seed, *map(ord, agent + data + source)])
@@ -97,8 +101,8 @@ def make_run(
     if evaluated and status == "complete":
         (folder / "evaluation").mkdir(exist_ok=True)
         rows = {"policy": row(rng, drift) | (values or {})} | floors(np.random.default_rng(seed))
-        summary = {"protocol": "paper", "n_cells": 30, "steps": steps, "rows": rows}
-        (folder / "evaluation" / "summary.json").write_text(json.dumps(summary))
+        content = {"protocol": "paper", "n_cells": 30, "steps": steps, "rows": rows} | (summary or {})
+        (folder / "evaluation" / "summary.json").write_text(json.dumps(content))
     return folder
 
 

@@ -13,9 +13,10 @@ from fabricated import make_run
 from rich.console import Console
 
 from perturbrl.errors import UserError
-from perturbrl.report import build_report, curves, style
+from perturbrl.report import build, build_report, curves, style
 from perturbrl.report.collect import collect
-from perturbrl.report.figures import draw
+from perturbrl.report.figures import _Arm, _disagreement, draw
+from perturbrl.report.overview import labels
 from perturbrl.report.tables import build_tables
 
 VOID = {"meta", "br", "col", "link", "img", "input", "hr"}
@@ -141,17 +142,17 @@ def test_mean_curve(tmp_path: Path) -> None:
             run / "progress.parquet"
         )
     [row] = build_tables(collect([tmp_path]))[0].agents
-    found = curves.of_row(row)
+    found = curves.of_runs(row.runs)
     assert [c.diverged for c in found] == [False, False, True]
     x, y = curves.mean(found, curves.RETURN)
-    wanted = (found[0].frame["return_mean"].to_numpy() + found[1].frame["return_mean"].to_numpy()) / 2
+    wanted = (found[0].values["return_mean"] + found[1].values["return_mean"]) / 2
     np.testing.assert_allclose(y, wanted)
     np.testing.assert_array_equal(x, np.arange(10, 310, 10))
 
 
 def test_mean_curve_of_different_steps_stays_where_all_are() -> None:
-    a = curves.Curve(0, False, pd.DataFrame({"step": [0, 10, 20], "return_mean": [0.0, 1.0, 2.0]}))
-    b = curves.Curve(1, False, pd.DataFrame({"step": [5, 6, 15, 16], "return_mean": [1.0, 1.2, 3.0, 3.2]}))
+    a = curves.Curve(0, False, np.array([0.0, 10, 20]), {"return_mean": np.array([0.0, 1, 2])})
+    b = curves.Curve(1, False, np.array([5.0, 6, 15, 16]), {"return_mean": np.array([1.0, 1.2, 3.0, 3.2])})
     x, y = curves.mean([a, b], curves.RETURN)
     assert x.tolist() == [10.0] and y.tolist() == [(1.0 + 2.0) / 2]
 
@@ -165,6 +166,48 @@ def test_curves_leave_out_gaps_and_repeated_steps(tmp_path: Path) -> None:
     assert (x.tolist(), y.tolist()) == ([10.0, 20.0], [1.0, 2.0])
     (tmp_path / "progress.parquet").write_bytes(b"torn")
     assert curves.read(tmp_path) is None and curves.read(tmp_path / "absent") is None
+
+
+def test_a_sweep_of_many_tables_has_one_figure_over_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "ALL_DRAWN", 1)
+    monkeypatch.setattr(build, "FEW_DRAWN", 1)
+    for k in (2, 10):
+        make_run(tmp_path / "runs", env=f"paper,max_perturb={k}", points=0)
+    report = build_report([tmp_path / "runs"], tmp_path / "out")
+    assert [t.parts[3] for t in report.tables] == ["paper,max_perturb=2", "paper,max_perturb=10"]
+    assert {f.stem for f in report.files if f.suffix == ".png"} == {"overview", f"{report.tables[0].slug}-disagreement"}
+    text = report.page.read_text()
+    assert text.count("No figures of its own") == 1 and "max_perturb=10/ppo/seed0" in text
+
+
+def test_many_overrides_make_no_name_that_a_file_system_refuses(tmp_path: Path) -> None:
+    long = "paper," + ",".join(f"protocol.some_key_{k}=1" for k in range(9))
+    make_run(tmp_path / "runs", env=long + "0", points=0)
+    make_run(tmp_path / "runs", env=long + "1", points=0)
+    report = build_report([tmp_path / "runs"], tmp_path / "out")
+    assert len({table.slug for table in report.tables}) == 2
+    assert max(len(f.name) for f in report.files) < 160
+
+
+def test_labels_name_what_differs(tmp_path: Path) -> None:
+    for data in ("rna", "atac"):
+        for k in (4, 5):
+            make_run(tmp_path, data=data, env=f"paper,max_perturb={k}")
+    assert labels(build_tables(collect([tmp_path]))) == [
+        f"{data} · paper,max_perturb={k}" for k in (4, 5) for data in ("rna", "atac")
+    ]
+
+
+def test_points_lie_where_they_should(tmp_path: Path) -> None:
+    make_run(tmp_path, points=0)
+    [table] = build_tables(collect([tmp_path]))
+    drawn = _disagreement(table, [_Arm(row.label, style.styles([("ppo", "ppo")])[0], [], row) for row in table.agents])
+    assert drawn is not None
+    [ax] = drawn.figure.axes
+    dots = {tuple(dot) for line in ax.lines[1:] for dot in np.asarray(line.get_xydata()).tolist()}
+    assert dots == {(row.cells["return_gain"].mean, row.cells["mse"].mean) for row in table.rows}
+    low, high = ax.get_ylim()
+    assert all(low < y < high for _, y in dots)
 
 
 def test_no_progress_leaves_the_curves_out_and_no_figure_breaks(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from perturbrl.report import published, render
 from perturbrl.report.collect import collect
+from perturbrl.report.names import number
 from perturbrl.report.tables import Table, build_tables
 from perturbrl.report.verdict import released, true_task
 
@@ -96,6 +97,25 @@ def test_nothing_published_for_other_tasks_and_data(tmp_path: Path) -> None:
         assert table.title.startswith("Table (")
 
 
+def test_nothing_published_beside_a_changed_task(tmp_path: Path) -> None:
+    make_run(tmp_path, env="paper,max_perturb=4")
+    make_run(tmp_path, env="paper,protocol.return_episodes=8")  # the ten metrics know nothing of it
+    changed, same = sorted(tables(tmp_path), key=lambda table: "return_episodes" in table.title)
+    assert changed.within.cells == 0 and changed.title.startswith("Table (rna)")
+    assert same.within.cells == 10 and same.title.startswith("Table II (rna)")
+
+
+def test_other_settings_of_the_evaluation_are_another_table(tmp_path: Path) -> None:
+    for seed, n_cells in ((0, 30), (1, 30), (2, 2000)):
+        make_run(tmp_path, seed=seed, summary={"n_cells": n_cells, "evaluation_seed": 0})
+    make_run(tmp_path, seed=3, status="diverged")  # never evaluated: stays with its sweep
+    few, many = sorted(tables(tmp_path), key=lambda table: table.agents[0].n, reverse=True)
+    assert (few.agents[0].n, few.agents[0].diverged, many.agents[0].n) == (2, 1, 1)
+    assert few.slug != many.slug
+    assert "n_cells=30" in few.title and "n_cells=2000" in many.title
+    assert any("evaluation_seed=0" in line for line in few.footer)
+
+
 def test_equal_schedule_shows_the_later_run(tmp_path: Path) -> None:
     make_run(tmp_path, said={"schedule": "equal"})
     [table] = tables(tmp_path)
@@ -131,7 +151,7 @@ def test_console_never_cuts_a_number(tmp_path: Path, width: int) -> None:
     assert "…" not in text and max(len(line.rstrip()) for line in text.splitlines()) <= width
     for row in table.rows:
         for metric, interval in row.cells.items():
-            assert render.number(interval.mean, metric, metric == "return_gain") in text
+            assert number(interval.mean, metric, metric == "return_gain") in text
 
 
 def test_csv_has_full_precision(tmp_path: Path) -> None:
@@ -198,8 +218,8 @@ def test_no_verdict_without_the_proposed_agent_or_without_another(tmp_path: Path
 
 
 def test_decimals_and_signs() -> None:
-    assert render.number(-0.0001, "mse") == "0.000"
-    assert render.number(-0.0001, "mse", signed=True) == "0.000"
-    assert render.number(-1.006, "return_gain", signed=True) == "\N{MINUS SIGN}1.01"
-    assert render.number(0.25, "mse", signed=True) == "+0.250"
-    assert render.number(math.nan, "mse") == "\N{EN DASH}"
+    assert number(-0.0001, "mse") == "0.000"
+    assert number(-0.0001, "mse", signed=True) == "0.000"
+    assert number(-1.006, "return_gain", signed=True) == "\N{MINUS SIGN}1.01"
+    assert number(0.25, "mse", signed=True) == "+0.250"
+    assert number(math.nan, "mse") == "\N{EN DASH}"

@@ -40,8 +40,18 @@ QUICK = (
 )
 
 
+PAPER_TASK = {("env", "paper"), ("env", "paper_discrete"), ("protocol", "paper"), ("split", "cells")}
+
+
+def of_screens(group: str, choice: str) -> bool:
+    """Whether only the task of held-out perturbations has a use for the file."""
+    return group in COUNTERFACTUAL and (group, choice) not in PAPER_TASK
+
+
 def base(group: str, choice: str) -> tuple[str, ...]:
     """Overrides under which the keys of conf/<group>/<choice>.yaml are looked at."""
+    if of_screens(group, choice):
+        return screen_base(group, choice)
     agent = choice if group == "agent" else "ppo"
     parts = ("trpo.", "ppo.") if agent == "trpo_ppo" else ("",)
     sizes = [f"agent.{part}{key}" for part in parts for key in ("rollout_steps=64", "n_envs=8", "minibatch=16")]
@@ -64,7 +74,26 @@ def merged(own: tuple[str, ...], given: tuple[str, ...]) -> tuple[str, ...]:
     """Let later overrides replace earlier ones; the keys of the landscape go where another source is chosen."""
     last = {o.partition("=")[0]: o for o in (*own, *given)}
     other = last.get("source", "source=landscape") != "source=landscape"
-    return tuple(o for key, o in last.items() if not (other and key in {s.partition("=")[0] for s in QUICK}))
+    landscape = {s.partition("=")[0] for s in QUICK if s.startswith("source.")}
+    return tuple(o for key, o in last.items() if not (other and key in landscape))
+
+
+COUNTERFACTUAL = ("env", "conditions", "description", "protocol", "split")
+
+
+def screen_base(group: str, choice: str) -> tuple[str, ...]:
+    """The same for the task of held-out perturbations."""
+    landscape = (group, choice) == ("conditions", "landscape")
+    source = [o for o in QUICK if o.startswith("source.")] if landscape else ["source=file", f"path={p.screen()}"]
+    chosen = [] if group == "env" else [f"{group}={choice}"]
+    contexts = ["conditions.context=cell_type"] if choice == "unseen_context" else []
+    doses = ["conditions.dose=dose"] if choice == "unseen_dose" else []
+    return (
+        *("env=counterfactual", "agent=ppo", "conditions.min_cells=3", *chosen, *source, *contexts, *doses),
+        *("schedule.total=128", "agent.rollout_steps=64", "agent.n_envs=8", "agent.minibatch=16", "policy.hidden=[8]"),
+        *("curve_points=0", "protocol.episodes=8", "protocol.score.n_duplicates=1", "protocol.n_cells=6"),
+        *("checkpoint_seconds=0", "device=cpu", "progress=quiet", "threads=1"),
+    )
 
 
 def columns(path: str) -> dict[str, Change]:
@@ -167,7 +196,15 @@ PAPER = {
     "time_limit": Change("truncated", p.trained, ("env.horizon=5",)),
 }
 GENE = {"reward_gene": Change("step", p.trained), "reward_gene_weight": Change(2.0, p.trained)}
-ENV = {"paper": PAPER, "paper_discrete": PAPER | GENE}
+SCREEN_ENV = {
+    "name": NAME,
+    **{key: Change(value, p.trained) for key, value in {"horizon": 3, "state": "genes", "action": "de"}.items()},
+    **{key: Change(value, p.trained) for key, value in {"state_size": 3, "action_size": 2, "step_size": 0.5}.items()},
+    **{key: Change(value, p.trained) for key, value in {"reward": "mse", "residual": "bilinear", "pool": 5}.items()},
+    "max_perturb": Change(1, p.trained, ("split=additive",)),
+    "mates": Change(2, p.trained, ("env.reward=energy",)),
+}
+ENV = {"paper": PAPER, "paper_discrete": PAPER | GENE, "counterfactual": SCREEN_ENV}
 COMMON = {
     **{"total_steps": 64, "rollout_steps": 32, "n_envs": 4, "minibatch": 32},
     **{"lr": 3e-3, "gamma": 0.5, "gae_lambda": 0.3, "normalise_advantage": False},
@@ -204,7 +241,7 @@ POLICY = {
     "log_std": Change(-1.0, p.trained),
 }
 PROTOCOL = {
-    "name": Change("mine", p.record),
+    "name": NAME,
     "n_cells": Change(10, p.scores),
     "clip": Change(0.5, p.scores),
     "discrete_step": Change(1.0, p.scores, ("env=paper_discrete",)),
@@ -231,6 +268,82 @@ SCHEDULE = {
     | {"mode": Change("stages", p.planned, TWO)}
     | {key: refuse(999, "both stages need the same", *TWO) for key in ("trpo", "ppo")},
 }
+SCORE = {
+    **{"alpha": 0.5, "min_log_fold": 2.0, "min_cpm": 1e5, "n_top": 3, "n_components": 2, "max_cells": 5},
+    **{"max_controls": 5, "n_duplicates": 2, "seed": 1},
+}
+SCREEN_PROTOCOL = {
+    "name": NAME,
+    "curve_cells": Change(2, p.curve, ("curve_points=1",)),
+    **{key: Change(value, p.predicted) for key, value in {"n_cells": 3, "episodes": 16, "success": 0.01}.items()},
+    **{key: Change(value, p.predicted) for key, value in {"shown": 1, "export": True, "seed": 1}.items()},
+    **{f"score.{key}": Change(value, p.predicted) for key, value in SCORE.items()},
+}
+CONDITIONS = {
+    "name": Change("mine", p.record),
+    "perturbation": Change("other_label", p.told),
+    "control": Change(["GENE7"], p.told),
+    "separator": Change("_", p.told),
+    "strip_suffix": Change("[0-9]$", p.told),
+    "effects": Change({"7": -1.0}, p.told),
+    "context": Change("cell_type", p.told),
+    "dose": Change("dose", p.told),
+    "batch": Change("bio_rep", p.told),
+    "keep": Change("guide_confident", p.told),
+    "min_cells": Change(45, p.told),
+    "max_targets": Change(1, p.told),
+}
+NOT = Change(None, p.told)
+NAMED = {
+    "auto": CONDITIONS,
+    "landscape": {
+        "name": CONDITIONS["name"],
+        **{f"effects.{key}": Change(3.0, p.told, ("description.kinds=[gene_embedding]",)) for key in ("_ko", "_oe")},
+    },
+    "papalexi": {
+        **{"name": CONDITIONS["name"], "keep": NOT, "batch": Change("batch", p.told)},
+        "max_targets": Change(2, p.told),
+    },
+    "norman_mcfaline": {"name": CONDITIONS["name"], "context": NOT},
+    "a549": {
+        **{"name": CONDITIONS["name"], "perturbation": Change("other_label", p.told), "strip_suffix": NOT},
+        **{"dose": NOT, "max_targets": Change(2, p.told)},
+    },
+}
+PRIOR = ("description.kinds=[prior]", f"description.prior={p.prior()}")
+DESCRIPTION = {
+    "name": Change("mine", p.record),
+    "kinds": Change(["one_hot"], p.told),
+    "components": Change(2, p.told),
+    "scale": Change(False, p.told),
+    "prior": Change("none.csv", p.told, PRIOR),
+    "prior_components": Change(1, p.told, PRIOR),
+    "prior_keep": Change({"confidence": ["A"]}, p.told, PRIOR),
+}
+
+
+def screen_splits() -> dict[str, dict[str, Change]]:
+    keys = {
+        "kind": refuse("genes", "split.kind: 'genes' is not known"),
+        "seed": Change(7, p.told),
+        **{key: Change(value, p.told) for key, value in {"test_fraction": 0.7, "validation_fraction": 0.6}.items()},
+        **{"combination_fraction": Change(0.9, p.told), "held_out": Change("nowhere", p.told)},
+        **{"few_shot": Change(2, p.told), "direction": Change("interpolation", p.told)},
+    }
+    some = ("kind", "seed", "validation_fraction")
+    own = {
+        **dict.fromkeys(("unseen_single", "additive", "iid_cells"), (*some, "test_fraction")),
+        "combinations": (*some, "test_fraction", "combination_fraction"),
+        "unseen_context": (*some, "held_out", "few_shot"),
+        "unseen_dose": (*some, "direction"),
+        "unseen_batch": (*some, "held_out"),
+    }
+    few = {"unseen_batch": "conditions.batch=bio_rep", "unseen_dose": "conditions.dose=two_doses"}
+    rest = {kind: {"validation_fraction": Change(0.6, p.told, (given,))} for kind, given in few.items()}
+    files = {kind: {"file": Change(p.split_file(*screen_base("split", kind)), p.told)} for kind in own}
+    return {kind: {key: keys[key] for key in names} | rest.get(kind, {}) | files[kind] for kind, names in own.items()}
+
+
 SPLIT = {
     "kind": refuse("genes", "split.kind: 'genes' is not known"),
     "test_fraction": Change(0.4, p.features),
@@ -242,6 +355,8 @@ TOP = {
     "path": Change("", p.raw),  # replaced below: it needs files
     "device": Change("cuda", p.machine),
     "threads": Change(2, p.machine),
+    "kernels": Change("torch", p.machine),
+    "precision": Change("bf16", p.trained),
     "progress": Change("plain", p.said),
     "checkpoint_seconds": Change(1000, p.writes),
     "curve_points": Change(2, p.logged),
@@ -258,9 +373,11 @@ def table() -> dict[tuple[str, str], dict[str, Change]]:
         "env": ENV,
         "agent": AGENT,
         "policy": {"mlp": POLICY},
-        "protocol": {"paper": PROTOCOL},
+        "protocol": {"paper": PROTOCOL, "counterfactual": SCREEN_PROTOCOL},
         "schedule": SCHEDULE,
-        "split": {"cells": SPLIT},
+        "split": {"cells": SPLIT, **screen_splits()},
+        "conditions": NAMED,
+        "description": {"default": DESCRIPTION},
     }
     path = Change(p.two_modalities(), p.raw, ("source=file", f"path={p.one_modality()}"))
     return {(g, c): keys for g, choices in files.items() for c, keys in choices.items()} | {

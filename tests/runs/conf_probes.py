@@ -26,8 +26,10 @@ import torch
 from omegaconf import OmegaConf, open_dict
 
 from perturbrl import paths, records, registry
+from perturbrl.agents import kernels
 from perturbrl.composition import compose_config
 from perturbrl.data.fetch import cached_file
+from perturbrl.data.screens.split_files import write_split
 from perturbrl.errors import UserError
 from perturbrl.evaluate.protocol import evaluate_paper
 from perturbrl.evaluate_runs import Evaluator
@@ -112,9 +114,33 @@ def features(job: Job, scratch: Path) -> str:
     return digest(t.x, t.features, t.slices, t.pseudotime, t.train, t.test, t.leaks)
 
 
+def told(job: Job, scratch: Path) -> str:
+    """What a policy is asked for and told: split, descriptions, covariates, genes."""
+    t = load_cells(job)
+    names = [c.name for c in t.screen.conditions]
+    split = [getattr(t.split, name) for name in ("train", "validation", "test", "control_train", "control_test")]
+    return digest(names, t.screen.features, t.screen.x.data, t.description, t.covariates, *split, t.screen.batches)
+
+
+def predicted(job: Job, scratch: Path) -> str:
+    """The evaluation of a run, without the time that it took."""
+    mine = dataclasses.replace(job, path=scratch / "run")
+    train_jobs([mine], Progress("quiet"))
+    Evaluator().evaluate(mine.path)
+    said = records.read_json(mine.path / "evaluation" / "summary.json")
+    said["rows"]["policy"].pop("wall_seconds")
+    files = sorted(f.name for f in (mine.path / "evaluation").iterdir())
+    shown = pd.read_parquet(mine.path / "evaluation" / "changes.parquet").condition.nunique()
+    rounded = {
+        row: {k: v if v is None else float(f"{v:.6g}") for k, v in found.items()} for row, found in said["rows"].items()
+    }
+    return repr((rounded, said["header"]["n_control_cells"], files, shown))
+
+
 def trained(job: Job, scratch: Path) -> str:
     """Parameters after every rollout is done."""
     torch.set_num_threads(1)
+    kernels.configure(job.config.kernels, job.config.precision)
     learner = build_learner([job], load_cells(job), torch.device("cpu"))
     for i in range(learner.n_iterations):
         learner.iterate(i)
@@ -151,6 +177,14 @@ def logged(job: Job, scratch: Path) -> str:
     return repr(frame.get("eval/accuracy", pd.Series(dtype=float)).notna().tolist())
 
 
+def curve(job: Job, scratch: Path) -> str:
+    """The learning curve."""
+    mine = dataclasses.replace(job, path=scratch / "run")
+    train_jobs([mine], Progress("quiet"))
+    frame = pd.read_parquet(mine.path / paths.PROGRESS)
+    return repr(frame[[c for c in frame if c.startswith("eval/")]].to_numpy().tolist())
+
+
 def writes(job: Job, scratch: Path) -> str:
     """How many files were brought to disk."""
     plain, count = os.fsync, []
@@ -170,7 +204,8 @@ def machine(job: Job, scratch: Path) -> str:
     finally:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
-    return f"{threads} {records.read_json(scratch / 'run' / paths.RUN)['device']}"
+    run = records.read_json(scratch / "run" / paths.RUN)
+    return f"{threads} {run['device']} {run['kernels']}"
 
 
 def overwrites(job: Job, scratch: Path) -> str:
@@ -210,6 +245,49 @@ def one_modality() -> str:
     """A .h5ad whose columns have common names, and others that have to be named."""
     _part("GENE", 0).write_h5ad(folder() / "cells.h5ad")
     return str(folder() / "cells.h5ad")
+
+
+@functools.cache
+def screen() -> str:
+    """A .h5ad of single and double perturbations of its own genes, in two contexts, at three doses, in four batches."""
+    rng = np.random.default_rng(0)
+    n, genes = 900, 12
+    labels = np.array(["ctrl"] * 4 + [f"GENE{k}" for k in range(8)] + [f"GENE{k}+GENE{k + 1}" for k in range(7)])
+    label = rng.choice(labels, n)
+    effect = rng.normal(0, 1, (genes, genes))
+    own = np.array(
+        [sum((effect[int(g[4:])] for g in name.split("+") if g != "ctrl"), np.zeros(genes)) for name in label]
+    )
+    x = rng.poisson(np.exp(1.5 + own))
+    half, hours = rng.choice(["a", "b"], n), rng.choice([1.0, 2.0, 3.0], n)
+    obs = {
+        **{"perturbation": label, "other_label": rng.choice(labels, n), "cell_type": half, "dose": hours},
+        **{"batch": rng.choice(["r1", "r2", "r3", "r4"], n), "bio_rep": half, "guide_confident": rng.random(n) < 0.9},
+        **{"treatment": np.where(label == "ctrl", "ctrl", label + "_1h"), "time_h": hours},
+        "two_doses": rng.choice([1.0, 2.0], n),
+    }
+    table = pd.DataFrame(obs, index=[f"cell{i}" for i in range(n)])
+    names = pd.DataFrame(index=[f"GENE{k}" for k in range(genes)])
+    ad.AnnData(x.astype(np.float32), obs=table, var=names).write_h5ad(folder() / "screen.h5ad")
+    return str(folder() / "screen.h5ad")
+
+
+@functools.cache
+def prior() -> str:
+    lines = ["gene,pathway,weight,confidence"]
+    lines += [f"GENE{k},P{k % 3},{1 + k},{'AB'[k % 2]}" for k in range(12)]
+    (folder() / "prior.csv").write_text("\n".join(lines))
+    return str(folder() / "prior.csv")
+
+
+def split_file(*overrides: str) -> str:
+    """A file with a split that another seed draws."""
+    job = changed_job(overrides, "split.seed", 5)
+    table = load_cells(job)
+    file = folder() / f"{job.config.split.kind}.json"
+    if not file.exists():
+        write_split(table.split, table.screen, file)
+    return str(file)
 
 
 @functools.cache

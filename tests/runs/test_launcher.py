@@ -12,6 +12,7 @@ from perturbrl import cli, paths
 from .tiny import assert_same_run, small, status
 
 POPULATION = ("hydra/launcher=population", "hydra.launcher.workers=1")
+LAUNCHERS = [pytest.param((), id="basic", marks=pytest.mark.slow), pytest.param(POPULATION, id="population")]
 SHORT = ("schedule.total=512", "schedule.trpo=256", "schedule.ppo=256", "curve_points=0", "checkpoint_seconds=99")
 
 
@@ -51,8 +52,6 @@ def test_populations_give_what_single_runs_give(run, basic) -> None:
     assert code == 0
     assert "4 jobs in 2 populations, 1 at a time" in err and err.count(": done") == 4 and "2 runs" in err
     check_same("together", expected)
-    code, _, err = run(*sweep("together", *axes, "progress=plain"), *POPULATION)
-    assert code == 0 and err.count("skipped: already complete") == 4
     # either launcher finds the other's work done
     code, _, err = run(*sweep("together", *axes, "progress=plain"))
     assert code == 0 and err.count("skipped: already complete") == 4
@@ -71,7 +70,7 @@ def test_two_processes(run, basic) -> None:
     check_same("out", expected)
 
 
-@pytest.mark.parametrize("launcher", [(), POPULATION], ids=["basic", "population"])
+@pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_a_sweep_goes_on_after_failing_jobs(launcher, run) -> None:
     code, _, err = run(*sweep("out", "agent.gamma=7.0,0.9", "seed=0,-1"), *launcher)
     assert code == 1
@@ -88,7 +87,7 @@ def test_a_sweep_goes_on_after_failing_jobs(launcher, run) -> None:
     assert code == 0 and err.count("skipped") == 1 and err.count(": done") == 1
 
 
-@pytest.mark.parametrize("launcher", [(), POPULATION], ids=["basic", "population"])
+@pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_data_that_do_not_fit_one_job_of_a_sweep(launcher, run) -> None:
     code, _, err = run(*sweep("out", "encoder.components=8,99999"), *launcher)
     assert code == 1
@@ -96,6 +95,7 @@ def test_data_that_do_not_fit_one_job_of_a_sweep(launcher, run) -> None:
     assert "error: 1 job of the sweep failed:" in err and "encoder.components" in err and "99999" in err
 
 
+@pytest.mark.slow
 def test_a_bad_member_of_a_population_leaves_the_others(run) -> None:
     assert run(*sweep("out", "seed=1"))[0] == 0
     (spoilt,) = runs("out").values()

@@ -51,6 +51,8 @@ FIXED = {
     "source.n_cells": "200",
     "protocol.seed": "3",
     "threads": "2",
+    "kernels": "torch",
+    "precision": "bf16",
     "checkpoint_seconds": "5",
     "curve_points": "2",
 }
@@ -178,3 +180,15 @@ def test_statuses_of_a_group_are_in_the_order_of_its_jobs(tmp_path: Path) -> Non
     assert [o.path for o in outcomes] == [j.path for j in jobs]
     assert [o.status for o in outcomes] == ["complete", "skipped", "complete"]
     assert all(status(j.path) == "complete" for j in jobs)
+
+
+@pytest.mark.parametrize("agent", ["ppo", "trpo"])
+def test_what_is_logged_is_that_of_the_run_alone_too(agent: str, tmp_path: Path) -> None:
+    """Means over many minibatches, which a sum in another order would change in the last digit."""
+    base = job(tmp_path, agent, *SHORT, "agent.minibatch=8")
+    mine = [variant(base, tmp_path / f"mine{k}", f"seed={k}") for k in range(3)]
+    train(*mine)
+    for k, one in enumerate(mine):
+        alone = variant(base, tmp_path / f"alone{k}", f"seed={k}")
+        train(alone)
+        assert_same_run(one.path, alone.path)

@@ -6,6 +6,8 @@ also tf32, or bfloat16 rounded from float32 and summed in float32; parameters, a
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from typing import Any
 
 import torch
@@ -22,6 +24,17 @@ PRECISIONS = ("float32", "tf32", "bf16")
 
 _native: native.Native | None = None
 _bf16 = False
+
+
+def begin(chosen: str) -> None:
+    """Start building what ``configure`` will ask for, if need be, so that reading data does not wait for a compiler."""
+
+    def build() -> None:
+        with contextlib.suppress(Unavailable):  # configure meets it again, and says so
+            native.load()
+
+    if chosen != "torch":
+        threading.Thread(target=build, daemon=True).start()
 
 
 def configure(kernels: str, precision: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from perturbrl.agents.kernels.chain import Chain, Moments
 
 ACTIVATIONS = {"identity": 0, "tanh": 1, "relu": 2}
 MOST_LAYERS = 16
+_LOADING = threading.Lock()
 
 
 class Native:
@@ -177,7 +179,6 @@ def _function(found: ctypes._NamedFuncPointer, arguments: Sequence[Any]) -> ctyp
     return found
 
 
-@functools.cache
 def load() -> Native:
     """Build (once a machine and version), load and check.
 
@@ -186,6 +187,12 @@ def load() -> Native:
     Unavailable
         No compiler, a compiler that fails, or results that differ from the reference.
     """
+    with _LOADING:
+        return _load()
+
+
+@functools.cache
+def _load() -> Native:
     native = Native(build.library())
     _compare(native)
     return native

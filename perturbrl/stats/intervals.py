@@ -34,6 +34,21 @@ class Interval:
         return self.half is not None and abs(self.mean - value) > self.half
 
 
+@dataclass(frozen=True)
+class Span:
+    """A mean and the two ends of its interval, which need not lie at equal distances; NaN where there is none."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def check_level(level: float) -> None:
+    """Raise ``ValueError`` for a level that is not between 0 and 1."""
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"level must lie between 0 and 1, got {level}")
+
+
 def mean_interval(values: Iterable[float], level: float = 0.95) -> Interval:
     """Return the mean of one number a seed with its two-sided Student t interval: mean +- t(n - 1) s / sqrt(n).
 
@@ -44,8 +59,7 @@ def mean_interval(values: Iterable[float], level: float = 0.95) -> Interval:
     ValueError
         ``level`` is not between 0 and 1.
     """
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"level must lie between 0 and 1, got {level}")
+    check_level(level)
     x = np.asarray(list(values), dtype=np.float64)
     x = x[~np.isnan(x)]
     n = len(x)

@@ -1,0 +1,1 @@
+"""What env=counterfactual is made of: the parts of a split, coordinates of states and changes, rewards."""

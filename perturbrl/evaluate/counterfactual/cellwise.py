@@ -1,0 +1,101 @@
+"""Metrics that need cells: differential genes and energy distances. Letters: n conditions, N cells, G genes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from perturbrl.evaluate.counterfactual.calls import AgainstControl, agreement
+from perturbrl.evaluate.counterfactual.distribution import energy_distance
+from perturbrl.evaluate.counterfactual.prediction import Emission, Prediction, as_cells
+from perturbrl.evaluate.counterfactual.truth import Truth, sample
+
+Array = NDArray[np.float64]
+
+CALLED = (
+    *("de_jaccard", "de_mcc", "direction_fidelity", "auprc_de"),
+    *("accuracy", "precision", "recall", "f1", "auprc"),
+)
+"""Metrics that exist only where the truth has differential genes."""
+
+
+class CellMetrics:
+    """Scores predictions condition by condition, with the cells of one at a time.
+
+    ``basis`` [K, G] spans the space of energy distances.
+    """
+
+    def __init__(self, truth: Truth, basis: Array) -> None:
+        self._truth, self._basis = truth, basis
+        self._emission = Emission(truth)
+        self.differential = np.zeros(len(truth.conditions), dtype=bool)
+        """Which conditions have real differential genes, [n]; known once scored."""
+        self.prevalence = np.full(len(truth.conditions), np.nan)
+        """Part of the tested genes that is differential, [n]; known once scored."""
+        self.short: dict[str, int] = {}
+        """For how many conditions a prediction gave fewer cells than there are test cells; known once scored."""
+
+    def scores(self, predictions: Mapping[str, Prediction]) -> dict[str, dict[str, Array]]:
+        """Return the value of each metric for each condition, row -> metric -> [n]; NaN where it does not exist."""
+        n = len(self._truth.conditions)
+        out = {row: {name: np.full(n, np.nan) for name in (*CALLED, "energy_ratio")} for row in predictions}
+        control = np.full(n, np.nan)
+        contexts = np.array(self._truth.contexts)
+        for context in np.unique(contexts):
+            tester = self.tester(context)
+            for i in np.flatnonzero(contexts == context):
+                control[i] = self._condition(int(i), tester, predictions, out)
+        usual = np.nanmean(control) if np.isfinite(control).any() else np.nan
+        for scores in out.values():
+            scores["energy_ratio"] /= usual if usual > 0 else np.nan
+        return out
+
+    def tester(self, context: str) -> AgainstControl:
+        """Return the test against the controls of ``context``, at most ``max_controls`` of them."""
+        truth = self._truth
+        rows = truth.controls[context]
+        n = min(len(rows), truth.config.max_controls)
+        rows = sample(rows, n, truth.config.seed, "score/controls", context)
+        screen = truth.table.screen
+        return AgainstControl(screen.x[rows], list(screen.slices.values()), truth.config.alpha, truth.config.min_cpm)
+
+    def _condition(
+        self, i: int, tester: AgainstControl, predictions: Mapping[str, Prediction], out: dict[str, dict[str, Array]]
+    ) -> float:
+        """Score condition ``i`` of every prediction into ``out``; return E(control, true)."""
+        truth, config, x = self._truth, self._truth.config, self._truth.table.screen.x
+        n, used = min(len(truth.cells[i]), config.max_cells), truth.used[i]
+        true = x[sample(truth.cells[i], n, config.seed, "score/cells", truth.names[i])]
+        control = x[self._emission.rows(i)]
+        real = tester.calls(true, used)
+        self.differential[i] = real.significant.any()
+        self.prevalence[i] = real.significant.mean() if len(real.significant) else np.nan
+        basis = self._basis.T * used[:, None]
+        target = _project(true, basis)
+        for row, prediction in predictions.items():
+            cells = self._cells(i, row, prediction, control)
+            if self.differential[i]:
+                for name, value in agreement(real, tester.calls(cells, used), config.min_log_fold).items():
+                    out[row][name][i] = value
+            out[row]["energy_ratio"][i] = _energy(_project(cells, basis), target)
+        return _energy(_project(control, basis), target)
+
+    def _cells(self, i: int, row: str, prediction: Prediction, control: sparse.csr_matrix) -> sparse.csr_matrix:
+        given = None if prediction.cells is None else prediction.cells(int(self._truth.conditions[i]))
+        if given is not None:
+            self.short[row] = self.short.get(row, 0) + int(given.shape[0] < control.shape[0])
+            return as_cells(given, control.shape[0])
+        return self._emission.cells(i, prediction.change[i], control)
+
+
+def _project(cells: sparse.csr_matrix, basis: Array) -> Array:
+    return np.asarray(cells @ basis)
+
+
+def _energy(a: Array, b: Array) -> float:
+    """Return the energy distance of equally many of both, NaN for fewer than two cells."""
+    n = min(len(a), len(b))
+    return energy_distance(a[:n], b[:n]) if n > 1 else float("nan")

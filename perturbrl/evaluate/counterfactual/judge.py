@@ -1,0 +1,96 @@
+"""What the rows of one truth share, computed once: many policies are scored beside the same baselines and oracles."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perturbrl.data.screens.genes import pca_basis
+from perturbrl.evaluate.counterfactual.calibration import duplicates
+from perturbrl.evaluate.counterfactual.cellwise import CALLED, CellMetrics
+from perturbrl.evaluate.counterfactual.prediction import Prediction
+from perturbrl.evaluate.counterfactual.profiles import ProfileMetrics
+from perturbrl.evaluate.counterfactual.truth import Truth
+
+Array = NDArray[np.float64]
+Values = dict[str, dict[str, Array]]
+
+_JUDGES: dict[int, Judge] = {}
+
+
+def judge_of(truth: Truth) -> Judge:
+    """Return the judge of ``truth``, the same for as long as the truth lives."""
+    key = id(truth)
+    if key not in _JUDGES:
+        _JUDGES[key] = Judge(truth)
+        weakref.finalize(truth, _JUDGES.pop, key, None)
+    return _JUDGES[key]
+
+
+class Judge:
+    """Values of metrics for each of n conditions; those of a ``Prediction`` are kept for as long as it lives."""
+
+    def __init__(self, truth: Truth) -> None:
+        # a proxy: the judge must not keep its truth alive
+        self._truth: Truth = weakref.proxy(truth)
+        rows = np.concatenate([truth.table.split.train, truth.table.split.control_train])
+        _, self._basis = pca_basis(truth.table.screen, rows, truth.config.n_components, seed=truth.config.seed)
+        self.profiles = ProfileMetrics(self._truth)
+        self.cells = CellMetrics(self._truth, self._basis)
+        self._known: dict[int, dict[str, Array]] = {}
+        self._short: dict[int, int] = {}
+        self._oracles: Values | None = None
+
+    def values(self, predictions: Mapping[str, Prediction]) -> Values:
+        """Return row -> metric -> [n]; NaN where a value does not exist."""
+        new = {row: prediction for row, prediction in predictions.items() if id(prediction) not in self._known}
+        for row, found in values_of(self.profiles, self.cells, new).items():
+            key = id(new[row])
+            self._known[key], self._short[key] = found, self.cells.short.pop(row, 0)
+            weakref.finalize(new[row], self._forget, key)
+        return {row: self._known[id(prediction)] for row, prediction in predictions.items()}
+
+    def short(self, prediction: Prediction) -> int:
+        """Return for how many conditions a scored prediction gave fewer cells than there are test cells."""
+        return self._short[id(prediction)]
+
+    def oracles(self) -> Values:
+        """Return the values of both duplicates, averaged over the halvings; NaN where a condition cannot be halved.
+
+        Something must have been scored before: only then it is known where the truth has differential genes.
+        """
+        if self._oracles is None:
+            self._oracles = self._halved()
+        return self._oracles
+
+    def _halved(self) -> Values:
+        n, drawn = len(self._truth.conditions), dict[str, dict[str, list[Array]]]()
+        for half, predictions in duplicates(self._truth):
+            at = np.searchsorted(self._truth.conditions, half.conditions)
+            for row, metrics in values_of(ProfileMetrics(half), CellMetrics(half, self._basis), predictions).items():
+                for name, value in metrics.items():
+                    full = np.full(n, np.nan)
+                    full[at] = value
+                    if name in CALLED:
+                        full[~self.cells.differential] = np.nan
+                    drawn.setdefault(row, {}).setdefault(name, []).append(full)
+        return {row: {name: _nanmean(np.array(v)) for name, v in metrics.items()} for row, metrics in drawn.items()}
+
+    def _forget(self, key: int) -> None:
+        self._known.pop(key, None)
+        self._short.pop(key, None)
+
+
+def values_of(profiles: ProfileMetrics, cells: CellMetrics, predictions: Mapping[str, Prediction]) -> Values:
+    """Return row -> metric -> [n] of predictions, NaN where a value does not exist."""
+    out = cells.scores(predictions) if predictions else {}
+    return {row: profiles.scores(prediction.change) | out[row] for row, prediction in predictions.items()}
+
+
+def _nanmean(x: Array) -> Array:
+    known = np.isfinite(x)
+    count = known.sum(axis=0)
+    return np.where(count > 0, np.where(known, x, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)

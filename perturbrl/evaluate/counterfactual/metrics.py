@@ -1,0 +1,182 @@
+"""Every metric of every row, raw and calibrated. Letters: n test conditions, G genes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from perturbrl.errors import UserError
+from perturbrl.evaluate.counterfactual import expression
+from perturbrl.evaluate.counterfactual.calibration import ORACLES, calibrate, dynamic_range
+from perturbrl.evaluate.counterfactual.cellwise import CALLED, CellMetrics
+from perturbrl.evaluate.counterfactual.columns import COLUMNS
+from perturbrl.evaluate.counterfactual.judge import Values, judge_of
+from perturbrl.evaluate.counterfactual.prediction import Prediction
+from perturbrl.evaluate.counterfactual.truth import Truth
+
+Array = NDArray[np.float64]
+BASE = "train_mean"
+_BY_TRUTH = ("pds_cosine", "wmse_ratio", "wr2_delta", "mse_norm", "energy_ratio", "r2_delta")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of the rows of one table.
+
+    ``frame`` has the columns row, condition, stratum, n_cells, effect_size, metric, value: one line for each row,
+    metric and condition of that metric's cohort, the same for every row but the oracles (NaN: undefined there).
+    ``rows`` maps a row to ``<metric>`` (mean over the cohort), ``median/<metric>``, ``resistant/<metric>`` and
+    ``calibrated/<metric>``. ``coverage`` is the part of the conditions that a row says anything of.
+    """
+
+    frame: pd.DataFrame
+    rows: dict[str, dict[str, float]]
+    header: dict[str, Any]
+    coverage: dict[str, float]
+    flags: tuple[str, ...]
+
+    def summary(self) -> dict[str, Any]:
+        """Return rows, header, coverage and flags for JSON: null where a number is not finite."""
+        return {
+            "header": _jsonable(self.header),
+            "rows": _jsonable(self.rows),
+            "coverage": _jsonable(self.coverage),
+            "flags": list(self.flags),
+        }
+
+
+def score(truth: Truth, predictions: Mapping[str, Prediction]) -> Scores:
+    """Score every prediction, the training mean, and the duplicates that the truth itself gives.
+
+    Undefined values count as ``Column.undefined`` in aggregates; a change that is not finite is replaced by no change
+    and flagged. Cohorts are chosen by the truth alone.
+
+    Raises
+    ------
+    UserError
+        A prediction has the wrong shape, or the name of an oracle row.
+    """
+    flags: list[str] = []
+    coverage: dict[str, float] = {}
+    cleaned: dict[str, Prediction] = {}
+    for row, prediction in predictions.items():
+        cleaned[row] = _clean(row, prediction, truth, flags)
+        coverage[row] = 1.0 if prediction.covered is None else float(prediction.covered.mean())
+    cleaned.setdefault(BASE, Prediction(truth.centre))
+    coverage.setdefault(BASE, 1.0)
+    judge = judge_of(truth)
+    values, cells = judge.values(cleaned), judge.cells
+    oracles = judge.oracles()
+    values = values | oracles
+    if oracles:
+        coverage |= dict.fromkeys(ORACLES, float(np.isfinite(oracles[ORACLES[0]]["mse"]).mean()))
+    cohorts = _cohorts(values[BASE], cells.differential)
+    frame = _frame(truth, values, cohorts)
+    rows = _aggregate(values, cohorts, judge.profiles.resistant)
+    flags += _unusable(values[BASE])
+    for row, prediction in cleaned.items():
+        if count := judge.short(prediction):
+            flags.append(f"{row}: fewer predicted than test cells in {count} conditions; its tests have less power")
+    return Scores(frame, rows, _header(truth, values, cells), coverage, tuple(flags))
+
+
+def _cohorts(base: Mapping[str, Array], differential: NDArray[np.bool_]) -> dict[str, NDArray[np.bool_]]:
+    """Return the conditions of each metric, [n]: by what the truth is, never by what a prediction says."""
+    everything = np.ones(len(differential), dtype=bool)
+    cohorts = dict.fromkeys(COLUMNS, everything) | dict.fromkeys(CALLED, differential)
+    # NaN here for one row is NaN for all: a lone condition, a truth without spread, fewer than two cells
+    return cohorts | {name: np.isfinite(base[name]) for name in _BY_TRUTH}
+
+
+def _frame(truth: Truth, values: Values, cohorts: Mapping[str, NDArray[np.bool_]]) -> pd.DataFrame:
+    names, strata = np.array(truth.names, dtype=object), np.array(truth.strata, dtype=object)
+    parts = []
+    for row, metrics in values.items():
+        for metric in COLUMNS:
+            kept = cohorts[metric]
+            part = {"condition": names[kept], "stratum": strata[kept], "n_cells": truth.n_cells[kept]}
+            part |= {"effect_size": truth.effect_size[kept], "value": metrics[metric][kept]}
+            parts.append(pd.DataFrame(part).assign(row=row, metric=metric))
+    order = ["row", "condition", "stratum", "n_cells", "effect_size", "metric", "value"]
+    return pd.concat(parts, ignore_index=True)[order]
+
+
+def _aggregate(
+    values: Values, cohorts: Mapping[str, NDArray[np.bool_]], resistant: NDArray[np.bool_]
+) -> dict[str, dict[str, float]]:
+    rows: dict[str, dict[str, float]] = {}
+    for row, metrics in values.items():
+        found: dict[str, float] = {}
+        for name, column in COLUMNS.items():
+            value, cohort = metrics[name], cohorts[name]
+            if row in ORACLES:
+                cohort = cohort & np.isfinite(value)
+            filled = np.where(np.isfinite(value), value, column.undefined)
+            found[name] = _mean(filled[cohort])
+            found[f"median/{name}"] = float(np.median(filled[cohort])) if cohort.any() else math.nan
+            found[f"resistant/{name}"] = _mean(filled[cohort & resistant])
+        rows[row] = found
+    ceiling = rows.get(ORACLES[0], {})
+    for found in rows.values():
+        for name, column in COLUMNS.items():
+            found[f"calibrated/{name}"] = calibrate(found[name], rows[BASE][name], ceiling.get(name, math.nan), column)
+    return rows
+
+
+def _header(truth: Truth, values: Values, cells: CellMetrics) -> dict[str, Any]:
+    undefined = {name: column.undefined for name, column in COLUMNS.items()}
+    base = {name: np.where(np.isfinite(v), v, undefined[name]) for name, v in values[BASE].items()}
+    drf = {}
+    for name, column in COLUMNS.items():
+        drf[name] = dynamic_range(values[ORACLES[0]][name], base[name], column) if ORACLES[0] in values else math.nan
+    return {
+        "n_test": len(truth.conditions),
+        "median_cells": float(np.median(truth.n_cells)),
+        "systematic_variation": expression.mean_cosine(truth.change, truth.centre, truth.used),
+        "drf": drf,
+        "n_excluded_de": int((~cells.differential).sum()),
+        "de_prevalence": _mean(cells.prevalence[cells.differential]),
+        "n_control_cells": int(sum(len(rows) for rows in truth.controls.values())),
+    }
+
+
+def _clean(row: str, prediction: Prediction, truth: Truth, flags: list[str]) -> Prediction:
+    if row in ORACLES:
+        raise UserError(f"row {row!r} is made from test cells by the evaluation itself; call the prediction otherwise")
+    if prediction.change.shape != truth.change.shape:
+        raise UserError(
+            f"row {row!r}: changes of shape {prediction.change.shape}; expected {truth.change.shape}, "
+            "a row for each test condition and a column for each gene"
+        )
+    bad = np.asarray(~np.isfinite(prediction.change).all(axis=1))
+    if not bad.any():
+        return prediction
+    flags.append(f"{row}: {int(bad.sum())} of {len(bad)} predictions are not finite and count as no change")
+    kept, cells = np.where(bad[:, None], 0.0, prediction.change), prediction.cells
+    if cells is None:
+        return replace(prediction, change=kept)
+    silent = set(truth.conditions[bad].tolist())
+    return replace(prediction, change=kept, cells=lambda condition: None if condition in silent else cells(condition))
+
+
+def _unusable(base: Mapping[str, Array]) -> list[str]:
+    ratios = {"wmse_ratio": "the training mean is exact", "mse_norm": "no effect exceeds the sampling noise"}
+    ratios["energy_ratio"] = "test cells do not differ from controls"
+    ratios["pds_cosine"] = "every gene is a target, or every test condition is alone in its context"
+    return [f"{name} is undefined: {why}" for name, why in ratios.items() if np.isnan(base[name]).all()]
+
+
+def _mean(x: Array) -> float:
+    return float(x.mean()) if len(x) else math.nan
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _jsonable(v) for key, v in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,143 @@
+"""Predictions of other programs, from a .h5ad file of predicted cells or profiles. Letters: N cells, G genes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+
+from perturbrl.data.readers.kinds import profile
+from perturbrl.data.readers.opened import listed
+from perturbrl.data.screens.schema import Condition, Rows, Screen
+from perturbrl.errors import UserError
+from perturbrl.evaluate.counterfactual.prediction import Prediction
+from perturbrl.evaluate.counterfactual.truth import Truth
+
+COLUMNS_OF_LABELS = ("condition", "perturbation")
+SCALE = 2.0
+"""By what factor the mean of all predicted values may differ from that of the controls."""
+
+
+def read_predictions(file: str | Path, truth: Truth) -> Prediction:
+    """Read log-normalised predicted cells (or one profile for each condition) of every test condition of ``truth``.
+
+    ``var_names`` are the genes of the table in any order (others are ignored); ``obs["condition"]`` or
+    ``obs["perturbation"]`` names the condition: as perturbrl does (``A+B@dose|context``), targets in any order; context
+    and dose may be left out where one test condition has these targets. Cells of other conditions of the screen are
+    ignored. Changes are measured from the real test controls, never from the file's own.
+
+    Raises
+    ------
+    UserError
+        The file cannot be read; genes, the labels or test conditions are missing; a label is unknown; values are not
+        finite, or not log-normalised as the table is.
+    """
+    from anndata import read_h5ad
+
+    file = Path(file)
+    if not file.is_file():
+        raise UserError(f"{file}: no such file; expected predictions as .h5ad")
+    try:
+        adata = read_h5ad(file)
+    except Exception as error:  # a damaged file can make h5py or anndata raise anything
+        said = (str(error).splitlines() or [""])[0][:160]
+        raise UserError(f"{file}: cannot be read as .h5ad ({type(error).__name__}: {said})") from None
+    if adata.X is None:
+        raise UserError(f"{file}: X is empty; expected log-normalised predicted cells")
+    screen = truth.table.screen
+    found = _columns(file, adata.var_names, screen.features)
+    rows = _rows(file, _labels(file, adata.obs), truth)
+    x = sparse.csr_matrix(adata.X, dtype=np.float32)[:, found]
+    _check_values(file, x[np.concatenate(rows)], truth)
+    mean = np.vstack([np.asarray(x[own].mean(axis=0, dtype=np.float64)) for own in rows])
+    at = dict(zip(truth.conditions.tolist(), rows, strict=True))
+    # a single row is a profile: it has no dispersion of its own
+    return Prediction(mean - truth.control, lambda condition: x[at[condition]] if len(at[condition]) > 1 else None)
+
+
+def _columns(file: Path, names: pd.Index[str], genes: Sequence[str]) -> NDArray[np.int64]:
+    """Return where each gene of the table is in the file."""
+    if not names.is_unique:
+        raise UserError(f"{file}: var_names has {names[names.duplicated()][0]!r} twice; every gene must be there once")
+    found = names.get_indexer(list(genes))
+    lacking = np.flatnonzero(found < 0)
+    if len(lacking):
+        raise UserError(
+            f"{file}: var_names lacks {len(lacking)} of the {len(genes)} genes of the table, first "
+            f"{genes[lacking[0]]!r}; predictions must cover every gene"
+        )
+    return np.asarray(found, dtype=np.int64)
+
+
+def _labels(file: Path, obs: pd.DataFrame) -> NDArray[np.str_]:
+    column = next((name for name in COLUMNS_OF_LABELS if name in obs.columns), None)
+    if column is None:
+        raise UserError(f'{file}: obs has no column "condition" of condition names; its columns are {listed(obs)}')
+    if obs[column].isna().any():
+        raise UserError(f"{file}: obs[{column!r}] has no label in {int(obs[column].isna().sum())} of {len(obs)} rows")
+    return np.asarray(obs[column].astype(str), dtype=np.str_)
+
+
+def _rows(file: Path, labels: NDArray[np.str_], truth: Truth) -> list[Rows]:
+    """Return the rows of the file for each test condition."""
+    screen = truth.table.screen
+    test = {int(c): i for i, c in enumerate(truth.conditions)}
+    rows: list[list[Rows]] = [[] for _ in test]
+    known = _names(screen, truth)
+    unknown = []
+    for label in np.unique(labels):
+        condition = known.get(_ordered(str(label)))
+        if condition is None:
+            unknown.append(str(label))
+        elif condition in test:
+            rows[test[condition]].append(np.flatnonzero(labels == label))
+    if unknown:
+        raise UserError(
+            f"{file}: {len(unknown)} labels are no condition of the data set, first {unknown[0]!r}; conditions are "
+            f"named like {truth.names[0]!r}"
+        )
+    lacking = [name for name, own in zip(truth.names, rows, strict=True) if not own]
+    if lacking:
+        raise UserError(
+            f"{file}: {len(lacking)} of {len(test)} test conditions are not predicted, first {lacking[0]!r}; is the "
+            "split the same?"
+        )
+    return [np.sort(np.concatenate(own)) for own in rows]
+
+
+def _names(screen: Screen, truth: Truth) -> dict[str, int]:
+    """Return the condition of each name, and of bare targets where they are one condition of the test set."""
+    bare: dict[str, list[int]] = {}
+    for c in truth.conditions:
+        bare.setdefault(Condition(screen.conditions[c].targets).name, []).append(int(c))
+    names = {name: own[0] for name, own in bare.items() if len(own) == 1}
+    for i, condition in enumerate(screen.conditions):
+        if condition.is_control:
+            names.setdefault(Condition(()).name, i)
+    return names | {condition.name: i for i, condition in enumerate(screen.conditions)}
+
+
+def _ordered(label: str) -> str:
+    """Return a label with its targets sorted: ``B+A@1|x`` is ``A+B@1|x``."""
+    end = min((label.index(mark) for mark in "@|" if mark in label), default=len(label))
+    return "+".join(sorted(label[:end].split("+"))) + label[end:]
+
+
+def _check_values(file: Path, x: sparse.csr_matrix, truth: Truth) -> None:
+    """Refuse what is not on the scale of the table: NaN, counts, another library size, logs of logs."""
+    seen = profile(x)
+    if not seen.clean:
+        raise UserError(f"{file}: {seen.nan + seen.infinite} predicted values are NaN or infinite; all must be finite")
+    mean, expected = float(x.mean(dtype=np.float64)), float(truth.control.mean())
+    signed = bool((truth.control < 0).any())
+    if seen.whole and seen.high > 1:
+        raise UserError(f"{file}: X holds whole numbers, which are counts; predictions must be log-normalised")
+    if not signed and not expected / SCALE <= mean <= expected * SCALE:
+        raise UserError(
+            f"{file}: the mean predicted value is {mean:.3g}, that of the controls {expected:.3g}; predictions must be "
+            "log-normalised as the data are (log1p once, the same library size)"
+        )

@@ -1,0 +1,69 @@
+"""What training and ``perturbrl evaluate`` need of a protocol. ``registry.protocols[name].build(config)`` returns one.
+
+Letters: S runs trained together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from perturbrl.evaluate.actions import Act, PopulationAct
+
+INFO = (
+    *("name", "source", "data", "env", "agent", "variant", "policy", "schedule", "preset", "encoder", "seed"),
+    *("steps", "status"),
+)
+"""What a summary repeats of ``run.json``."""
+
+
+class Curve(Protocol):
+    """Scores of deterministic policies along training; ``names`` become columns ``eval/<name>`` of the progress."""
+
+    names: Sequence[str]
+
+    def at(self, act: PopulationAct) -> dict[str, Tensor]:
+        """Return each of ``names`` for S policies, [S]."""
+        ...
+
+
+class Scoring(Protocol):
+    """How runs are scored. ``table`` is what the split makes of the cells: a CellTable or a PerturbationTable."""
+
+    def check(self, env_config: Any, split_config: Any) -> None:
+        """Raise ``UserError`` where the protocol does not fit the task or the kind of split."""
+        ...
+
+    def curve(self, env_configs: Sequence[Any], table: Any, device: torch.device) -> Curve:
+        """Return the learning curve of S runs with these environments."""
+        ...
+
+    def shared(self, table: Any, env_config: Any) -> Any:
+        """Return whatever runs on the same cells, task and protocol have in common; ``evaluate`` gets it back."""
+        ...
+
+    def evaluate(
+        self,
+        policy: Act | None,
+        table: Any,
+        env_config: Any,
+        run: dict[str, Any],
+        out_dir: Path,
+        shared: Any,
+        predictions: Path | None,
+    ) -> None:
+        """Score one policy (None: it diverged) and write ``out_dir``.
+
+        ``run`` is the content of ``run.json``; ``predictions`` a file of somebody else's predictions for a row of its
+        own.
+
+        Raises
+        ------
+        UserError
+            Something does not fit, or a file cannot be written.
+        """
+        ...

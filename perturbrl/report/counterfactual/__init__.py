@@ -1,0 +1,1 @@
+"""The report's part on held-out perturbations: tables, claims and figures from ``evaluation`` folders."""

@@ -1,0 +1,127 @@
+"""Panels in inches. Margins are stated: laying a figure out by measuring it costs more than drawing it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+LETTER = 0.088  # inches of a letter of the legend's font, an upper bound of its mean
+KEY = 0.75  # inches of a legend's line sample and the gaps around it
+LONGEST = 48  # letters of a label in a figure
+LINE = 0.26  # inches of a line of a legend
+TITLE, X_LABELS, RIGHT = 0.36, 0.58, 0.2
+Y_LABEL = 0.5  # inches from an axis to the bottom of its y label
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure that is not yet on disk, its heading and its caption."""
+
+    figure: Figure
+    title: str
+    caption: str
+
+
+def panels(
+    rows: int,
+    columns: int,
+    size: tuple[float, float],
+    handles: Sequence[Line2D],
+    *,
+    left: float,
+    margin: float = 0.0,
+    share: bool = False,
+    beside: bool = False,
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure and its axes, row by row, with a legend of ``handles`` below or ``beside`` them.
+
+    ``size`` is that of one panel's axes and ``left`` the room for its y labels, in inches, ``margin`` more of it at
+    the left of all; ``share`` shares the x axis of each column and labels it at the bottom alone.
+    """
+    from matplotlib.figure import Figure
+
+    longest = max((len(str(h.get_label())) for h in handles), default=0) * LETTER + KEY
+    wide = margin + columns * (size[0] + left) + RIGHT + (longest if beside else 0.0)
+    per_line = max(1, min(len(handles), int(wide / longest))) if handles else 1
+    low = 0.0 if beside else LINE * math.ceil(len(handles) / per_line) + 0.1
+    below = TITLE + (0.3 if share else X_LABELS)  # between two rows
+    high = TITLE + rows * size[1] + (rows - 1) * below + X_LABELS + low
+    figure = Figure(figsize=(wide, high))
+    right = RIGHT + (longest if beside else 0.0)
+    grid = figure.add_gridspec(
+        rows,
+        columns,
+        left=(margin + left) / wide,
+        right=1 - right / wide,
+        top=1 - TITLE / high,
+        bottom=(X_LABELS + low) / high,
+        wspace=left / size[0],
+        hspace=below / size[1],
+    )
+    axes = list(grid.subplots(sharex="col" if share else False, squeeze=False).flat)
+    if handles and beside:
+        place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1 - longest / wide, 1 - TITLE / high)}
+    else:
+        place = {"loc": "lower center", "ncols": per_line, "handlelength": 3}
+    if handles:
+        figure.legend(handles=handles, **place)
+    return figure, axes
+
+
+def key(label: str, **look: Any) -> Line2D:
+    """Return an entry of a legend."""
+    from matplotlib.lines import Line2D as Line
+
+    return Line([], [], label=short(label), **look)
+
+
+def short(label: str) -> str:
+    """Cut the middle of a label that would push the panels off the page; tables have it whole."""
+    return label if len(label) <= LONGEST else f"{label[: LONGEST - 16]}…{label[-15:]}"
+
+
+def name(ax: Axes, title: str = "", x: str = "", y: str = "") -> None:
+    """Write a panel's title and axis labels at stated places."""
+    if title:
+        ax.set_title(title, y=1.0)
+    if x:
+        ax.set_xlabel(x)
+    if y:
+        wide = ax.get_position().width * ax.figure.get_figure(root=True).get_figwidth()
+        ax.set_ylabel(y)
+        ax.yaxis.set_label_coords(-Y_LABEL / wide, 0.5)
+
+
+def steps_axis(ax: Axes, log: bool) -> None:
+    """Spell environment steps on the x axis as 250k and 1M; ``log`` where budgets differ much."""
+    from matplotlib.ticker import FuncFormatter, NullLocator
+
+    if log:
+        ax.set_xscale("log")
+        ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _steps(x)))
+
+
+def plain_log_axis(ax: Axes) -> None:
+    """Make the x axis logarithmic, its ticks plain numbers. To be called when everything is drawn."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    ax.set_xscale("log")
+    low, high = ax.get_xlim()
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 15 * low else (1, 1.5, 2, 3, 5, 7)))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+
+
+def _steps(x: float) -> str:
+    for size, unit in ((1e6, "M"), (1e3, "k")):
+        if abs(x) >= size:
+            return f"{x / size:g}{unit}"
+    return f"{x:g}"

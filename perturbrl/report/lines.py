@@ -1,0 +1,59 @@
+"""Curves of several seeds in one panel: every seed thin, their mean thick."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from perturbrl.report import curves, layout, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+AS_PIXELS = 5_000  # above this many points the thin lines of a panel are pixels in the SVG, megabytes else
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One agent's curves, and how they look (``style.styles``)."""
+
+    label: str
+    look: dict[str, Any]
+    curves: Sequence[curves.Curve]
+
+
+def lines(ax: Axes, arms: Sequence[Arm], column: str, rings: bool = True) -> None:
+    """Draw one column of every arm; a cross where a seed diverged, a ring where a second stage begins."""
+    drawn = [[curve.points(column) for curve in arm.curves] for arm in arms]
+    pixels = sum(len(x) for points in drawn for x, _ in points) > AS_PIXELS
+    for arm, points in zip(arms, drawn, strict=True):
+        color, dash = arm.look["color"], arm.look["dash"]
+        # all seeds in one line with gaps: a thousand artists would take minutes
+        gaps = [np.stack([np.append(x, np.nan), np.append(y, np.nan)]) for x, y in points]
+        seeds = np.concatenate([np.empty((2, 0)), *gaps], axis=1)
+        ax.plot(*seeds, color=color, lw=0.8, alpha=0.4, zorder=2, rasterized=pixels)
+        ends = [(x[-1], y[-1]) for curve, (x, y) in zip(arm.curves, points, strict=True) if curve.diverged and len(x)]
+        if ends:
+            ax.plot(*zip(*ends, strict=True), ls="", marker="x", ms=8, mew=2, color=color, zorder=4)
+        x, y = curves.mean(arm.curves, column)
+        ax.plot(x, y, color=color, lw=2.4, ls=dash, zorder=3, marker=arm.look["marker"] if len(x) == 1 else None)
+        steps = [c.handover for c in arm.curves if c.handover is not None]
+        if rings and steps and len(x) > 1 and x[0] <= steps[0] <= x[-1]:
+            ring = [np.interp(steps[0], x, y)]
+            ax.plot(steps[:1], ring, ls="", marker="o", ms=8, mfc=style.PAPER, mec=color, mew=2, zorder=5)
+
+
+def level(ax: Axes, value: float = 0.0) -> None:
+    """Mark a level, such as that of doing nothing."""
+    ax.axhline(value, color=style.MUTED, lw=1.2, zorder=1)
+
+
+def steps_axis(ax: Axes, arms: Sequence[Arm], label: bool = True) -> None:
+    """Spell environment steps on the x axis, logarithmic where budgets differ much."""
+    ends = [float(c.steps[-1]) for arm in arms for c in arm.curves if len(c.steps)]
+    layout.steps_axis(ax, log=bool(ends) and max(ends) > 4 * min(ends))
+    if label:
+        ax.set_xlabel("environment steps")

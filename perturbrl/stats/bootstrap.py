@@ -1,0 +1,85 @@
+"""Percentile bootstraps. Letters: N runs, K tasks, P perturbations, R repetitions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from perturbrl.stats.intervals import Span, check_level
+
+Array = NDArray[np.float64]
+REPETITIONS = 2000
+_BLOCK = 4_000_000  # numbers resampled at once, which bounds memory
+
+
+def stratified_bootstrap(
+    scores: ArrayLike,
+    statistic: Callable[[Array], Array],
+    generator: np.random.Generator,
+    level: float = 0.95,
+    repetitions: int = REPETITIONS,
+) -> Span:
+    """Return ``statistic`` of scores [N, K] and its percentile interval; runs are drawn anew within each task.
+
+    ``statistic`` maps [..., N, K] to [...]. After Agarwal et al. 2021 (rliable). Each (run, task) is drawn on its own,
+    so each column must have runs of its own: never put the perturbations that one policy is scored on in the columns.
+    They share the seed's effect, and a nominal 95 % interval then covers less than half the time;
+    ``crossed_bootstrap`` is for those.
+
+    Raises
+    ------
+    ValueError
+        ``scores`` is not [N, K] with numbers, or ``level`` is not between 0 and 1.
+    """
+    check_level(level)
+    x = np.asarray(scores, dtype=np.float64)
+    if x.ndim != 2 or not x.size or not np.isfinite(x).all():
+        raise ValueError(f"scores must be finite and [runs, tasks], got shape {x.shape}")
+    n, k = x.shape
+    drawn: list[Array] = []
+    left = repetitions
+    while left:
+        block = min(left, max(1, _BLOCK // x.size))
+        rows = generator.integers(n, size=(block, n, k))
+        drawn.append(statistic(x[rows, np.arange(k)]))
+        left -= block
+    return _span(float(statistic(x)), np.concatenate(drawn), level)
+
+
+def crossed_bootstrap(
+    values: ArrayLike,
+    generator: np.random.Generator,
+    level: float = 0.95,
+    repetitions: int = REPETITIONS,
+) -> Span:
+    """Return the mean of values [N seeds, P perturbations] and its interval; seeds and perturbations are drawn anew.
+
+    A drawn seed brings all its perturbations and a drawn perturbation all its seeds, so that what a seed does to all
+    perturbations, and a perturbation to all seeds, counts in the width (Owen 2007). NaN is left out. With few seeds the
+    interval is too narrow: a nominal 95 % covers about 88, 93 and 95 % for 3, 5 and 10 seeds.
+
+    Raises
+    ------
+    ValueError
+        ``values`` is not [N, P] or has no number, or ``level`` is not between 0 and 1.
+    """
+    check_level(level)
+    x = np.asarray(values, dtype=np.float64)
+    known = ~np.isnan(x)
+    if x.ndim != 2 or not known.any():
+        raise ValueError(f"values must be [seeds, perturbations] with a number in them, got shape {x.shape}")
+    n, p = x.shape
+    filled = np.where(known, x, 0.0)
+    seeds = generator.multinomial(n, np.full(n, 1 / n), size=repetitions).astype(np.float64)
+    perturbations = generator.multinomial(p, np.full(p, 1 / p), size=repetitions).astype(np.float64)
+    total = ((seeds @ filled) * perturbations).sum(axis=1)
+    count = ((seeds @ known) * perturbations).sum(axis=1)
+    drawn = count > 0
+    return _span(float(x[known].mean()), total[drawn] / count[drawn], level)
+
+
+def _span(mean: float, drawn: Array, level: float) -> Span:
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return Span(mean, float(low), float(high))

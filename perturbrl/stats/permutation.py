@@ -1,0 +1,91 @@
+"""A paired test over seeds, and corrections for several of them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import stdtr
+
+Array = NDArray[np.float64]
+MOST_EXACT = 40  # seeds; half of them give 2^20 sums
+
+
+def sign_flip_test(differences: ArrayLike) -> float:
+    """Return the two-sided p value of the paired exact permutation test: the part of all 2^n signs as extreme.
+
+    ``differences`` [n] are those of paired seeds. Above ``MOST_EXACT`` seeds the t test takes its place. The smallest p
+    that n seeds allow is ``smallest_p(n)``.
+
+    Raises
+    ------
+    ValueError
+        There is no difference, or one is not finite.
+    """
+    d = np.asarray(differences, dtype=np.float64)
+    if d.ndim != 1 or not len(d) or not np.isfinite(d).all():
+        raise ValueError(f"differences must be finite and at least one, got shape {d.shape}")
+    n, size = len(d), float(np.abs(d).sum())
+    observed = abs(float(d.sum())) - 1e-12 * size  # sums that are equal but for rounding count as equal
+    if observed <= 0:
+        return 1.0
+    if n > MOST_EXACT:
+        spread = float(d.std(ddof=1))
+        t = abs(float(d.mean())) * math.sqrt(n) / spread if spread else math.inf
+        return 2 * float(stdtr(n - 1, -t))
+    # every sum of signed differences is one of the first half plus one of the second: count pairs, not sums
+    first, second = _signed_sums(d[: n // 2]), np.sort(_signed_sums(d[n // 2 :]))
+    above = len(second) - np.searchsorted(second, observed - first, side="left")
+    below = np.searchsorted(second, -observed - first, side="right")
+    return min(1.0, math.ldexp(float(above.sum() + below.sum()), -n))
+
+
+def smallest_p(n: int) -> float:
+    """Return the smallest two-sided p that ``sign_flip_test`` can give for n seeds: 2 / 2^n."""
+    return float(min(1.0, 2.0 ** (1 - n)))
+
+
+def _signed_sums(d: Array) -> Array:
+    sums = np.zeros(1)
+    for value in d:
+        sums = np.concatenate([sums + value, sums - value])
+    return sums
+
+
+def holm(p: ArrayLike) -> Array:
+    """Return p values [m] adjusted after Holm 1979: the chance of one false claim among m stays below any level.
+
+    Raises
+    ------
+    ValueError
+        A p value is not in [0, 1].
+    """
+    return _step(p, down=True)
+
+
+def benjamini_hochberg(p: ArrayLike) -> Array:
+    """Return p values [m] adjusted after Benjamini & Hochberg 1995: the expected part of false claims; exploratory.
+
+    Raises
+    ------
+    ValueError
+        A p value is not in [0, 1].
+    """
+    return _step(p, down=False)
+
+
+def _step(p: ArrayLike, down: bool) -> Array:
+    x = np.asarray(p, dtype=np.float64)
+    if x.ndim != 1 or not ((x >= 0) & (x <= 1)).all():
+        raise ValueError("p values must be a list of numbers in [0, 1]")
+    m = len(x)
+    order = np.argsort(x, kind="stable")
+    ranked = x[order]
+    if down:
+        adjusted = np.maximum.accumulate(ranked * np.arange(m, 0, -1))
+    else:
+        adjusted = np.minimum.accumulate((ranked * m / np.arange(1, m + 1))[::-1])[::-1]
+    out = np.empty(m)
+    out[order] = np.minimum(adjusted, 1.0)
+    return out

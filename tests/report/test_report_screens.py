@@ -1,0 +1,277 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from fabricated import make_run
+from fabricated_screens import make_screen_run
+from rich.console import Console
+
+from perturbrl.report import build_report
+from perturbrl.report.collect import collect
+from perturbrl.report.counterfactual import names
+from perturbrl.report.counterfactual.across import across
+from perturbrl.report.counterfactual.claims import best_simple, statements
+from perturbrl.report.counterfactual.figures import draw
+from perturbrl.report.counterfactual.gather import Table, gather
+from perturbrl.report.counterfactual.grids import grids, header
+from perturbrl.report.counterfactual.render import csv_text, latex, markdown, sheet
+from perturbrl.report.tables import build_tables
+from perturbrl.stats import holm, iqm, mean_interval, sign_flip_test
+
+DECLARED = {"claims": {"metric": "pds_cosine", "agents": ["ppo", "trpo"], "alpha": 0.05}}
+
+
+def one(root: Path) -> Table:
+    [table] = gather(collect([root]))
+    return table
+
+
+def seeds(root: Path, skills: dict[str, float], n: int, **more: object) -> Table:
+    for agent, skill in skills.items():
+        for seed in range(n):
+            make_screen_run(root, agent, seed, skill=skill, **more)  # type: ignore[arg-type]
+    return one(root)
+
+
+def test_rows_and_columns_are_those_of_the_evaluation() -> None:
+    baselines = pytest.importorskip("perturbrl.baselines")
+    evaluated = pytest.importorskip("perturbrl.evaluate.counterfactual.columns").COLUMNS
+    for table in ("headline", "comparability"):
+        ours = names.HEADLINE if table == "headline" else names.COMPARABILITY
+        theirs = {name: column for name, column in evaluated.items() if column.table == table}
+        assert list(ours) == list(theirs)
+        for name, column in theirs.items():
+            assert (ours[name].title, ours[name].better) == (column.title, column.better), name
+            assert ours[name].undefined == column.undefined, name
+    assert set(baselines.BASELINES) | set(names.ORACLES) == set(names.ROWS)
+    assert set(baselines.SIMPLE) <= set(names.SIMPLE) <= set(baselines.BASELINES)
+
+
+def test_screens_are_no_part_of_tables_i_to_iii(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    make_screen_run(tmp_path)
+    found = collect([tmp_path])
+    assert len(build_tables(found)) == len(gather(found)) == 1
+    assert set(found.paper["env"]) == {"paper"} and set(found.counterfactual["env"]) == {"counterfactual"}
+
+
+def test_cells_are_means_over_seeds(tmp_path: Path) -> None:
+    table = seeds(tmp_path, {"ppo": 0.3}, 3)
+    [row] = table.agents
+    runs = [json.loads((Path(run) / "evaluation/summary.json").read_text())["rows"]["policy"] for run in table.said]
+    for metric in ("pds_cosine", "calibrated/mse_norm", "median/f1", "resistant/wr2_delta", "return", "wall_seconds"):
+        assert row.cell(metric) == mean_interval([run[metric] for run in runs]), metric
+
+
+def test_order_and_kinds_of_rows(tmp_path: Path) -> None:
+    table = seeds(tmp_path, {"trpo": 0.3, "ppo": 0.3}, 1)
+    assert [row.label for row in table.rows] == [*names.ROWS, "ppo", "trpo"]
+    assert [row.label for row in table.rows if row.kind == "simple"] == list(names.SIMPLE)
+    assert [row.label for row in table.rows if row.kind == "oracle"] == list(names.ORACLES)
+
+
+def test_data_split_rule_and_settings_make_a_table_and_split_seeds_do_not(tmp_path: Path) -> None:
+    make_screen_run(tmp_path)
+    make_screen_run(tmp_path, seed=1, split_seed=1, cells="papalexi21-rna,split.seed=1")
+    make_screen_run(tmp_path, cells="norman19-rna")
+    make_screen_run(tmp_path, cells="norman19-rna,split=additive", kind="additive")
+    make_screen_run(tmp_path, env="counterfactual,horizon=4")
+    make_screen_run(tmp_path, seed=2, summary={"n_control_cells": 500}, name="screens")
+    tables = gather(collect([tmp_path]))
+    assert len({t.slug for t in tables}) == len(tables) == 5
+    [pooled] = [t for t in tables if t.splits == 2]
+    assert len(pooled.runs) == 2 and len(pooled.agents[0].units) == 2
+
+
+def test_with_several_splits_the_unit_is_the_split(tmp_path: Path) -> None:
+    for split in range(3):
+        for seed in range(4):
+            make_screen_run(tmp_path, seed=10 * split + seed, split_seed=split, skill=0.8)
+    table = one(tmp_path)
+    [row] = table.agents
+    assert row.cell("pds_cosine").n == 3
+    [statement] = statements(table)
+    assert "3 splits" in statement.text and "So few splits support no claim" in statement.text
+    assert statement.claim is not None and statement.claim.word == "no evidence"
+
+
+def test_the_claim_is_what_a_loop_finds(tmp_path: Path) -> None:
+    table = seeds(tmp_path, {"ppo": 0.9, "trpo": 0.43, "trpo_ppo": 0.0}, 8)
+    best = best_simple(table, "pds_cosine")
+    assert best is not None and best.name == "bilinear_tuned"  # the fabricated skills say so
+    found = statements(table)
+    assert [s.claim.word for s in found if s.claim] == ["better", "no evidence", "worse"]
+    p = []
+    for agent in ("ppo", "trpo", "trpo_ppo"):
+        gaps = []
+        for run, said in table.said.items():
+            if Path(run).parts[-2] == agent:
+                rows = said["rows"]
+                gaps.append(rows["policy"]["pds_cosine"] - rows["bilinear_tuned"]["pds_cosine"])
+        p.append(sign_flip_test(gaps))
+    assert [s.claim.p for s in found if s.claim] == holm(p).tolist()
+    assert "bilinear, tuned, the best simple baseline" in found[0].text and "after Holm over 3" in found[0].text
+    assert all("not declared before the runs" in s.text for s in found)
+
+
+def test_the_mlp_and_the_oracles_are_no_simple_baselines(tmp_path: Path) -> None:
+    table = seeds(tmp_path, {"ppo": 0.3}, 1)
+    best = best_simple(table, "pds_cosine")
+    assert best is not None and max(r.cell("pds_cosine").mean for r in table.rows) > best.cell("pds_cosine").mean
+
+
+def test_lower_is_better_where_it_is(tmp_path: Path) -> None:
+    declared = {"claims": {"metric": "mse_norm", "agents": ["ppo"], "alpha": 0.05}}
+    table = seeds(tmp_path, {"ppo": 0.9}, 6, summary=declared)
+    best = best_simple(table, "mse_norm")
+    assert best is not None and best.name == "bilinear_tuned"
+    [statement] = statements(table)
+    assert statement.claim is not None and statement.claim.word == "better" and statement.claim.difference.mean > 0
+
+
+def test_a_declared_family_stays_as_large_as_it_was_declared(tmp_path: Path) -> None:
+    table = seeds(tmp_path, {"ppo": 0.9}, 8, summary=DECLARED)  # trpo was declared and never run
+    [statement] = statements(table)
+    assert "after Holm over 2" in statement.text and "not declared" not in statement.text
+    assert statement.claim is not None and statement.claim.p == 2 * 2.0**-7
+
+
+def test_an_agent_outside_the_declared_family_is_not_claimed(tmp_path: Path) -> None:
+    table = seeds(tmp_path, {"ppo": 0.9, "a2c": 0.9}, 8, summary=DECLARED)
+    assert [s.agent.label for s in statements(table)] == ["ppo"]
+
+
+def test_five_seeds_say_that_they_are_too_few(tmp_path: Path) -> None:
+    [statement] = statements(seeds(tmp_path, {"ppo": 0.9}, 5))
+    assert statement.claim is not None and statement.claim.word == "no evidence"
+    assert "So few seeds support no claim: the least p they can give is 0.0625" in statement.text
+
+
+def test_one_seed_has_no_interval(tmp_path: Path) -> None:
+    [statement] = statements(seeds(tmp_path, {"ppo": 0.9}, 1))
+    assert "no interval" in statement.text and "1 seed)" in statement.text
+
+
+def test_the_interval_counts_perturbations(tmp_path: Path) -> None:
+    [few] = statements(seeds(tmp_path / "few", {"ppo": 0.5}, 6, conditions=4))
+    [many] = statements(seeds(tmp_path / "many", {"ppo": 0.5}, 6, conditions=200))
+    assert few.claim is not None and many.claim is not None
+    widths = [s.claim.difference.high - s.claim.difference.low for s in (few, many) if s.claim]
+    assert widths[0] > 2 * widths[1]
+
+
+def test_a_diverged_run_stays_in_the_table_without_numbers(tmp_path: Path) -> None:
+    seeds(tmp_path, {"ppo": 0.3}, 2)
+    make_screen_run(tmp_path, "ppo", 2, status="diverged")
+    make_screen_run(tmp_path, "trpo", 0, status="diverged")
+    table = one(tmp_path)
+    ppo, trpo = table.agents
+    assert (len(ppo.units), ppo.mark, trpo.mark) == (2, "diverged (1 of 3 runs)", "diverged (1 of 1 runs)")
+    text = markdown(sheet(table))
+    assert "diverged (1 of 3 runs)" in text and "nan" not in text + latex(sheet(table)) + csv_text(table)
+    assert "trpo: nothing to compare: no finished run." in text
+
+
+def test_strata_are_shown_apart(tmp_path: Path) -> None:
+    table = seeds(tmp_path, {"ppo": 0.3}, 2, strata=("seen0", "seen1"))
+    [grid] = [g for g in grids(table) if g.title.endswith("by stratum")]
+    assert grid.columns == ("seen0", "seen1")
+    line = next(line for line in grid.lines if line.label == "training mean")
+    frame = table.conditions[table.conditions["row"] == "train_mean"]
+    wanted = [f"{frame.loc[frame['stratum'] == s, 'value'].mean():.3f}" for s in grid.columns]
+    assert [cell.value for cell in line.cells] == wanted
+    assert not any(g.title.endswith("by stratum") for g in grids(seeds(tmp_path / "x", {"ppo": 0.3}, 1)))
+
+
+def test_undefined_values_count_as_the_column_says(tmp_path: Path) -> None:
+    run = make_screen_run(tmp_path)
+    file = run / "evaluation/per_perturbation.parquet"
+    frame = pd.read_parquet(file)
+    frame.loc[(frame["row"] == "policy") & (frame["metric"] == "pds_cosine"), "value"] = np.nan
+    frame.to_parquet(file)
+    table = one(tmp_path)
+    assert set(table.of(table.agents[0])["value"]) == {names.HEADLINE["pds_cosine"].undefined}
+
+
+def test_without_the_tables_of_conditions_the_rest_stands(tmp_path: Path) -> None:
+    table = seeds(tmp_path / "runs", {"ppo": 0.9}, 8)
+    for run in table.said:
+        for file in ("per_perturbation.parquet", "changes.parquet"):
+            (Path(run) / "evaluation" / file).unlink()
+    report = build_report([tmp_path / "runs"], tmp_path / "out")
+    [shown] = report.held_out
+    [statement] = shown.claims
+    assert statement.claim is not None and statement.claim.word == "better"  # t interval over seeds alone
+    assert sorted(f.stem.split("-")[-1] for f in report.files if f.suffix == ".png") == ["calibrated", "validation"]
+
+
+def test_header_says_what_was_tested(tmp_path: Path) -> None:
+    text = header(seeds(tmp_path, {"ppo": 0.3}, 2))
+    for said in ("unseen_single", "Test conditions: 12", "median 150 cells", "systematic variation 0.41", "100."):
+        assert said in text
+
+
+def test_csv_has_full_precision(tmp_path: Path) -> None:
+    table = seeds(tmp_path, {"ppo": 0.3}, 2)
+    rows = list(csv.DictReader(io.StringIO(csv_text(table))))
+    assert {r["statistic"] for r in rows} == {"raw", "calibrated", "median", "resistant"}
+    [line] = [r for r in rows if (r["row"], r["statistic"], r["metric"]) == ("ppo", "calibrated", "f1")]
+    cell = table.agents[0].cell("calibrated/f1")
+    assert [float(line[k]) for k in ("mean", "low", "high")] == [cell.mean, cell.low, cell.high]
+
+
+def test_markdown_is_rectangular_and_latex_balanced(tmp_path: Path) -> None:
+    shown = sheet(seeds(tmp_path, {"ppo": 0.3, "odd_agent": 0.2}, 2, name="50%_&_more"))
+    blocks = re.findall(r"(?:^\|.*\n)+", markdown(shown), flags=re.MULTILINE)
+    assert len(blocks) == len(shown.grids)
+    for block in blocks:
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
+    text = latex(shown)
+    assert text.isascii() and text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
+    assert text.count(r"\begin{") == text.count(r"\end{") == 2 * len(shown.grids)
+
+
+def test_figures_and_page(tmp_path: Path) -> None:
+    table = seeds(tmp_path / "runs", {"ppo": 0.3, "trpo": 0.6}, 3)
+    report = build_report([tmp_path / "runs"], tmp_path / "out")
+    pictures = sorted(f.stem for f in report.files if f.suffix == ".png")
+    assert pictures == sorted(f"{table.slug}-{k}" for k in ("calibrated", "changes", "effect", "validation"))
+    text = report.page.read_text()
+    assert "no evidence" in text and "Did trpo_ppo win" not in text  # no Tables I-III here
+    assert text.count("<figure>") == 4 and "best simple baseline" in text
+    out = io.StringIO()
+    Console(file=out, width=90).print(report.console)
+    assert "best simple baseline" in out.getvalue() and "PDS-cos" in out.getvalue()
+
+
+def test_sums_over_tables(tmp_path: Path) -> None:
+    for cells in ("papalexi21-rna", "norman19-rna"):
+        for seed in range(3):
+            make_screen_run(tmp_path, "ppo", seed, skill=0.6 if cells.startswith("p") else 0.2, cells=cells)
+    make_screen_run(tmp_path, "trpo", 0)  # not on both
+    tables = gather(collect([tmp_path]))
+    assert across(tables[:1]) is None
+    grid = across(tables)
+    assert grid is not None
+    [line] = grid.lines
+    scores = np.stack([t.agents[0].units["calibrated/pds_cosine"].to_numpy() for t in tables], axis=1)
+    assert line.label == "ppo" and line.cells[0].value.startswith(f"{iqm(scores):.3f} [")
+    assert line.cells[2].value == "0.500"  # always above the best simple baseline in one, never in the other
+    report = build_report([tmp_path], tmp_path / "out", figures=False)
+    assert "Over all tables" in report.page.read_text()
+
+
+def test_the_scatter_shows_the_middle_seed(tmp_path: Path) -> None:
+    for seed, skill in enumerate((0.1, 0.9, 0.5)):
+        make_screen_run(tmp_path, seed=seed, skill=skill)
+    (tmp_path / "figures").mkdir()
+    pictures = draw(one(tmp_path), tmp_path / "figures")
+    [changes] = [p for p in pictures if p.png.stem.endswith("changes")]
+    assert "seed 2: the median" in changes.caption

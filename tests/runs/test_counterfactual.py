@@ -1,0 +1,335 @@
+"""From ``perturbrl train env=counterfactual`` to its evaluation: files, resume, populations, exports, errors."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from perturbrl import paths, records, registry, training
+from perturbrl.baselines import BASELINES
+from perturbrl.cli import conf_tree
+from perturbrl.composition import compose_job
+from perturbrl.errors import UserError
+from perturbrl.evaluate.counterfactual import COLUMNS
+from perturbrl.evaluate.counterfactual.calibration import ORACLES
+from perturbrl.evaluate_runs import Evaluator
+from perturbrl.experiment import Job, load_cells
+
+from .tiny import BUILT_IN, assert_same_run, progress, status, train, variant
+
+CELLS = ("source.n_cells=1200", "source.n_target_genes=40", "source.n_peaks=4", "source.n_proteins=4")
+CELLS += ("conditions=landscape", "conditions.min_cells=5")
+QUICK = (
+    *("protocol.n_cells=8", "protocol.curve_cells=4", "protocol.episodes=16", "protocol.score.n_duplicates=1"),
+    *("policy.hidden=[16,16]", "schedule.total=1024", "schedule.trpo=512", "schedule.ppo=768"),
+    *("curve_points=2", "checkpoint_seconds=0", "device=cpu", "progress=quiet", "env.horizon=2"),
+)
+
+
+def asked(agent: str = "ppo", *more: str) -> list[str]:
+    parts = ("trpo.", "ppo.") if agent == "trpo_ppo" else ("",)
+    rollout = [f"agent.{p}{key}" for p in parts for key in ("rollout_steps=256", "n_envs=8")]
+    wanted = {o.partition("=")[0]: o for o in ("env=counterfactual", f"agent={agent}", *CELLS, *QUICK, *rollout, *more)}
+    return list(wanted.values())
+
+
+def job(out: Path, agent: str = "ppo", *more: str) -> Job:
+    return compose_job(asked(agent, *more), out, "tiny")
+
+
+def summary(run: Path) -> dict:
+    return records.read_json(run / paths.EVALUATION / paths.SUMMARY)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    torch.set_num_threads(1)
+    one = job(tmp_path_factory.mktemp("finished"))
+    assert [o.status for o in train(one)] == ["complete"]
+    Evaluator(["protocol.export=true"]).evaluate(one.path)
+    return one
+
+
+def test_the_choices_that_the_task_makes_for_other_groups(tmp_path):
+    made = job(tmp_path)
+    config = made.config
+    assert (config.split.kind, config.conditions.name, config.description.name) == (
+        *("unseen_single", "landscape", "default"),
+    )
+    assert (config.encoder.name, config.protocol.name) == ("none", "counterfactual")
+    assert job(tmp_path, "ppo", "split=additive", "conditions=auto").config.split.kind == "additive"
+    # control cells alone leave nothing to hold out; what is asked for by name stays
+    assert config.source.perturbations == "single"
+    assert job(tmp_path, "ppo", "source.perturbations=double").config.source.perturbations == "double"
+    paper = compose_job(["env=paper"], tmp_path, "tiny")
+    assert paper.config.source.perturbations == "none"
+    assert paper.config.conditions is None and "conditions" not in paper.raw
+
+
+def test_what_an_evaluation_leaves(finished):
+    table, said = load_cells(finished), summary(finished.path)
+    assert list(said["rows"]) == ["policy", *BASELINES, *ORACLES]
+    for row, found in said["rows"].items():
+        assert {*COLUMNS, *(f"{kind}/{m}" for kind in ("calibrated", "median", "resistant") for m in COLUMNS)} <= set(
+            found
+        ), row
+    policy, nothing = said["rows"]["policy"], said["rows"]["no_change"]
+    rl = {"return", "return_normalised", "success_rate", "mean_abs_action", "steps", "wall_seconds"}
+    assert rl <= set(policy) and all(nothing[name] == 0 for name in rl)
+    assert nothing["pds_cosine"] == 0.5 and nothing["mse_norm"] == pytest.approx(1)
+    assert policy["steps"] == 1024 and 0 <= policy["success_rate"] <= 1
+    assert said["split"] == {"kind": "unseen_single", "seed": 0, "sha256": table.split.sha256}
+    tests = {table.screen.conditions[c].name for c in table.conditions_of(table.split.test)}
+    assert said["header"]["n_test"] == len(tests)
+    assert (said["protocol"], said["agent"], said["seed"], said["n_control_cells"]) == ("counterfactual", "ppo", 0, 8)
+    frame = pd.read_parquet(finished.path / "evaluation" / "per_perturbation.parquet")
+    assert list(frame) == ["row", "condition", "stratum", "n_cells", "effect_size", "metric", "value"]
+    assert set(frame.condition) == tests and set(frame.row) == set(said["rows"])
+    changes = pd.read_parquet(finished.path / "evaluation" / "changes.parquet")
+    assert list(changes) == ["row", "condition", "gene", "change", "de"]
+    assert {"truth", "policy"} < set(changes.row) and len(set(changes.row)) == 3
+    assert set(changes.condition) <= tests and len(set(changes.gene)) == table.screen.x.shape[1]
+    assert changes.de.any() and not changes.de.all()
+    run = records.read_json(finished.path / paths.RUN)
+    assert (run["n_cells"], run["n_features"]) == table.screen.x.shape
+
+
+def test_the_policy_row_is_the_policy_rolled_on_held_out_control_cells(finished):
+    """Recomputed step by step, from the environment's own definition and the policy of the checkpoint."""
+    from perturbrl.evaluate_runs import load_policy
+
+    table, config = load_cells(finished), finished.config
+    policy = load_policy(finished, table)
+    env = registry.envs["counterfactual"].build([config.env], table, table.split.control_test, 8, "cpu")
+    changes = pd.read_parquet(finished.path / "evaluation" / "changes.parquet")
+    name = changes.condition.iloc[0]
+    index = [c.name for c in table.screen.conditions].index(name)
+    rows = table.split.control_test[(np.arange(8) * len(table.split.control_test)) // 8]
+    geometry = env.dynamics.geometry
+    x = np.asarray(table.screen.x[rows].todense(), dtype=float)
+    change = np.zeros_like(x)
+    still = torch.zeros(1, 1, env.dynamics.action_size)
+    known = env.dynamics.observe(torch.zeros(1, 1, geometry.state.shape[1]), torch.tensor([[index]]), still, 0)
+    for t in range(2):
+        state = (x + change - geometry.centre) @ geometry.state
+        left = np.full((8, 1), 1 - t / 2)
+        told = np.tile(known[0, 0, env.slices["state"].stop : env.slices["time"].start].numpy(), (8, 1))
+        action = policy(torch.tensor(np.hstack([state, told, left]), dtype=torch.float32)).numpy()
+        change += config.env.step_size * np.clip(action, -1, 1) * geometry.reach @ geometry.change.T
+    own = changes[(changes.row == "policy") & (changes.condition == name)].change
+    np.testing.assert_allclose(own, change.mean(0), atol=1e-4)
+
+
+def test_learning_curves_are_of_validation(finished):
+    rows = progress(finished.path).dropna(subset=["eval/pds_cosine"])
+    assert list(rows.iteration) == [0, 3]
+    for name in ("eval/pearson_delta_pert", "eval/mse", "eval/return", "eval/mean_abs_action"):
+        assert np.isfinite(rows[name]).all()
+
+
+@pytest.mark.parametrize("agent", BUILT_IN)
+def test_no_test_cell_is_read_in_training(agent, tmp_path, monkeypatch):
+    """Spoil every cell of the test part: run and learning curve stay what they were, to the last bit."""
+    one = job(tmp_path / "one", agent, "env.reward=energy")
+    train(one)
+    table = load_cells(one)
+    x = table.screen.x.tolil()
+    x[np.concatenate([table.split.test, table.split.control_test])] = 7.0
+    spoilt = dataclasses.replace(table, screen=dataclasses.replace(table.screen, x=x.tocsr()))
+    monkeypatch.setattr(training, "load_cells", lambda job: spoilt)
+    two = dataclasses.replace(one, path=tmp_path / "two")
+    train(two)
+    assert_same_run(one.path, two.path)
+
+
+@pytest.mark.parametrize("agent", BUILT_IN)
+def test_a_run_of_a_population_is_that_run_alone(agent, tmp_path):
+    first = job(tmp_path / "first", agent)
+    others = [variant(first, tmp_path / f"s{k}", f"seed={k}") for k in range(3)]
+    assert len({one.signature for one in others}) == 1
+    train(*others)
+    alone = dataclasses.replace(others[1], path=tmp_path / "alone")
+    train(alone)
+    assert_same_run(alone.path, others[1].path)
+
+
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch):
+    whole, cut = job(tmp_path / "whole"), job(tmp_path / "cut")
+    train(whole)
+    plain = training.Population._log
+
+    def stop(self, iteration, metrics):
+        if iteration == 2:
+            raise KeyboardInterrupt
+        plain(self, iteration, metrics)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Population, "_log", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(cut)
+    assert status(cut.path) == "running"
+    assert [o.status for o in train(cut)] == ["complete"]
+    assert_same_run(whole.path, cut.path)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("env.reward=mse", "env.action=de", "env.action_size=5"),
+        ("env.reward=ot", "env.action=genes", "env.state=genes"),
+        ("env.reward=energy", "env.residual=bilinear", "env.horizon=1"),
+        ("policy.net=branches", "env.residual=train_mean"),
+        ("split=iid_cells", "description.kinds=[one_hot]"),
+    ],
+)
+def test_other_choices_train_and_are_evaluated(more, tmp_path):
+    one = job(tmp_path, "ppo", "schedule.total=512", *more)
+    assert [o.status for o in train(one)] == ["complete"]
+    Evaluator().evaluate(one.path)
+    assert summary(one.path)["rows"]["policy"]["pds_cosine"] is not None
+
+
+def test_a_diverged_policy_keeps_its_row_without_numbers(finished, tmp_path):
+    one = dataclasses.replace(finished, path=tmp_path / "run")
+    one.path.mkdir()
+    for name in (paths.CONFIG, paths.CHECKPOINT):
+        (one.path / name).write_bytes((finished.path / name).read_bytes())
+    run = records.read_json(finished.path / paths.RUN)
+    records.write_json(one.path / paths.RUN, run | {"status": "diverged"})
+    Evaluator().evaluate(one.path)
+    said = summary(one.path)
+    assert said["rows"]["policy"]["pds_cosine"] is None and said["rows"]["policy"]["return"] is None
+    assert said["rows"]["bilinear"] == pytest.approx(summary(finished.path)["rows"]["bilinear"], nan_ok=True)
+
+
+def test_an_export_is_read_back_and_scores_as_the_policy(finished, tmp_path):
+    import anndata
+
+    file = finished.path / "evaluation" / "predictions.h5ad"
+    table = load_cells(finished)
+    adata = anndata.read_h5ad(file)
+    assert list(adata.var_names) == list(table.screen.features)
+    assert adata.obs_names.is_unique and adata.X.dtype == np.float32 and (adata.X.data >= 0).all()
+    assert set(adata.obs.perturbation[adata.obs.is_control]) == {"control"}
+    tests = {table.screen.conditions[c].name for c in table.conditions_of(table.split.test)}
+    assert set(adata.obs.condition) == tests | {"control"}
+    before = summary(finished.path)["rows"]
+    Evaluator(["baseline=predictions", f"path={file}"]).evaluate(finished.path)
+    after = summary(finished.path)["rows"]
+    assert after.keys() == {*before, "predictions:predictions"}
+    for name in ("pearson_delta_pert", "mse", "wmse_ratio", "pearson_delta_ctrl"):
+        assert after["predictions:predictions"][name] == pytest.approx(after["policy"][name], abs=0.03), name
+        assert after["policy"][name] == before["policy"][name]
+
+
+def test_the_command_line_from_training_to_report(run, tmp_path):
+    words = asked("trpo_ppo", "seed=range(2)", "schedule.trpo=256", "schedule.ppo=256")
+    code, _, err = run("train", "-m", *words, "hydra/launcher=population", "hydra.launcher.workers=1")
+    assert code == 0, err
+    code, _, err = run("evaluate", "outputs", "protocol.n_cells=5", "protocol=counterfactual")
+    assert code == 0 and err.count("evaluated") == 2
+    assert all(summary(f.parent)["n_control_cells"] == 5 for f in tmp_path.rglob("run.json"))
+    code, _, err = run("report", "outputs")
+    assert code == 0, err
+    assert (tmp_path / "outputs" / "report").is_dir()
+
+
+# --- what a user can get wrong
+
+WRONG = [
+    (("split=cells",), "split=cells: holds out cells, not perturbations; choose split=unseen_single"),
+    (("encoder=pca",), "encoder=pca: split=unseen_single predicts features as they are measured; choose encoder=none"),
+    (("protocol.n_cells=0",), "protocol.n_cells: 0 is neither a number from 1 up nor all"),
+    (("protocol.episodes=0",), "protocol.episodes: 0 must be at least 1"),
+    (("protocol.success=1.5",), r"protocol.success: 1.5 must lie in \(0, 1\]"),
+]
+
+
+@pytest.mark.parametrize(("more", "said"), WRONG)
+def test_choices_that_do_not_go_together(more, said, tmp_path):
+    with pytest.raises(UserError, match=said):
+        job(tmp_path, "ppo", *more)
+
+
+def test_choices_of_the_other_task_that_do_not_go_together(tmp_path):
+    for more, said in (
+        (["split=unseen_single"], "holds out perturbations, but protocol=paper scores cells"),
+        (["env=counterfactual", "protocol=paper"], "env=counterfactual: split=unseen_single holds out perturbations"),
+        (["conditions=auto"], "split=cells: holds out cells and reads no conditions"),
+        (
+            ["protocol=counterfactual", "split=unseen_single"],
+            "env=paper predicts no perturbation; choose protocol=paper",
+        ),
+    ):
+        with pytest.raises(UserError, match=said):
+            compose_job(more, tmp_path, "tiny")
+
+
+def test_evaluation_of_wrong_files_and_settings(finished, tmp_path):
+    for given, said in (
+        (["baseline=predictions"], "the two go together"),
+        (["path=x.h5ad"], "the two go together"),
+        (["baseline=gears", "path=x.h5ad"], "baseline: 'gears' is not known; choose predictions"),
+        (["agent=trpo"], r"agent=trpo: only protocol\.\* can be changed"),
+        (["protocol=mine"], "protocol: 'mine' is not known"),
+    ):
+        with pytest.raises(UserError, match=said):
+            Evaluator(given)
+    with pytest.raises(UserError, match=r"protocol=paper does not fit; this run is for protocol=counterfactual"):
+        Evaluator(["protocol=paper"]).evaluate(finished.path)
+    with pytest.raises(UserError, match="no such file"):
+        Evaluator(["baseline=predictions", f"path={tmp_path / 'none.h5ad'}"]).evaluate(finished.path)
+    with pytest.raises(UserError, match="protocol.ncells: unknown key"):
+        Evaluator(["protocol.ncells=3"]).evaluate(finished.path)
+
+
+def test_completion_follows_the_choices_of_the_task():
+    roots = conf_tree.conf_dirs()
+    plain, found = conf_tree.keys(roots), conf_tree.keys(roots, {"env": "counterfactual"})
+    own = {
+        "conditions.min_cells",
+        "description.kinds",
+        "protocol.score.alpha",
+        "split.validation_fraction",
+        "env.reward",
+    }
+    assert own <= set(found) and not own & set(plain)
+    assert found["encoder.name"] == "none" and "protocol.return_episodes" not in found
+    chosen = conf_tree.keys(roots, {"env": "counterfactual", "split": "unseen_context"})
+    assert "split.few_shot" in chosen and "split.test_fraction" not in chosen
+    assert "description.kinds" in conf_tree.keys(roots, {"experiment": "counterfactual"})
+
+
+def test_from_python(tmp_path):
+    from perturbrl import api
+
+    words = [o.partition("=") for o in asked() if not o.startswith(("agent=", "progress="))]
+    given = {key: yaml.safe_load(value) for key, _, value in words} | {"schedule.total": 256}
+    runs = api.train(overrides=given, seeds=2, out=tmp_path)
+    table = runs.table()
+    assert {"policy", "train_mean", "technical_duplicate"} <= set(table.index)
+    assert table.loc["no_change", "pds_cosine"] == 0.5
+    config, cells = runs.jobs[0].config.env, runs.cells
+    env = registry.envs["counterfactual"].build([config], cells, cells.split.control_train, 3, "cpu")
+    assert runs.policy(1)(torch.zeros(3, env.obs_dim)).shape == (3, env.action_space.size)
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_papalexi_from_cells_to_table(real_data, run, tmp_path):
+    file = real_data / "perturb_papalexi21_thp1" / "papalexi21_thp1.h5ad"
+    if not file.is_file():
+        pytest.skip(f"no {file.name} among the real data")
+    words = ("env=counterfactual", "source=file", f"path={file}", "conditions=papalexi", "split=unseen_single")
+    budget = ("schedule.trpo=2048", "schedule.ppo=4096", "agent=trpo_ppo", "progress=quiet", "curve_points=2")
+    assert run("train", *words, *budget)[0] == 0
+    assert run("evaluate", "outputs")[0] == 0
+    said = summary(next(tmp_path.rglob("run.json")).parent)
+    assert said["header"]["n_test"] >= 5 and said["rows"]["technical_duplicate"]["pds_cosine"] > 0.5
+    assert said["rows"]["no_change"]["mse_norm"] == pytest.approx(1, abs=0.03)
