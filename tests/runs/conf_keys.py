@@ -272,12 +272,14 @@ SCORE = {
     **{"alpha": 0.5, "min_log_fold": 2.0, "min_cpm": 1e5, "n_top": 3, "n_components": 2, "max_cells": 5},
     **{"max_controls": 5, "n_duplicates": 2, "seed": 1},
 }
+CLAIMS = {"metric": "wr2_delta", "agents": ["ppo"], "alpha": 0.2}
 SCREEN_PROTOCOL = {
     "name": NAME,
     "curve_cells": Change(2, p.curve, ("curve_points=1",)),
     **{key: Change(value, p.predicted) for key, value in {"n_cells": 3, "episodes": 16, "success": 0.01}.items()},
     **{key: Change(value, p.predicted) for key, value in {"shown": 1, "export": True, "seed": 1}.items()},
     **{f"score.{key}": Change(value, p.predicted) for key, value in SCORE.items()},
+    **{f"claims.{key}": Change(value, p.predicted) for key, value in CLAIMS.items()},
 }
 CONDITIONS = {
     "name": Change("mine", p.record),

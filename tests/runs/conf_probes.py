@@ -134,7 +134,7 @@ def predicted(job: Job, scratch: Path) -> str:
     rounded = {
         row: {k: v if v is None else float(f"{v:.6g}") for k, v in found.items()} for row, found in said["rows"].items()
     }
-    return repr((rounded, said["header"]["n_control_cells"], files, shown))
+    return repr((rounded, said["header"]["n_control_cells"], said["claims"], files, shown))
 
 
 def trained(job: Job, scratch: Path) -> str:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from perturbrl.evaluate.counterfactual.calls import AgainstControl, agreement
-from perturbrl.evaluate.counterfactual.distribution import energy_distance
+from perturbrl.evaluate.counterfactual.distribution import Sample, energy_distance
 from perturbrl.evaluate.counterfactual.prediction import Emission, Prediction, as_cells
 from perturbrl.evaluate.counterfactual.truth import Truth, sample
 
@@ -57,8 +57,7 @@ class CellMetrics:
         """Return the test against the controls of ``context``, at most ``max_controls`` of them."""
         truth = self._truth
         rows = truth.controls[context]
-        n = min(len(rows), truth.config.max_controls)
-        rows = sample(rows, n, truth.config.seed, "score/controls", context)
+        rows = sample(rows, truth.config.max_controls, truth.config.seed, "score/controls", context)
         screen = truth.table.screen
         return AgainstControl(screen.x[rows], list(screen.slices.values()), truth.config.alpha, truth.config.min_cpm)
 
@@ -67,14 +66,14 @@ class CellMetrics:
     ) -> float:
         """Score condition ``i`` of every prediction into ``out``; return E(control, true)."""
         truth, config, x = self._truth, self._truth.config, self._truth.table.screen.x
-        n, used = min(len(truth.cells[i]), config.max_cells), truth.used[i]
-        true = x[sample(truth.cells[i], n, config.seed, "score/cells", truth.names[i])]
+        used = truth.used[i]
+        true = x[sample(truth.cells[i], truth.n_compared(i), config.seed, "score/cells", truth.names[i])]
         control = x[self._emission.rows(i)]
         real = tester.calls(true, used)
         self.differential[i] = real.significant.any()
         self.prevalence[i] = real.significant.mean() if len(real.significant) else np.nan
         basis = self._basis.T * used[:, None]
-        target = _project(true, basis)
+        target = Sample.of(_project(true, basis))
         for row, prediction in predictions.items():
             cells = self._cells(i, row, prediction, control)
             if self.differential[i]:
@@ -95,7 +94,6 @@ def _project(cells: sparse.csr_matrix, basis: Array) -> Array:
     return np.asarray(cells @ basis)
 
 
-def _energy(a: Array, b: Array) -> float:
-    """Return the energy distance of equally many of both, NaN for fewer than two cells."""
-    n = min(len(a), len(b))
-    return energy_distance(a[:n], b[:n]) if n > 1 else float("nan")
+def _energy(a: Array, b: Sample) -> float:
+    """Return the energy distance, NaN for fewer than two cells of either."""
+    return energy_distance(Sample.of(a), b) if min(len(a), len(b.points)) > 1 else float("nan")

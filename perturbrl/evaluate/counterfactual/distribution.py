@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
 
-def energy_distance(a: Array, b: Array) -> float:
-    """Return 2 E|x - y| - E|x - x'| - E|y - y'| of samples [N, K], Euclidean, as a U-statistic.
+@dataclass(frozen=True)
+class Sample:
+    """Cells [N, K], and the mean distance of two different ones; what is compared often is measured once."""
+
+    points: Array
+    spread: float
+
+    @classmethod
+    def of(cls, points: Array) -> Sample:
+        """Measure the spread; NaN for a single cell."""
+        n = len(points)
+        return cls(points, float(_distances(points, points).sum() / (n * (n - 1))) if n > 1 else float("nan"))
+
+
+def energy_distance(a: Sample, b: Sample) -> float:
+    """Return 2 E|x - y| - E|x - x'| - E|y - y'|, Euclidean, as a U-statistic.
 
     The U-statistic (pairs of two different cells) has mean 0 for equal populations, and so can be negative.
     """
-    n, m = len(a), len(b)
-    within = _distances(a, a).sum() / (n * (n - 1)) + _distances(b, b).sum() / (m * (m - 1))
-    return float(2 * _distances(a, b).mean() - within)
+    return float(2 * _distances(a.points, b.points).mean()) - a.spread - b.spread
 
 
 def _distances(a: Array, b: Array) -> Array:

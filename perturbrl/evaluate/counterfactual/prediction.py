@@ -47,8 +47,8 @@ def predict(baseline: Baseline, truth: Truth) -> Prediction:
 class Emission:
     """Predicted cells with real dispersion for methods that predict a mean only (cell-eval2's "dispersed" emission).
 
-    A condition gets as many test controls of its context as it has test cells (at most ``max_cells``), each gene scaled
-    by (mu_0 + change) / mu_0; negative means become 0, and a gene that no control expresses stays at 0. No value
+    A condition gets as many test controls of its context as it has test cells (at most ``max_cells``, or all there
+    are), each gene scaled by (mu_0 + change) / mu_0; negative means become 0, and a gene that no control expresses stays at 0. No value
     exceeds twice the largest of the controls (a gene that few of them express is not scaled beyond reason). Features
     with negative values (centred protein) have no scale: they are moved by the change.
     """
@@ -62,9 +62,8 @@ class Emission:
     def rows(self, index: int) -> NDArray[np.int64]:
         """Return the rows of the controls that stand for condition ``index`` of the truth, the same for all methods."""
         truth = self._truth
-        n = min(len(truth.cells[index]), truth.config.max_cells)
-        name = truth.names[index]
-        return sample(truth.controls[truth.contexts[index]], n, truth.config.seed, "score/emission", name)
+        own, name = truth.controls[truth.contexts[index]], truth.names[index]
+        return sample(own, truth.n_compared(index), truth.config.seed, "score/emission", name)
 
     def cells(self, index: int, change: Array, control: sparse.csr_matrix) -> sparse.csr_matrix:
         """Return the cells ``control`` [c, G] of condition ``index`` moved to the mean of a ``change`` [G], [c, G]."""

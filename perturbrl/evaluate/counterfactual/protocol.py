@@ -17,12 +17,20 @@ from torch import Tensor
 
 from perturbrl import registry
 from perturbrl.baselines import BASELINES, Setting
-from perturbrl.config import require
+from perturbrl.config import choice, require
 from perturbrl.data.screens.schema import PerturbationTable
 from perturbrl.data.split import SplitConfig
 from perturbrl.envs.counterfactual import CounterfactualEnv, CounterfactualEnvConfig
 from perturbrl.evaluate.actions import Act, PopulationAct
-from perturbrl.evaluate.counterfactual import Prediction, ScoreConfig, Truth, observe_truth, predict, read_predictions
+from perturbrl.evaluate.counterfactual import (
+    COLUMNS,
+    Prediction,
+    ScoreConfig,
+    Truth,
+    observe_truth,
+    predict,
+    read_predictions,
+)
 from perturbrl.evaluate.counterfactual.profiles import ProfileMetrics
 from perturbrl.evaluate.counterfactual.returns import Earned, earned
 from perturbrl.evaluate.counterfactual.rollout import Rolled, rolled
@@ -31,6 +39,21 @@ from perturbrl.evaluate.counterfactual.truth import truth_of
 
 CURVE_EPISODES = 64
 PER_RUN = "random"  # the one baseline that depends on the policy: it takes actions as large
+
+
+@dataclass(frozen=True)
+class ClaimsConfig:
+    """What the report may claim, declared before the runs."""
+
+    metric: str
+    agents: list[str]
+    alpha: float
+
+    def __post_init__(self) -> None:
+        """Raise ``UserError`` for a value out of range."""
+        choice(self.metric, {name for name, c in COLUMNS.items() if c.table == "headline"}, "protocol.claims.metric")
+        require(len(self.agents) > 0, "protocol.claims.agents", "needs at least one agent")
+        require(0 < self.alpha < 1, "protocol.claims.alpha", f"{self.alpha} must lie between 0 and 1")
 
 
 @dataclass(frozen=True)
@@ -45,6 +68,7 @@ class CounterfactualProtocolConfig:
     shown: int
     export: bool
     seed: int
+    claims: ClaimsConfig
     score: ScoreConfig
 
     def __post_init__(self) -> None:

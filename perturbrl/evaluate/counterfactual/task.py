@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +91,7 @@ def _summary(
         "n_control_cells": config.most_cells or "all",
         "return_episodes": config.episodes,
         "evaluation_seed": config.seed,
+        "claims": asdict(config.claims),
         **{name: run[name] for name in INFO},
         "rows": rows,
         "coverage": said["coverage"],

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from perturbrl.baselines.responses import trained
+from perturbrl.config import require
 from perturbrl.data.screens.schema import PerturbationTable, Rows
 from perturbrl.errors import UserError
 from perturbrl.evaluate.counterfactual import expression
@@ -20,6 +21,10 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 _CHUNK = 50_000
+_LEAST = {
+    **{"min_log_fold": 0, "min_cpm": 0, "n_top": 1, "n_components": 1},
+    **{"max_cells": 2, "max_controls": 2, "n_duplicates": 0, "seed": 0},
+}
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,13 @@ class ScoreConfig:
     max_controls: int
     n_duplicates: int
     seed: int
+
+    def __post_init__(self) -> None:
+        """Raise ``UserError`` for a value out of range."""
+        require(0 < self.alpha < 1, "protocol.score.alpha", f"{self.alpha} must lie between 0 and 1, both excluded")
+        for key, least in _LEAST.items():
+            value = getattr(self, key)
+            require(value >= least, f"protocol.score.{key}", f"{value} must be at least {least}")
 
 
 @dataclass(frozen=True)
@@ -89,6 +101,13 @@ class Truth:
     def effect_size(self) -> Array:
         """||mu_p - mu_0|| of each condition over its used genes."""
         return np.asarray(np.sqrt(np.where(self.used, np.square(self.change), 0.0).sum(axis=1)))
+
+    def n_compared(self, index: int) -> int:
+        """Return how many cells of a condition, true and predicted alike, tests and energy distances take.
+
+        No more than it has controls: a control cell that stood for two would be counted as two observations.
+        """
+        return min(len(self.cells[index]), len(self.controls[self.contexts[index]]), self.config.max_cells)
 
 
 def observe_truth(table: PerturbationTable, config: ScoreConfig) -> Truth:
@@ -218,7 +237,7 @@ def _masks(table: PerturbationTable, conditions: NDArray[np.int64]) -> tuple[Mas
 
 
 def sample(rows: Rows, n: int, seed: int, *names: str | int) -> Rows:
-    """Draw ``n`` of ``rows``, without repeats where there are enough; all of them, as they are, if just ``n``."""
-    if len(rows) == n:
+    """Draw at most ``n`` of ``rows``, each once; all of them, as they are, if there are no more."""
+    if len(rows) <= n:
         return rows
-    return numpy_generator(seed, *names).choice(rows, size=n, replace=len(rows) < n)
+    return numpy_generator(seed, *names).choice(rows, size=n, replace=False)
