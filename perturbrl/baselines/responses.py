@@ -16,6 +16,9 @@ Array = NDArray[np.float64]
 _KEPT: dict[int, tuple[Responses, Responses]] = {}
 HOLD_OUT = 5
 """Without validation conditions every fifth training condition is held out for tuning."""
+LEAST_OWN = 5
+"""Conditions of a context below which their mean is no centre of it: after few shots it is those shots, and whatever
+differs from them would seem to be specific to a perturbation."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,10 @@ class Responses:
     def mean_change(self, context: str) -> Array:
         """Return the mean change over observed conditions of equal weight, [G].
 
-        Those of ``context`` are averaged where there are any, all of them otherwise.
+        Those of ``context`` are averaged where there are ``LEAST_OWN``, all of them otherwise.
         """
         same = np.array([c == context for c in self.contexts], dtype=bool)
-        return np.asarray((self.change[same] if same.any() else self.change).mean(axis=0))
+        return np.asarray((self.change[same] if same.sum() >= LEAST_OWN else self.change).mean(axis=0))
 
     def mean_changes(self, conditions: NDArray[np.int64]) -> Array:
         """Return ``mean_change`` of the context of each of ``conditions`` [n], [n, G]."""

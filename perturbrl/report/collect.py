@@ -29,6 +29,8 @@ FRAME_COLUMNS = (
 SETTINGS = (
     "n_cells",
     "n_control_cells",
+    "clip",
+    "discrete_step",
     "return_episodes",
     "evaluation_seed",
 )  # of a summary: runs that differ are apart

@@ -79,6 +79,19 @@ def test_an_unseen_context_gets_the_mean_of_the_others(doubles):
     np.testing.assert_allclose(fitted("train_mean", zero_shot).predict(asked)[0], expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("shots", [1, 4, 5])
+def test_a_few_shots_of_a_context_are_no_mean_of_it(doubles, shots):
+    screen, split = doubles.screen, doubles.split
+    own = [c for c in doubles.conditions_of(split.train) if screen.conditions[c].context == "b"][shots:]
+    kept = split.train[~np.isin(screen.condition[split.train], own)]
+    few = dataclasses.replace(doubles, split=dataclasses.replace(split, train=kept))
+    asked = np.array([c for c in doubles.conditions_of(split.test) if screen.conditions[c].context == "b"])
+    every = few.conditions_of(kept)
+    same = [c for c in every if screen.conditions[c].context == "b"]
+    expected = changes(few, same if shots == 5 else every).mean(axis=0)
+    np.testing.assert_allclose(fitted("train_mean", few).predict(asked)[0], expected, atol=1e-6)
+
+
 def test_best_constant_is_the_least_squares_action_over_training_cells():
     a, b, control = Condition(("g0",)), Condition(("g1",)), Condition(())
     rng = np.random.default_rng(0)

@@ -55,7 +55,7 @@ def test_dense_files_and_further_genes_and_controls_are_fine(truth, tmp_path):
     )
     more = anndata.concat([more, more[:3].copy()])
     more.obs_names_make_unique()
-    more.obs["condition"] = [*cells.obs["condition"], "control", "control", truth.table.screen.conditions[1].name]
+    more.obs["condition"] = [*cells.obs["condition"], "control", "non-targeting", truth.table.screen.conditions[1].name]
     np.testing.assert_allclose(read(more, tmp_path, truth).change, truth.change, atol=1e-6)
 
 

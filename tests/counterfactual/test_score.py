@@ -11,7 +11,6 @@ from scipy import sparse
 from perturbrl.baselines import BASELINES, Setting
 from perturbrl.errors import UserError
 from perturbrl.evaluate.counterfactual import COLUMNS, Prediction, observe_truth, predict, score
-from perturbrl.evaluate.counterfactual.calibration import calibrate, dynamic_range
 from perturbrl.evaluate.counterfactual.judge import _JUDGES
 from perturbrl.evaluate.counterfactual.prediction import Emission
 
@@ -269,17 +268,20 @@ def test_predictions_that_cannot_be_scored(truth, name, shape, said):
         score(truth, {name: Prediction(change)})
 
 
-def test_calibration_by_hand():
-    up, down = COLUMNS["pds_cosine"], COLUMNS["mse"]
-    assert calibrate(0.75, 0.5, 1.0, up) == pytest.approx(0.5)
-    assert calibrate(3.0, 4.0, 2.0, down) == pytest.approx(0.5)
-    assert calibrate(0.4, 0.5, 1.0, up) == pytest.approx(-0.2)  # worse than the mean: never clipped
-    assert np.isnan(calibrate(0.75, 0.5, 0.5, up)) and np.isnan(calibrate(0.75, 0.5, 0.4, up))
-    assert np.isnan(calibrate(3.0, 2.0, 4.0, down))
+def test_a_control_cell_stands_for_one_predicted_cell():
+    table = noisy(n_genes=80, cells=60)
+    split = table.split
+    few = dataclasses.replace(table, split=dataclasses.replace(split, control_test=split.control_test[:25]))
+    truth = observe_truth(few, CONFIG)
+    rows = Emission(truth).rows(0)
+    assert len(rows) == len(set(rows)) == truth.n_compared(0) == 25
+    found = score(truth, {"no_change": Prediction(np.zeros_like(truth.change))})
+    assert found.rows["no_change"]["energy_ratio"] == pytest.approx(1.0)
 
 
-def test_dynamic_range_by_hand():
-    up, down = COLUMNS["pds_cosine"], COLUMNS["mse"]
-    assert dynamic_range(np.array([0.9, 0.75, np.nan]), np.array([0.5, 0.5, 0.5]), up) == pytest.approx(0.65)
-    assert dynamic_range(np.array([1.0]), np.array([4.0]), down) == pytest.approx(0.75)
-    assert dynamic_range(np.array([-9.0]), np.array([0.5]), up) == -1.0
+@pytest.mark.parametrize(
+    "key, value", [("alpha", 0.0), ("max_cells", 1), ("n_components", 0), ("n_duplicates", -1), ("min_cpm", -5.0)]
+)
+def test_settings_out_of_range(key, value):
+    with pytest.raises(UserError, match=rf"protocol\.score\.{key}.*{value}"):
+        dataclasses.replace(CONFIG, **{key: value})

@@ -89,6 +89,7 @@ def make_screen_run(
             "systematic_variation": 0.41,
             "drf": dict.fromkeys(COLUMNS, 0.7),
             "n_excluded_de": 1,
+            "de_prevalence": 0.06,
         },
         "n_control_cells": 100,
         "rows": rows,

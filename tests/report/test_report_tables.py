@@ -105,15 +105,20 @@ def test_nothing_published_beside_a_changed_task(tmp_path: Path) -> None:
     assert same.within.cells == 10 and same.title.startswith("Table II (rna)")
 
 
-def test_other_settings_of_the_evaluation_are_another_table(tmp_path: Path) -> None:
-    for seed, n_cells in ((0, 30), (1, 30), (2, 2000)):
-        make_run(tmp_path, seed=seed, summary={"n_cells": n_cells, "evaluation_seed": 0})
+@pytest.mark.parametrize(
+    ("key", "usual", "other"), [("n_cells", 30, 2000), ("clip", 5.0, 2.0), ("discrete_step", 0.25, 1)]
+)
+def test_other_settings_of_the_evaluation_are_another_table(
+    tmp_path: Path, key: str, usual: float, other: float
+) -> None:
+    for seed, value in ((0, usual), (1, usual), (2, other)):
+        make_run(tmp_path, seed=seed, summary={key: value, "evaluation_seed": 0})
     make_run(tmp_path, seed=3, status="diverged")  # never evaluated: stays with its sweep
-    few, many = sorted(tables(tmp_path), key=lambda table: table.agents[0].n, reverse=True)
-    assert (few.agents[0].n, few.agents[0].diverged, many.agents[0].n) == (2, 1, 1)
-    assert few.slug != many.slug
-    assert "n_cells=30" in few.title and "n_cells=2000" in many.title
-    assert any("evaluation_seed=0" in line for line in few.footer)
+    most, one = sorted(tables(tmp_path), key=lambda table: table.agents[0].n, reverse=True)
+    assert (most.agents[0].n, most.agents[0].diverged, one.agents[0].n) == (2, 1, 1)
+    assert most.slug != one.slug
+    assert f"{key}={usual}" in most.title and f"{key}={other}" in one.title
+    assert any("evaluation_seed=0" in line for line in most.footer)
 
 
 def test_equal_schedule_shows_the_later_run(tmp_path: Path) -> None:

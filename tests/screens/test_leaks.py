@@ -129,6 +129,15 @@ def test_a_suffix_that_puts_one_perturbation_on_both_sides(test: str, train: str
     strata = dict.fromkeys(range(len(screen.conditions)), "single")
     split = replaced(split, kind="unseen_single", strata=strata, **rows)
     refused(screen, split, f"test target {test!r} and training target {train!r} look like guides or replicates")
+    tuned = replaced(split, train=rows["validation"], validation=rows["train"])
+    refused(screen, tuned, f"test target {test!r} and validation target {train!r} look like guides or replicates")
+
+
+def test_a_test_condition_that_validates(screen: Screen, split: ScreenSplit) -> None:
+    name = sorted(names(screen, split.test))[0]
+    own = cells_of(screen, name)
+    moved = replaced(split, test=np.setdiff1d(split.test, own[:5]), validation=np.union1d(split.validation, own[:5]))
+    refused(screen, moved, f"{name} is in validation and in the test")
 
 
 @pytest.mark.parametrize("pair", [("STAT1", "STAT3"), ("MAP2K3", "MAP2K6"), ("NKX2-1", "NKX2-5"), ("Atg5", "Atg7")])

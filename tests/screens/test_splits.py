@@ -96,10 +96,10 @@ def test_combinations_are_named_by_how_many_members_are_seen(seed: int) -> None:
     split = made_split(SCREEN, "combinations", seed=seed)
     out = {n for n in names(SCREEN, split.test) if "+" not in n}
     assert len(out) == 2
-    for k in np.unique(SCREEN.condition[split.test]):
+    seen = targets(SCREEN, split.train)
+    for k in np.unique(SCREEN.condition[np.concatenate([split.test, split.validation])]):
         members = SCREEN.conditions[k].targets
-        unseen = len(out & set(members))
-        assert split.strata[int(k)] == ("single" if len(members) == 1 else f"seen{2 - unseen}")
+        assert split.strata[int(k)] == ("single" if len(members) == 1 else f"seen{len(seen & set(members))}")
     intact = {p for p in PAIRS if not set(p.split("+")) & out}
     seen2 = names(SCREEN, split.test) & intact
     assert len(seen2) == max(1, round(0.25 * len(intact)))

@@ -53,8 +53,9 @@ def unseen_single(screen: Screen, config: FractionSplit, rng: np.random.Generato
 def combinations(screen: Screen, config: CombinationSplit, rng: np.random.Generator) -> Draft:
     """Hold out genes and the combinations with them, and a share of the combinations of seen genes (as GEARS does).
 
-    Strata: ``single`` for a held-out gene alone, ``seen0``, ``seen1``, ``seen2``, ... by how many members are seen
-    genes. Roohani, Huang and Leskovec, Nature Biotechnology 42, 927 (2024).
+    Strata: ``single`` for a held-out gene alone, ``seen0``, ``seen1``, ``seen2``, ... by how many members are genes of
+    training conditions, so a gene that validation holds out is not seen in the test either. Roohani, Huang and
+    Leskovec, Nature Biotechnology 42, 927 (2024).
     """
     held = Held(perturbed(screen))
     require_enough(combined(screen), 2, "combinations", "split=combinations", screen)
@@ -67,11 +68,13 @@ def combinations(screen: Screen, config: CombinationSplit, rng: np.random.Genera
         intact = [k for k in held.train if len(screen.conditions[k].targets) > 1 and not genes_of(screen, k) & out]
         extra = draw(names_of(screen, intact), config.combination_fraction, rng)
         for k in list(held.train):
-            condition = screen.conditions[k]
-            unseen = len(genes_of(screen, k) & out)
-            if unseen or "+".join(condition.targets) in extra:
+            if genes_of(screen, k) & out or "+".join(screen.conditions[k].targets) in extra:
                 held.train.remove(k)
-                into[k] = "single" if len(condition.targets) == 1 else f"seen{len(condition.targets) - unseen}"
+                into[k] = "single"
+    seen = set(genes_among(screen, held.train))
+    for into in (held.test, held.validation):
+        for k in filter(lambda k: is_combination(screen.conditions[k]), into):
+            into[k] = f"seen{sum(screen.gene_of(t) in seen for t in screen.conditions[k].targets)}"
     return drafted(screen, held)
 
 

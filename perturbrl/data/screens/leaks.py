@@ -38,9 +38,9 @@ def check_split(screen: Screen, split: ScreenSplit) -> None:
     ------
     UserError
         An empty or tiny test set; a cell in two uses; a control where perturbed cells belong, or the reverse; a test
-        condition that trains, also under another spelling (``B+A``, ``ctrl+A``, a guide or plate behind the label); a
-        held-out gene in training; a stratum that claims more was seen than was; test cells without controls of
-        their own context or batch.
+        condition that trains or validates, also under another spelling (``B+A``, ``ctrl+A``, a guide or plate behind
+        the label); a held-out gene in training; a stratum that claims more was seen than was; test cells without
+        controls of their own context or batch.
     """
     where = f"split={split.kind} (seed {split.seed}) of {screen.source}"
     _check_uses(screen, split, where)
@@ -48,8 +48,11 @@ def check_split(screen: Screen, split: ScreenSplit) -> None:
     _check_labels(screen.conditions, where)
     train = np.unique(screen.condition[split.train])
     if split.kind not in _SAME_CONDITION_KINDS:
-        _check_conditions(screen, split, train, where)
-    _check_suffixes(screen, split, train, where)
+        # what is chosen on validation knows its conditions too
+        for use, rows in (("training", split.train), ("validation", split.validation)):
+            known = np.unique(screen.condition[rows])
+            _check_conditions(screen, split, known, use, where)
+            _check_suffixes(screen, split, known, use, where)
     if split.kind == "unseen_batch":
         shared = np.intersect1d(screen.batch[split.train], screen.batch[split.test])
         require(not len(shared), where, f"training and test share the batch {_names(screen.batches, shared)}")
@@ -114,26 +117,24 @@ def _check_labels(conditions: Iterable[Condition], where: str) -> None:
         seen[key] = condition
 
 
-def _check_conditions(screen: Screen, split: ScreenSplit, train: Rows, where: str) -> None:
-    shared = np.intersect1d(train, np.unique(screen.condition[split.test]))
-    require(not len(shared), where, f"{_condition_names(screen, shared)} is in training and in the test")
+def _check_conditions(screen: Screen, split: ScreenSplit, known: Rows, use: str, where: str) -> None:
+    shared = np.intersect1d(known, np.unique(screen.condition[split.test]))
+    require(not len(shared), where, f"{_condition_names(screen, shared)} is in {use} and in the test")
 
 
-def _check_suffixes(screen: Screen, split: ScreenSplit, train: Rows, where: str) -> None:
+def _check_suffixes(screen: Screen, split: ScreenSplit, known: Rows, use: str, where: str) -> None:
     """Find one perturbation under several labels, as ``STAT1g1`` and ``STAT1g2``, on two sides of the split."""
-    if split.kind in _SAME_CONDITION_KINDS:
-        return
     measured = set(screen.features)
     every = {t for c in screen.conditions for t in c.targets}
     stems = {t: _stem(t, measured, every) for t in sorted(every)}
-    trained = {t for k in train for t in screen.conditions[k].targets}
+    others = {t for k in known for t in screen.conditions[k].targets}
     for k in np.unique(screen.condition[split.test]):
         for target in screen.conditions[k].targets:
-            twins = sorted(t for t in trained - {target} if stems[t] == stems[target])
+            twins = sorted(t for t in others - {target} if stems[t] == stems[target])
             require(
                 not twins,
                 where,
-                f"test target {target!r} and training target {twins[0] if twins else ''!r} look like guides or "
+                f"test target {target!r} and {use} target {twins[0] if twins else ''!r} look like guides or "
                 f"replicates of one perturbation ({stems[target]}); remove the suffix with conditions.strip_suffix",
             )
 

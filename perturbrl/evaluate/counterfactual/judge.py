@@ -43,6 +43,7 @@ class Judge:
         self._known: dict[int, dict[str, Array]] = {}
         self._short: dict[int, int] = {}
         self._oracles: Values | None = None
+        self._centre: dict[str, Array] = {}
 
     def values(self, predictions: Mapping[str, Prediction]) -> Values:
         """Return row -> metric -> [n]; NaN where a value does not exist."""
@@ -66,17 +67,29 @@ class Judge:
             self._oracles = self._halved()
         return self._oracles
 
+    def halved_centre(self) -> Mapping[str, Array]:
+        """Return the training mean's values of profile metrics where ``oracles`` were measured, metric -> [n].
+
+        A replicate is judged by half of the cells, whose noise must not count against it alone.
+        """
+        self.oracles()
+        return self._centre
+
     def _halved(self) -> Values:
         n, drawn = len(self._truth.conditions), dict[str, dict[str, list[Array]]]()
+        centre: dict[str, list[Array]] = {}
         for half, predictions in duplicates(self._truth):
             at = np.searchsorted(self._truth.conditions, half.conditions)
-            for row, metrics in values_of(ProfileMetrics(half), CellMetrics(half, self._basis), predictions).items():
+            profiles = ProfileMetrics(half)
+            for name, value in profiles.scores(half.centre).items():
+                centre.setdefault(name, []).append(_spread(value, at, n))
+            for row, metrics in values_of(profiles, CellMetrics(half, self._basis), predictions).items():
                 for name, value in metrics.items():
-                    full = np.full(n, np.nan)
-                    full[at] = value
+                    full = _spread(value, at, n)
                     if name in CALLED:
                         full[~self.cells.differential] = np.nan
                     drawn.setdefault(row, {}).setdefault(name, []).append(full)
+        self._centre = {name: _nanmean(np.array(v)) for name, v in centre.items()}
         return {row: {name: _nanmean(np.array(v)) for name, v in metrics.items()} for row, metrics in drawn.items()}
 
     def _forget(self, key: int) -> None:
@@ -88,6 +101,13 @@ def values_of(profiles: ProfileMetrics, cells: CellMetrics, predictions: Mapping
     """Return row -> metric -> [n] of predictions, NaN where a value does not exist."""
     out = cells.scores(predictions) if predictions else {}
     return {row: profiles.scores(prediction.change) | out[row] for row, prediction in predictions.items()}
+
+
+def _spread(value: Array, at: NDArray[np.int64], n: int) -> Array:
+    """Return ``value`` at the places ``at`` of n, NaN elsewhere."""
+    full = np.full(n, np.nan)
+    full[at] = value
+    return full
 
 
 def _nanmean(x: Array) -> Array:

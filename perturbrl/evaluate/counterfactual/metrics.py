@@ -32,7 +32,8 @@ class Scores:
     ``frame`` has the columns row, condition, stratum, n_cells, effect_size, metric, value: one line for each row,
     metric and condition of that metric's cohort, the same for every row but the oracles (NaN: undefined there).
     ``rows`` maps a row to ``<metric>`` (mean over the cohort), ``median/<metric>``, ``resistant/<metric>`` and
-    ``calibrated/<metric>``. ``coverage`` is the part of the conditions that a row says anything of.
+    ``calibrated/<metric>`` (of means over the part of the cohort that can be halved). ``coverage`` is the part of the
+    conditions that a row says anything of.
     """
 
     frame: pd.DataFrame
@@ -83,7 +84,8 @@ def score(truth: Truth, predictions: Mapping[str, Prediction]) -> Scores:
     for row, prediction in cleaned.items():
         if count := judge.short(prediction):
             flags.append(f"{row}: fewer predicted than test cells in {count} conditions; its tests have less power")
-    return Scores(frame, rows, _header(truth, values, cells), coverage, tuple(flags))
+    header = _header(truth, values, judge.halved_centre(), cells)
+    return Scores(frame, rows, header, coverage, tuple(flags))
 
 
 def _cohorts(base: Mapping[str, Array], differential: NDArray[np.bool_]) -> dict[str, NDArray[np.bool_]]:
@@ -122,16 +124,22 @@ def _aggregate(
             found[f"median/{name}"] = float(np.median(filled[cohort])) if cohort.any() else math.nan
             found[f"resistant/{name}"] = _mean(filled[cohort & resistant])
         rows[row] = found
-    ceiling = rows.get(ORACLES[0], {})
-    for found in rows.values():
-        for name, column in COLUMNS.items():
-            found[f"calibrated/{name}"] = calibrate(found[name], rows[BASE][name], ceiling.get(name, math.nan), column)
+    for name, column in COLUMNS.items():
+        u = {row: np.where(np.isfinite(v[name]), v[name], column.undefined) for row, v in values.items()}
+        # all three of (u - b) / (r - b) are means over the conditions for which there is a replicate
+        ceiling = values[ORACLES[0]][name] if ORACLES[0] in values else np.full_like(u[BASE], np.nan)
+        cohort = cohorts[name] & np.isfinite(ceiling)
+        for row, found in rows.items():
+            kept = cohort & np.isfinite(values[row][name]) if row in ORACLES else cohort
+            found[f"calibrated/{name}"] = calibrate(
+                _mean(u[row][kept]), _mean(u[BASE][cohort]), _mean(ceiling[cohort]), column
+            )
     return rows
 
 
-def _header(truth: Truth, values: Values, cells: CellMetrics) -> dict[str, Any]:
+def _header(truth: Truth, values: Values, halved: Mapping[str, Array], cells: CellMetrics) -> dict[str, Any]:
     undefined = {name: column.undefined for name, column in COLUMNS.items()}
-    base = {name: np.where(np.isfinite(v), v, undefined[name]) for name, v in values[BASE].items()}
+    base = {name: np.where(np.isfinite(v), v, undefined[name]) for name, v in (values[BASE] | dict(halved)).items()}
     drf = {}
     for name, column in COLUMNS.items():
         drf[name] = dynamic_range(values[ORACLES[0]][name], base[name], column) if ORACLES[0] in values else math.nan

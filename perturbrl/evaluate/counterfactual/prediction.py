@@ -48,9 +48,9 @@ class Emission:
     """Predicted cells with real dispersion for methods that predict a mean only (cell-eval2's "dispersed" emission).
 
     A condition gets as many test controls of its context as it has test cells (at most ``max_cells``, or all there
-    are), each gene scaled by (mu_0 + change) / mu_0; negative means become 0, and a gene that no control expresses stays at 0. No value
-    exceeds twice the largest of the controls (a gene that few of them express is not scaled beyond reason). Features
-    with negative values (centred protein) have no scale: they are moved by the change.
+    are), each gene scaled by (mu_0 + change) / mu_0; negative means become 0, and a gene that no control expresses
+    stays at 0. No value exceeds twice the largest of the controls (a gene that few of them express is not scaled beyond
+    reason). Features with negative values (centred protein) have no scale: they are moved by the change.
     """
 
     def __init__(self, truth: Truth) -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
+from perturbrl.data.readers.columns import is_control_name
 from perturbrl.data.readers.kinds import profile
 from perturbrl.data.readers.opened import listed
 from perturbrl.data.screens.schema import Condition, Rows, Screen
@@ -28,7 +29,7 @@ def read_predictions(file: str | Path, truth: Truth) -> Prediction:
     ``var_names`` are the genes of the table in any order (others are ignored); ``obs["condition"]`` or
     ``obs["perturbation"]`` names the condition: as perturbrl does (``A+B@dose|context``), targets in any order; context
     and dose may be left out where one test condition has these targets. Cells of other conditions of the screen are
-    ignored. Changes are measured from the real test controls, never from the file's own.
+    ignored, and so are controls. Changes are measured from the real test controls, never from the file's own.
 
     Raises
     ------
@@ -91,6 +92,8 @@ def _rows(file: Path, labels: NDArray[np.str_], truth: Truth) -> list[Rows]:
     unknown = []
     for label in np.unique(labels):
         condition = known.get(_ordered(str(label)))
+        if condition is None and is_control_name(str(label)):
+            continue
         if condition is None:
             unknown.append(str(label))
         elif condition in test:

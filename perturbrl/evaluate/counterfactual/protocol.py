@@ -34,8 +34,10 @@ from perturbrl.evaluate.counterfactual import (
 from perturbrl.evaluate.counterfactual.profiles import ProfileMetrics
 from perturbrl.evaluate.counterfactual.returns import Earned, earned
 from perturbrl.evaluate.counterfactual.rollout import Rolled, rolled
+from perturbrl.evaluate.counterfactual.simulator import SIMULATOR, known_changes
 from perturbrl.evaluate.counterfactual.task import write
 from perturbrl.evaluate.counterfactual.truth import truth_of
+from perturbrl.evaluate.scoring import Simulated
 
 CURVE_EPISODES = 64
 PER_RUN = "random"  # the one baseline that depends on the policy: it takes actions as large
@@ -66,6 +68,7 @@ class CounterfactualProtocolConfig:
     episodes: int
     success: float
     shown: int
+    truth_cells: int
     export: bool
     seed: int
     claims: ClaimsConfig
@@ -76,7 +79,7 @@ class CounterfactualProtocolConfig:
         given = self.n_cells
         known = given in (None, "all") or (isinstance(given, int) and given >= 1)
         require(known, "protocol.n_cells", f"{given!r} is neither a number from 1 up nor all")
-        for key, least in (("curve_cells", 1), ("episodes", 1), ("shown", 0), ("seed", 0)):
+        for key, least in (("curve_cells", 1), ("episodes", 1), ("shown", 0), ("truth_cells", 0), ("seed", 0)):
             require(getattr(self, key) >= least, f"protocol.{key}", f"{getattr(self, key)} must be at least {least}")
         require(0 < self.success <= 1, "protocol.success", f"{self.success} must lie in (0, 1]")
 
@@ -152,12 +155,15 @@ class CounterfactualScoring:
         """Return the learning curve of S runs."""
         return ValidationCurve(self.config, env_configs, table, device)
 
-    def shared(self, table: PerturbationTable, env_config: Any) -> Shared:
-        """Fit every baseline and ask it for the test conditions."""
+    def shared(self, table: PerturbationTable, env_config: Any, simulated: Simulated | None) -> Shared:
+        """Fit every baseline and ask it for the test conditions; add what is known where the cells were simulated."""
         truth = observe_truth(table, self.config.score)
         setting = Setting(seed=self.config.seed, action_rms=0.0)
         names = [name for name in BASELINES if name != PER_RUN]
-        return Shared(truth, {name: predict(BASELINES[name](setting), truth) for name in names})
+        found = {name: predict(BASELINES[name](setting), truth) for name in names}
+        if simulated is not None and self.config.truth_cells:
+            found[SIMULATOR] = known_changes(simulated(self.config.truth_cells), truth)
+        return Shared(truth, found)
 
     def evaluate(
         self,
@@ -184,7 +190,7 @@ class CounterfactualScoring:
         rows[PER_RUN] = predict(BASELINES[PER_RUN](Setting(seed=config.seed, action_rms=rms)), truth)
         if predictions is not None:
             rows[f"predictions:{predictions.stem}"] = read_predictions(predictions, truth)
-        order = ["policy", *BASELINES, *(name for name in rows if name.startswith("predictions:"))]
+        order = ["policy", *BASELINES, SIMULATOR, *(name for name in rows if name.startswith("predictions:"))]
         write(
             {name: rows[name] for name in order if name in rows},
             found,

@@ -38,12 +38,15 @@ class RankSum:
         genes, values = _stored(cells)
         keys, count = np.unique(_keys(genes, values), return_counts=True)
         a = count.astype(np.float64)
-        gene = (keys >> np.uint64(32)).astype(np.int64)
         at = np.searchsorted(self._keys, keys)
         b = np.where(self._keys[at] == keys, self._count[at], 0.0)
-        below = self._before[at] - self._start[gene] + np.where(keys & _SIGN, self._zeros[gene], 0.0)
-        zeros = n - np.bincount(genes, minlength=self._n_genes)
-        u = self._sum(keys, a * (below + 0.5 * b)) + zeros * (self._negative + 0.5 * self._zeros)
+        stored = np.bincount(genes, minlength=self._n_genes)
+        zeros, positive = n - stored, stored - np.bincount(genes[values < 0], minlength=self._n_genes)
+        # what lies below a value: stored values of its own gene, and zeros if it is positive
+        u = self._sum(keys, a * (self._before[at] + 0.5 * b)) - stored * self._start + positive * self._zeros
+        u += zeros * (self._negative + 0.5 * self._zeros)
+        tied = np.flatnonzero(a + b > 1)
+        keys, a, b = keys[tied], a[tied], b[tied]
         ties = self._ties + self._sum(keys, _tied(a + b) - _tied(b)) + _tied(zeros + self._zeros)
         total = n + self._n
         variance = n * self._n / 12 * (total + 1 - ties / (total * (total - 1)))

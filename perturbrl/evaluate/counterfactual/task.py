@@ -23,6 +23,7 @@ from perturbrl.evaluate.counterfactual.cellwise import CellMetrics
 from perturbrl.evaluate.counterfactual.export import PREDICTIONS, write_predictions
 from perturbrl.evaluate.counterfactual.returns import Earned
 from perturbrl.evaluate.counterfactual.rollout import Rolled
+from perturbrl.evaluate.counterfactual.simulator import regrets
 from perturbrl.evaluate.scoring import INFO
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def write(
         A file cannot be written.
     """
     scores = score(truth, predictions)
-    summary = _summary(scores, played, truth, config, run)
+    summary = _summary(scores, predictions, played, truth, config, run)
     try:
         records.write_parquet(out_dir / PER_PERTURBATION, scores.frame)
         records.write_parquet(out_dir / CHANGES, changes(predictions, scores, truth, config.shown))
@@ -66,6 +67,7 @@ def write(
 
 def _summary(
     scores: Scores,
+    predictions: Mapping[str, Prediction],
     played: tuple[Rolled, Earned] | None,
     truth: Truth,
     config: CounterfactualProtocolConfig,
@@ -74,6 +76,8 @@ def _summary(
     said, split = scores.summary(), truth.table.split
     rows = said["rows"]
     rows["no_change"] |= NOTHING | {"wall_seconds": 0.0}
+    for row, regret in regrets(predictions).items():
+        rows[row]["regret"] = regret if math.isfinite(regret) else None
     spent = {"steps": run["steps"], "wall_seconds": run["wall_seconds"]}
     if played is None:
         # a policy that has diverged predicts nothing: it stays in every table, without numbers

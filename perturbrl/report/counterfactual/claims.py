@@ -55,7 +55,8 @@ def statements(table: Table) -> list[Statement]:
     agents = [row for row in table.agents if not family or row.agent in family or row.label in family]
     compared = [(row, _paired(table, row, best, metric)) for row in agents] if best is not None else []
     tested = [(row, units) for row, units in compared if len(units)]
-    missing = max(0, len(family) - len(tested))  # declared, and without a result: the family is no smaller for it
+    found_names = {name for row, _ in tested for name in (row.agent, row.label)}
+    missing = len(set(family) - found_names)  # declared, and without a result: the family is no smaller for it
     p = holm([sign_flip_test(u) for _, u in tested] + [1.0] * missing)
     adjusted = dict(zip((row.label for row, _ in tested), p, strict=False))
     out = []
@@ -128,6 +129,8 @@ def _sentence(table: Table, row: Row, best: Row, found: Claim, units: int, famil
     )
     if (least := min(1.0, smallest_p(units) * family)) > alpha:
         text += f" So few {unit} support no claim: the least p they can give is {least:.3g}."
+    if row.diverged:
+        text += f" Runs that diverged count as no change: {row.diverged} of {len(row.runs)}."
     if not table.declared.get("agents"):
         text += " The family was not declared before the runs: exploratory."
     return text

@@ -18,12 +18,14 @@ import pandas as pd
 
 from perturbrl import paths
 from perturbrl.report.collect import Collection
-from perturbrl.report.counterfactual.names import COLUMNS, PRIMARY, kind, place
+from perturbrl.report.counterfactual.names import COLUMNS, ORACLES, PRIMARY, kind, place
 from perturbrl.report.names import agent_order, slug
 from perturbrl.stats import Interval, mean_interval
 
 PER_PERTURBATION, CHANGES = "per_perturbation.parquet", "changes.parquet"
 KEY = ("name", "cells", "task", "schedule", "split")
+SILENT = "no_change"
+SPENT = ("steps", "wall_seconds", "mean_abs_action")  # of a run that diverged nobody knows
 
 
 @dataclass(frozen=True)
@@ -100,12 +102,18 @@ class Table:
         if not parts:
             return pd.DataFrame(columns=["run", "unit", *columns])
         frame = pd.concat(parts, ignore_index=True)
+        # conditions that cannot be halved have no oracle; it is not one that scores badly there
+        frame = frame[frame["value"].notna() | ~frame["row"].isin(ORACLES)]
         return frame.fillna({"value": COLUMNS[self.primary].undefined})
 
     def of(self, row: Row) -> pd.DataFrame:
-        """Return the lines of ``conditions`` of one row."""
-        part = self.conditions[self.conditions["row"] == row.name]
-        return part[part["run"].isin([run for run, _, _ in row.runs])] if row.agent else part
+        """Return the lines of ``conditions`` of one row; runs of an agent that diverged count as no change."""
+        frame = self.conditions
+        if not row.agent:
+            return frame[frame["row"] == row.name]
+        ended = {status: [run for run, _, s in row.runs if s == status] for status in ("complete", "diverged")}
+        own = (frame["row"] == row.name) & frame["run"].isin(ended["complete"])
+        return frame[own | ((frame["row"] == SILENT) & frame["run"].isin(ended["diverged"]))]
 
 
 def gather(collection: Collection) -> list[Table]:
@@ -151,6 +159,7 @@ def _table(
     for (agent, label, policy), mine in runs.groupby(["agent", "label", "policy"]):
         shown = f"{label} [{policy}]" if runs.loc[runs["label"] == label, "policy"].nunique() > 1 else str(label)
         part = frame[(frame["row"] == "policy") & frame["run"].isin(mine["run"]) & (frame["status"] == "complete")]
+        part = pd.concat([part, _silent(frame[frame["run"].isin(mine["run"]) & (frame["status"] == "diverged")])])
         members = tuple(zip(mine["run"], (int(s) for s in mine["seed"]), mine["status"], strict=True))
         diverged = int((mine["status"] == "diverged").sum())
         agents.append(Row(shown, "policy", str(agent), "agent", _units(part), 1.0, diverged, members))
@@ -163,6 +172,15 @@ def _table(
     return Table(
         f"Held-out perturbations: {' · '.join(details)}", slug(key.values()), (*others, *agents), runs, said, unit
     )
+
+
+def _silent(diverged: pd.DataFrame) -> pd.DataFrame:
+    """Return what runs that diverged count as: no change, as any prediction that is not finite.
+
+    To leave them out would compare the seeds that went well with a baseline that has no such choice.
+    """
+    scored = ~diverged["metric"].isin(SPENT)
+    return diverged[(diverged["row"] == SILENT) & scored]
 
 
 def _units(part: pd.DataFrame) -> pd.DataFrame:

@@ -55,7 +55,8 @@ def grids(table: Table) -> list[Grid]:
             "",
             f"{interval}. ↑ higher is better, ↓ lower is better. Dynamic range: part of the way from the training mean "
             "to perfection that a replicate of the experiment covers; near 0 or below, the metric tells no skill here. "
-            "[k %]: the part of the test conditions that a method can say anything of; the rest count as no change.",
+            "[k %]: the part of the test conditions that a method can say anything of; the rest get the training mean "
+            "(an oracle leaves them out).",
             (range_line,),
         ),
         _grid(
@@ -103,7 +104,8 @@ def grids(table: Table) -> list[Grid]:
 
 def header(table: Table) -> str:
     """Return what every table's reader has to know first: how many tests, how deep, how much is shared."""
-    values = {key: _said(table, key) for key in ("n_test", "median_cells", "systematic_variation", "n_excluded_de")}
+    keys = ("n_test", "median_cells", "systematic_variation", "n_excluded_de", "de_prevalence")
+    values = {key: _said(table, key) for key in keys}
     kinds = ", ".join(sorted({str(said["split"]["kind"]) for said in table.said.values()}))
     shas = sorted({str(said["split"]["sha256"])[:10] for said in table.said.values()})
     controls = sorted({str(said["n_control_cells"]) for said in table.said.values() if "n_control_cells" in said})
@@ -111,7 +113,8 @@ def header(table: Table) -> str:
     text = (
         f"Split: {kinds}, {table.splits} drawn (sha256 {shown}). Test conditions: {_span(values['n_test'])}, median "
         f"{_span(values['median_cells'])} cells; systematic variation {_span(values['systematic_variation'], 2)}; "
-        f"without differential genes and so not in the DE columns: {_span(values['n_excluded_de'])}."
+        f"without differential genes and so not in the DE columns: {_span(values['n_excluded_de'])}; part of "
+        f"the genes that is differential (AUPRC-DE of chance): {_span(values['de_prevalence'], 2)}."
     )
     return text + (f" Control cells of each prediction: {', '.join(controls)}." if controls else "")
 
