@@ -49,7 +49,6 @@ def table_of(
     names = features or [f"g{i}" for i in range(x.shape[1])]
     screen = Screen(
         x=x,
-        counts=None,
         features=tuple(names),
         slices={"rna": slice(0, x.shape[1])},
         condition=condition,

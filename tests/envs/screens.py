@@ -36,7 +36,6 @@ def screen_table(genes: int = 12, cells: int = 24, noise: float = 0.3, seed: int
     }
     screen = Screen(
         x=sparse.csr_matrix(np.concatenate(x).astype(np.float32)),
-        counts=None,
         features=tuple(f"g{i}" for i in range(genes)),
         slices={"rna": slice(0, genes)},
         condition=condition,

@@ -50,7 +50,7 @@ def test_papalexi_unseen_single(real_data: Path, seed: int) -> None:
     assert screen.notes == ("4537 of 20729 cells are left out: guide_confident is not true",)
     assert len(names(screen, split.test)) == 6 and len(names(screen, split.train)) == 15
     assert len(screen.panel_columns) == 9  # the rest of the targets are not among the genes
-    assert screen.counts is not None and screen.batches == ("rep_1", "rep_2", "rep_3")
+    assert screen.batches == ("rep_1", "rep_2", "rep_3")
     assert np.isfinite(found.description).all() and not found.description[0].any()
 
 

@@ -67,7 +67,6 @@ def select(screen: Screen, split: ScreenSplit, data: DataConfig) -> Screen:
     return dataclasses.replace(
         screen,
         x=sparse.csr_matrix(screen.x[:, picked]),
-        counts=None if screen.counts is None else sparse.csr_matrix(screen.counts[:, picked]),
         features=tuple(screen.features[k] for k in picked),
         slices=slices,
     )

@@ -51,10 +51,8 @@ def load_screen(raw: RawCells, data: DataConfig, conditions: ConditionsConfig) -
             notes.append("peaks carry no inverse document frequency, which would have to be fitted before the split")
         elif modality.kind not in ("counts", "log") or (modality.kind == "counts" and name == "rna" and not data.log1p):
             notes.append(f"{name} is {modality.kind}, not a log of counts: scores on it are not comparable")
-    countable = all(raw.modalities[name].kind == "counts" for name in data.modalities)
     return Screen(
         x=_beside(blocks),
-        counts=_beside([_rows_of(raw.modalities[m], parsed.rows) for m in data.modalities]) if countable else None,
         features=tuple(str(f) for f in features),
         slices=slices,
         condition=parsed.condition,
@@ -92,10 +90,6 @@ def _logged(name: str, modality: Modality, rows: Rows, data: DataConfig, where: 
         values[first : first + piece.nnz], columns[first : first + piece.nnz] = piece.data, piece.indices
         ends[start + 1 : start + 1 + piece.shape[0]] = first + piece.indptr[1:]
     return sparse.csr_matrix((values[: ends[-1]], columns[: ends[-1]], ends), shape=(n, g))
-
-
-def _rows_of(modality: Modality, rows: Rows) -> sparse.csr_matrix:
-    return sparse.csr_matrix(_take(modality.x, rows))
 
 
 def _take(x: Any, rows: Rows) -> Any:
