@@ -77,7 +77,6 @@ def test_modalities_stand_side_by_side_under_names_of_their_own() -> None:
     assert "no inverse document frequency" in screen.notes[0]
     k = next(k for k, c in enumerate(screen.conditions) if c.name == "G0+G1")
     assert screen.target_columns(k).tolist() == [0, 1, 18]  # the protein of G0 too
-    only = load_screen(raw, data_config(modalities=["rna", "protein"]), AUTO)
 
 
 def test_values_that_are_logs_already_are_left_alone() -> None:

@@ -43,8 +43,8 @@ class Screen:
     """Expression of N cells under P conditions.
 
     ``x`` [N, G] float32, log-normalised, sparse. ``condition`` [N] indexes ``conditions`` (sorted, each once; one
-    control for each context); ``batch`` [N] indexes ``batches``. ``slices`` names the modality of columns. ``notes`` are
-    sentences on what was left out or assumed. ``genes`` maps a target whose label says how its gene is changed
+    control for each context); ``batch`` [N] indexes ``batches``. ``slices`` names the modality of columns. ``notes``
+    are sentences on what was left out or assumed. ``genes`` maps a target whose label says how its gene is changed
     (``Gata1_ko``) to that gene and a sign.
     """
 
