@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from perturbrl import paths, records
+from perturbrl.cells import load_cells
 from perturbrl.composition import compose_job
 from perturbrl.config import require
 from perturbrl.envs.factory import Table
 from perturbrl.errors import UserError
 from perturbrl.evaluate.actions import Act
 from perturbrl.evaluate_runs import Evaluator, load_policy
-from perturbrl.experiment import Job, load_cells
+from perturbrl.experiment import Job
 from perturbrl.population import default_limit, group, in_processes, specs
 
 if TYPE_CHECKING:

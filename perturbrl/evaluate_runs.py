@@ -13,12 +13,16 @@ from omegaconf import OmegaConf
 
 from perturbrl import paths, records, registry
 from perturbrl.agents import kernels
+from perturbrl.cells import facts, load_cells
 from perturbrl.config import choice
+from perturbrl.data.screens.schema import PerturbationTable
 from perturbrl.envs.factory import Table
 from perturbrl.errors import UserError
 from perturbrl.evaluate.actions import Act
-from perturbrl.evaluate.scoring import Scoring
-from perturbrl.experiment import Job, facts, load_cells, load_job
+from perturbrl.evaluate.scoring import Scoring, Simulated
+from perturbrl.experiment import Job, load_job
+from perturbrl.landscape.source import LandscapeConfig
+from perturbrl.landscape.truth import true_means
 from perturbrl.report.collect import find_runs
 from perturbrl.training import build_learner
 
@@ -59,7 +63,7 @@ class Evaluator:
         if key not in self._shared:
             while len(self._shared) >= KEPT:
                 self._shared.pop(next(iter(self._shared)))
-            self._shared[key] = scoring.shared(table, job.config.env)
+            self._shared[key] = scoring.shared(table, job.config.env, _simulated(job, table))
         policy = load_policy(job, table) if run["status"] == "complete" else None
         out = folder / paths.EVALUATION
         scoring.evaluate(policy, table, job.config.env, run, out, self._shared[key], self.predictions)
@@ -67,6 +71,14 @@ class Evaluator:
     def _config(self, job: Job) -> Any:
         changed = OmegaConf.from_dotlist([o.removeprefix("protocol.") for o in self.overrides])
         return registry.protocols.bind(OmegaConf.merge(job.raw["protocol"], changed))
+
+
+def _simulated(job: Job, table: Table) -> Simulated | None:
+    """Return what asks the simulator itself for means, where a screen comes from the landscape."""
+    config = job.config
+    if not isinstance(config.source, LandscapeConfig) or not isinstance(table, PerturbationTable):
+        return None
+    return lambda n_cells: true_means(config.source, table.screen, config.data, config.conditions, n_cells)
 
 
 def _read(overrides: Sequence[str]) -> tuple[Path | None, str | None, list[str]]:

@@ -14,8 +14,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from perturbrl.cells import load_cells
 from perturbrl.errors import UserError
-from perturbrl.experiment import Job, load_cells, make_job
+from perturbrl.experiment import Job, make_job
 from perturbrl.progress import Progress, display
 from perturbrl.training import Outcome, pick_device, train_jobs
 

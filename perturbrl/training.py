@@ -24,10 +24,11 @@ from torch import Tensor
 from perturbrl import paths, records, registry
 from perturbrl.agents import kernels
 from perturbrl.agents.learner import Learner
+from perturbrl.cells import facts, load_cells
 from perturbrl.envs.factory import Table, observed_slices, training_cells
 from perturbrl.errors import UserError
 from perturbrl.evaluate.scoring import Curve, Scoring
-from perturbrl.experiment import Job, facts, load_cells
+from perturbrl.experiment import Job
 from perturbrl.progress import Progress
 from perturbrl.records import RunDir
 from perturbrl.rng import Streams

@@ -17,10 +17,11 @@ from runs.conf_probes import changed_job, planned
 from runs.tiny import BUILT_IN, QUIET, SMALL, cli_run, small
 
 from perturbrl import paths, population
+from perturbrl.cells import load_cells
 from perturbrl.composition import compose_config
 from perturbrl.errors import UserError
 from perturbrl.evaluate_runs import Evaluator
-from perturbrl.experiment import NOT_IN_HASH, bind_run, load_cells, make_job
+from perturbrl.experiment import NOT_IN_HASH, bind_run, make_job
 from perturbrl.training import Outcome, train_jobs
 
 CONF = paths.conf_dir()
@@ -85,7 +86,7 @@ def test_the_table_has_no_key_that_is_gone() -> None:
 def test_no_key_is_dead(group: str, choice: str, key: str, tmp_path: Path, bases: Path) -> None:
     change = table()[group, choice].get(key)
     assert change is not None, f"conf/{group}/{choice}.yaml: {key} needs an entry in tests/runs/conf_keys.py"
-    given = conf_keys.merged(conf_keys.base(group, choice), change.given)
+    given = conf_keys.merged(change.base or conf_keys.base(group, choice), change.given)
     full = f"{group}.{key}".lstrip(".")
     if change.refused:
         with pytest.raises(UserError, match=change.refused):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from perturbrl.agents.actor_critic import ActorCritic
-from perturbrl.agents.rollout import Collector, Rollout
+from perturbrl.agents.rollout import Collector, Rollout, Teacher
 from perturbrl.config import require
 from perturbrl.envs.base import BatchedEnv
 from perturbrl.rng import Streams
@@ -34,7 +34,10 @@ class Update(Protocol):
 
 @dataclass(frozen=True)
 class Stage:
-    """Some rollouts in a row that are used in one way. ``begin`` runs once, before the first of them."""
+    """Some rollouts in a row that are used in one way. ``begin`` runs once, before the first of them.
+
+    ``teacher`` returns the actions [S, B, A] that are taken instead of the policy's, if there is one.
+    """
 
     name: str
     total_steps: int
@@ -42,6 +45,7 @@ class Stage:
     gae_lambda: Tensor
     update: Update
     begin: Callable[[], None] = lambda: None
+    teacher: Teacher | None = None
 
     @staticmethod
     def of(name: str, configs: Sequence[Any], update: Update, device: torch.device) -> Stage:
@@ -83,7 +87,7 @@ class Learner:
         if iteration in self._ends:
             stage.begin()
             self.collector.reset(iteration)
-        batch = self.collector.collect(iteration, stage.gamma, stage.gae_lambda)
+        batch = self.collector.collect(iteration, stage.gamma, stage.gae_lambda, stage.teacher)
         return {"return_mean": self.collector.episodes.last} | stage.update.run(batch, iteration)
 
     def state(self) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from perturbrl.agents import kernels
 from perturbrl.agents.actor_critic import ActorCritic, PolicyConfig
+from perturbrl.agents.clone import check_clone, with_clone
 from perturbrl.agents.graphs import Replayed, record
 from perturbrl.agents.kernels.fused import FusedPPO
 from perturbrl.agents.learner import Learner, Stage, check_rollout, check_unit, per_run, same, under, with_prefix
@@ -50,6 +51,8 @@ class PPOConfig:
     max_grad_norm: float
     normalise_advantage: bool
     target_kl: float | None
+    clone_steps: int
+    clone_lr: float
 
     def __post_init__(self) -> None:
         check_rollout("agent", self.total_steps, self.rollout_steps, self.n_envs, self.minibatch)
@@ -58,6 +61,7 @@ class PPOConfig:
         require(self.epochs > 0, "agent.epochs", f"must be positive, got {self.epochs}")
         require(self.lr > 0, "agent.lr", f"must be positive, got {self.lr:g}")
         require(self.max_grad_norm > 0, "agent.max_grad_norm", f"must be positive, got {self.max_grad_norm:g}")
+        check_clone(self.clone_steps, self.clone_lr)
 
 
 DIAGNOSES = ("approx_kl", "clip_fraction", "value_loss", "entropy")
@@ -217,4 +221,6 @@ def build(
     model = ActorCritic.for_env(policies, env, slices, streams)
     update = PPOUpdate(configs, model, streams)
     rollout_steps = int(same(configs, "rollout_steps"))
-    return Learner(model, env, streams, rollout_steps, [Stage.of("ppo", configs, update, streams.device)])
+    own = [Stage.of("ppo", configs, update, streams.device)]
+    stages = with_clone(own, configs, update.epochs, rollout_steps, model, env, streams)
+    return Learner(model, env, streams, rollout_steps, stages)

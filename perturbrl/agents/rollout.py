@@ -5,6 +5,7 @@ Letters: S runs, T steps, B cells, G features, A action size.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,8 @@ from torch import Tensor
 from perturbrl.agents.actor_critic import ActorCritic
 from perturbrl.envs.base import BatchedEnv
 from perturbrl.rng import Streams
+
+Teacher = Callable[[], Tensor]
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,8 @@ class Collector:
         self.obs.copy_(self.env.reset(u))
         self.episodes.running.zero_()
 
-    def collect(self, iteration: int, gamma: Tensor, lam: Tensor) -> Rollout:
-        """Run T steps in each cell; ``gamma`` and ``lam`` are [S, 1]."""
+    def collect(self, iteration: int, gamma: Tensor, lam: Tensor, teacher: Teacher | None = None) -> Rollout:
+        """Run T steps in each cell, of the policy or of a ``teacher``; ``gamma`` and ``lam`` are [S, 1]."""
         env, model, steps = self.env, self.model, self.n_steps
         shape = (env.n_runs, steps, env.n_envs)
         discrete = env.action_space.kind == "discrete"
@@ -90,7 +93,7 @@ class Collector:
         for t in range(steps):
             obs[:, t] = now
             policy = model.policy(now)[0]
-            action[:, t] = policy.sample(noise[:, t])
+            action[:, t] = policy.sample(noise[:, t]) if teacher is None else teacher()
             log_prob[:, t] = policy.log_prob(action[:, t])[0]
             step = env.step(action[:, t], u[:, t])
             now = step.obs

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from perturbrl.agents import kernels
 from perturbrl.agents.actor_critic import ActorCritic, PolicyConfig
+from perturbrl.agents.clone import check_clone, with_clone
 from perturbrl.agents.distributions import Distribution, joined
 from perturbrl.agents.learner import Learner, Stage, check_rollout, check_unit, per_run, same
 from perturbrl.agents.losses import normalise, value_loss_score
@@ -53,6 +54,8 @@ class TRPOConfig:
     critic_epochs: int
     minibatch: int
     normalise_advantage: bool
+    clone_steps: int
+    clone_lr: float
 
     def __post_init__(self) -> None:
         check_rollout("agent", self.total_steps, self.rollout_steps, self.n_envs, self.minibatch)
@@ -65,6 +68,7 @@ class TRPOConfig:
         require(self.line_search_tries > 0, "agent.line_search_tries", "must be positive")
         require(self.critic_epochs > 0, "agent.critic_epochs", f"must be positive, got {self.critic_epochs}")
         require(self.lr > 0, "agent.lr", f"must be positive, got {self.lr:g}")
+        check_clone(self.clone_steps, self.clone_lr)
 
 
 @dataclass(frozen=True)
@@ -204,4 +208,6 @@ def build(
     model = ActorCritic.for_env(policies, env, slices, streams)
     update = TRPOUpdate(configs, model, streams)
     rollout_steps = int(same(configs, "rollout_steps"))
-    return Learner(model, env, streams, rollout_steps, [Stage.of("trpo", configs, update, streams.device)])
+    own = [Stage.of("trpo", configs, update, streams.device)]
+    stages = with_clone(own, configs, update.epochs, rollout_steps, model, env, streams)
+    return Learner(model, env, streams, rollout_steps, stages)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from perturbrl.agents.actor_critic import ActorCritic, PolicyConfig
+from perturbrl.agents.clone import with_clone
 from perturbrl.agents.learner import Learner, Stage, same
 from perturbrl.agents.ppo import PPOConfig, PPOUpdate
 from perturbrl.agents.rollout import Rollout
@@ -24,6 +25,7 @@ from perturbrl.registry import agents
 from perturbrl.rng import Streams
 
 SHARED = ("n_envs", "rollout_steps")
+CLONE = ("clone_steps", "clone_lr")  # said once for both stages
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class TRPOPPOConfig:
     name: str
     mode: str
     handover: str
+    clone_steps: int
+    clone_lr: float
     trpo: TRPOConfig
     ppo: PPOConfig
 
@@ -43,6 +47,11 @@ class TRPOPPOConfig:
         for key in (*SHARED, *once):
             a, b = getattr(self.trpo, key), getattr(self.ppo, key)
             require(a == b, f"agent.ppo.{key}", f"is {b} but agent.trpo.{key} is {a}; both stages need the same")
+        for key in CLONE:
+            own = getattr(self, key)
+            for stage, config in (("trpo", self.trpo), ("ppo", self.ppo)):
+                said = f"is {getattr(config, key)} but agent.{key} is {own}; set agent.{key} alone"
+                require(getattr(config, key) == own, f"agent.{stage}.{key}", said)
 
     @property
     def n_envs(self) -> int:
@@ -95,4 +104,5 @@ def build(
         stages = [dataclasses.replace(clipped, name="trpo_ppo", update=InterleavedUpdate(first, second))]
     else:
         stages = [trust_region, dataclasses.replace(clipped, begin=hand_over)]
+    stages = with_clone(stages, first_configs, first.epochs, rollout_steps, model, env, streams)
     return Learner(model, env, streams, rollout_steps, stages)

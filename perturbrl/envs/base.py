@@ -42,6 +42,9 @@ class BatchedEnv(Protocol):
     Every random choice is read from ``u``, uniform numbers in [0, 1) of shape [S, B, D]: the caller owns the streams,
     a test can hand in what it likes, and a run in a population is the same run alone. ``can_truncate`` says whether
     ``Step.truncated`` and ``Step.final_obs`` can ever matter: where it is false a learner need not keep them.
+
+    A task that knows good actions may say so: an optional ``demonstration()`` returns the next action of each cell,
+    [S, B, A] (box), which ``agent.clone_steps`` lets a policy imitate.
     """
 
     n_runs: int

@@ -93,6 +93,7 @@ class CounterfactualEnv:
         self.distance = rewards.build(first.reward, table, part, plan, own, self.mates, self.device)
         self.obs_dim, self.slices = self.dynamics.obs_dim, self.dynamics.slices
         self.action_space = ActionSpace("box", self.dynamics.action_size)
+        self._goal = torch.as_tensor((part.effect - own) @ plan.change, dtype=torch.float32, device=self.device)
         self._states = self.dynamics.states(table.screen.x[part.cells])
         self._index = torch.as_tensor(part.conditions, device=self.device)
         self._first = torch.as_tensor(part.first, device=self.device)
@@ -138,6 +139,14 @@ class CounterfactualEnv:
     def condition(self) -> Tensor:
         """Which condition of ``part`` each cell is asked for, [S, B] int64."""
         return self._condition
+
+    def demonstration(self) -> Tensor:
+        """Return the best next action of each cell, [S, B, A]: to the mean of its population, as near as actions lead.
+
+        What is left to go, by least squares on the directions, is shared out evenly over the steps left, and clipped.
+        With ``reward=shift`` no action earns more, unless it is clipped; the other rewards look beyond the mean.
+        """
+        return self.dynamics.towards(self._goal[self._condition], self._change, self._t)
 
     def best_returns(self) -> Tensor:
         """Return what an episode that has just begun earns by reaching the population exactly, [S, B]."""

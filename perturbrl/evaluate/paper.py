@@ -17,7 +17,7 @@ from perturbrl.evaluate.actions import Act, PopulationAct
 from perturbrl.evaluate.metrics import METRICS
 from perturbrl.evaluate.protocol import PaperProtocolConfig, Row, evaluated_cells, floor_rows, population_scores
 from perturbrl.evaluate.returns import do_nothing_returns, return_gain
-from perturbrl.evaluate.scoring import INFO
+from perturbrl.evaluate.scoring import INFO, Simulated
 from perturbrl.evaluate.task import evaluate_run
 
 CURVE_EPISODES = 64
@@ -61,7 +61,7 @@ class PaperScoring:
         """Return the learning curve of S runs."""
         return PaperCurve(self.config, env_configs, table, device)
 
-    def shared(self, table: CellTable, env_config: Any) -> Mapping[str, Row]:
+    def shared(self, table: CellTable, env_config: Any, simulated: Simulated | None) -> Mapping[str, Row]:
         """Return the rows that need no training."""
         return floor_rows(table, env_config.name, env_config, self.config)
 

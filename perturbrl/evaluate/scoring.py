@@ -1,15 +1,17 @@
 """What training and ``perturbrl evaluate`` need of a protocol. ``registry.protocols[name].build(config)`` returns one.
 
-Letters: S runs trained together.
+Letters: S runs trained together, P conditions, G genes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from perturbrl.evaluate.actions import Act, PopulationAct
@@ -19,6 +21,9 @@ INFO = (
     *("steps", "status"),
 )
 """What a summary repeats of ``run.json``."""
+
+Simulated = Callable[[int], NDArray[np.float64]]
+"""Of simulated cells: the mean of so many fresh cells of each condition of the screen, [P, G]."""
 
 
 class Curve(Protocol):
@@ -42,7 +47,7 @@ class Scoring(Protocol):
         """Return the learning curve of S runs with these environments."""
         ...
 
-    def shared(self, table: Any, env_config: Any) -> Any:
+    def shared(self, table: Any, env_config: Any, simulated: Simulated | None) -> Any:
         """Return whatever runs on the same cells, task and protocol have in common; ``evaluate`` gets it back."""
         ...
 

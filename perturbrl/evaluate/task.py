@@ -60,6 +60,8 @@ def summarise(result: PaperResult, config: PaperProtocolConfig, info: Mapping[st
         "protocol": config.name,
         "note": NOTE,
         "n_cells": result.n_cells,
+        "clip": config.clip,
+        "discrete_step": config.discrete_step,
         "return_episodes": config.return_episodes,
         "evaluation_seed": config.seed,
         "diverged": [name for name, row in result.rows.items() if row.diverged],

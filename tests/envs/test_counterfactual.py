@@ -9,10 +9,11 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
+from perturbrl.baselines import BASELINES, Setting
 from perturbrl.envs import make, make_batched, make_vec
 from perturbrl.envs.screen.geometry import principal
 from perturbrl.envs.screen.parts import part_of, spread
-from perturbrl.envs.screen.residual import residual_changes
+from perturbrl.envs.screen.residual import RESIDUALS, residual_changes
 from perturbrl.envs.screen.rewards import REWARDS, matched
 from perturbrl.errors import UserError
 
@@ -132,6 +133,44 @@ def test_doing_nothing_earns_nothing():
             np.testing.assert_allclose(reward, 0, atol=1e-5)
 
 
+@pytest.mark.parametrize("horizon", [1, 3])
+@pytest.mark.parametrize("residual", ["none", "train_mean"])
+@pytest.mark.parametrize("action", ["pca", "de", "genes"])
+def test_a_demonstration_ends_at_the_nearest_point_that_actions_reach(action, residual, horizon):
+    env = made(action=action, action_size=3, residual=residual, horizon=horizon, step_size=50.0)
+    u = uniforms(env, 0, horizon + 1)
+    env.reset(u[0])
+    _, _, condition = moved(env)
+    begin = residual_changes(TABLE, residual)[env.part.conditions[condition]]
+    wanted = env.part.effect[condition] - begin
+    basis = env.dynamics.geometry.change
+    nearest = np.linalg.lstsq(basis, wanted.T, rcond=None)[0].T @ basis.T
+    last = env.demonstration()
+    assert last.shape == (1, 8, env.action_space.size) and last.abs().max() < 1
+    for t in range(horizon - 1):
+        env.step(last, u[t + 1])
+        now = env.demonstration()
+        np.testing.assert_allclose(now, last, atol=1e-5)  # evenly
+        last = now
+    change = env.dynamics.advance(env.state()["change"], last)
+    np.testing.assert_allclose(env.dynamics.genes(change)[0], nearest, atol=1e-4)
+
+
+def test_no_action_earns_more_than_the_one_demonstrated_even_where_it_is_clipped():
+    u, rng = uniforms(made(), 0, 2), torch.Generator().manual_seed(0)
+
+    def earns(change):
+        env = made(action="pca", action_size=4, step_size=0.7)
+        env.reset(u[0])
+        shown = env.demonstration()
+        return shown, env.step((shown + change).clamp(-1, 1), u[1]).reward
+
+    shown, best = earns(0.0)
+    assert shown.abs().max() == 1 and (shown.abs() < 1).any()
+    for _ in range(50):
+        assert (earns(0.3 * torch.randn(shown.shape, generator=rng))[1] <= best + 1e-5).all()
+
+
 def test_the_mean_of_a_group_is_the_energy_distance_of_cells():
     env = made(reward="energy", n_envs=8, mates=8)
     env.reset(uniforms(env, 0))
@@ -184,7 +223,7 @@ def test_training_sees_nothing_of_validation_and_test():
     x[held] = 99.0
     other = dataclasses.replace(TABLE, screen=dataclasses.replace(TABLE.screen, x=x.tocsr()))
     for kind in REWARDS:
-        for residual in ("none", "train_mean", "bilinear"):
+        for residual in RESIDUALS if kind == "shift" else ("none", "train_mean", "bilinear"):
             seen = []
             for table in (TABLE, other):
                 env = build([conf(reward=kind, action="pca", residual=residual)], table, 8, table.split.control_train)
@@ -313,6 +352,21 @@ def test_a_residual_starts_from_predictions_of_fits_that_left_the_condition_out(
     np.testing.assert_allclose(drop, [start[b] - naive_shift(plain, changes)[b] for b in range(8)], atol=1e-4)
 
 
+@pytest.mark.parametrize("name", RESIDUALS[1:])
+def test_a_residual_of_held_out_conditions_is_the_baseline_itself(name):
+    features = (*"ABCDEF", *TABLE.screen.features[6:])  # targets that are measured, for those who need them
+    table = dataclasses.replace(TABLE, screen=dataclasses.replace(TABLE.screen, features=features))
+    held = table.conditions_of(np.concatenate([table.split.validation, table.split.test]))
+    untuned = dataclasses.replace(table, split=dataclasses.replace(table.split, validation=table.split.test[:0]))
+    baseline = BASELINES[name](Setting(seed=table.split.seed, action_rms=0.0))
+    baseline.fit(untuned)
+    changes = residual_changes(table, name)
+    np.testing.assert_allclose(changes[held], baseline.predict(held), atol=1e-6)
+    own = table.conditions_of(table.split.train)
+    assert np.abs(changes[own] - baseline.predict(own)).max(1).min() > 1e-3  # of fits without them
+    assert not changes[[c.is_control for c in table.screen.conditions]].any()
+
+
 def naive_shift(env, changes):
     """Distance by ``shift`` after the change of each condition, at the start of an episode."""
     env.reset(uniforms(env, 0))
@@ -342,7 +396,7 @@ BAD = [
     ({"horizon": 0}, "env.horizon: 0"),
     ({"step_size": -1.0}, "env.step_size: -1.0"),
     ({"reward": "mae"}, "env.reward: 'mae'"),
-    ({"residual": "mlp"}, "env.residual: 'mlp'"),
+    ({"residual": "additive"}, "env.residual: 'additive'"),
     ({"state": "umap"}, "env.state: 'umap'"),
     ({"action": "all"}, "env.action: 'all'"),
     ({"state_size": 0}, "env.state_size: 0"),

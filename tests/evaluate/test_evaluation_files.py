@@ -30,6 +30,8 @@ def test_the_summary_has_the_documented_form(tmp_path):
     summary = json.loads((tmp_path / "evaluation" / paths.SUMMARY).read_text())
     assert summary == returned
     assert (summary["protocol"], summary["n_cells"], summary["steps"], summary["seed"]) == ("paper", 30, 61440, 3)
+    asked = protocol()
+    assert (summary["clip"], summary["discrete_step"]) == (asked.clip, asked.discrete_step)
     assert list(summary["rows"]) == ["policy", "do_nothing", "random_uniform", "random_sign", "best_constant"]
     for row in summary["rows"].values():
         assert set(row) >= COLUMNS

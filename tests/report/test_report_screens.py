@@ -270,3 +270,24 @@ def test_the_scatter_shows_the_middle_seed(tmp_path: Path) -> None:
     pictures = draw(one(tmp_path), tmp_path / "figures")
     [changes] = [p for p in pictures if p.png.stem.endswith("changes")]
     assert "seed 2: the median" in changes.caption
+
+
+def test_regret_is_shown_where_a_simulator_knows_the_truth(tmp_path: Path) -> None:
+    def control() -> tuple[tuple[str, ...], dict[str, str]]:
+        [grid] = [g for g in grids(one(tmp_path)) if g.title == "Control"]
+        return grid.columns, {line.label: line.cells[-4].value for line in grid.lines}
+
+    file = make_screen_run(tmp_path) / "evaluation" / "summary.json"
+    heads, lines = control()
+    assert not any("regret" in head for head in heads) and set(lines) == {"no change (floor)", "ppo"}
+    content = json.loads(file.read_text())
+    content["rows"]["simulator"] = dict(content["rows"]["technical_duplicate"])
+    for row, regret in {"policy": 0.4, "no_change": 1.0, "bilinear": 0.6, "simulator": 0.0}.items():
+        content["rows"][row]["regret"] = regret
+    file.write_text(json.dumps(content))
+    heads, lines = control()
+    assert heads[-4].startswith("regret")
+    simulator = names.SPELLED[names.SIMULATOR]
+    assert lines == {"no change (floor)": "1.000", "bilinear": "0.600", simulator: "0.000", "ppo": "0.400"}
+    [row] = [row for row in one(tmp_path).rows if row.label == names.SIMULATOR]
+    assert row.kind == "oracle"

@@ -19,13 +19,14 @@ Probe = Callable[[Job, Path], str]
 class Change:
     """``value`` instead of the default must change what ``probe`` sees of a run with the overrides ``given``.
 
-    With ``refused`` the value must be an error that says so. ``key`` is changed in place of the YAML's own.
+    With ``refused`` the value must be an error that says so. ``base`` takes the place of what is usual for the file.
     """
 
     value: Any
     probe: Probe | None = None
     given: tuple[str, ...] = ()
     refused: str = ""
+    base: tuple[str, ...] = ()
 
 
 def refuse(value: Any, said: str, *given: str) -> Change:
@@ -93,6 +94,17 @@ def screen_base(group: str, choice: str) -> tuple[str, ...]:
         *("schedule.total=128", "agent.rollout_steps=64", "agent.n_envs=8", "agent.minibatch=16", "policy.hidden=[8]"),
         *("curve_points=0", "protocol.episodes=8", "protocol.score.n_duplicates=1", "protocol.n_cells=6"),
         *("checkpoint_seconds=0", "device=cpu", "progress=quiet", "threads=1"),
+    )
+
+
+def cloned(agent: str, key: str) -> Change:
+    """A key of cloning, which needs a task that demonstrates something."""
+    parts = ("trpo.", "ppo.") if agent == "trpo_ppo" else ("",)
+    sizes = [f"agent.{part}{size}" for part in parts for size in ("rollout_steps=64", "n_envs=8", "minibatch=16")]
+    task = [o for o in screen_base("env", "counterfactual") if not o.startswith("agent")]
+    some = [] if key == "clone_steps" else ["agent.clone_steps=64"]
+    return Change(
+        CLONED[key], p.trained, base=(*task, f"agent={agent}", *sizes, *some, "schedule.trpo=64", "schedule.ppo=128")
     )
 
 
@@ -209,6 +221,7 @@ COMMON = {
     **{"total_steps": 64, "rollout_steps": 32, "n_envs": 4, "minibatch": 32},
     **{"lr": 3e-3, "gamma": 0.5, "gae_lambda": 0.3, "normalise_advantage": False},
 }
+CLONED = {"clone_steps": 64, "clone_lr": 0.1}
 WIDE = ("agent.target_kl=5.0",)  # steps so long that the line search has something to do
 AGENT = {
     "ppo": {
@@ -232,8 +245,14 @@ AGENT = {
         "handover": Change("parameters_and_moments", p.trained),
         "trpo.total_steps": Change(128, p.trained),
         "ppo.total_steps": Change(128, p.trained),
+        "trpo.clone_steps": refuse(64, r"is 64 but agent\.clone_steps is 0"),
+        "trpo.clone_lr": refuse(0.1, r"is 0\.1 but agent\.clone_lr is 0\.001"),
+        "ppo.clone_steps": refuse(64, r"is 64 but agent\.clone_steps is 0"),
+        "ppo.clone_lr": refuse(0.1, r"is 0\.1 but agent\.clone_lr is 0\.001"),
     },
 }
+for own in AGENT:
+    AGENT[own] |= {key: cloned(own, key) for key in CLONED}
 POLICY = {
     "net": Change("branches", p.trained, ("data=joint",)),
     "hidden": Change([6], p.trained),
@@ -276,8 +295,9 @@ CLAIMS = {"metric": "wr2_delta", "agents": ["ppo"], "alpha": 0.2}
 SCREEN_PROTOCOL = {
     "name": NAME,
     "curve_cells": Change(2, p.curve, ("curve_points=1",)),
-    **{key: Change(value, p.predicted) for key, value in {"n_cells": 3, "episodes": 16, "success": 0.01}.items()},
+    **{key: Change(value, p.predicted) for key, value in {"n_cells": 3, "episodes": 16, "success": 1e-9}.items()},
     **{key: Change(value, p.predicted) for key, value in {"shown": 1, "export": True, "seed": 1}.items()},
+    "truth_cells": Change(0, p.predicted, ("protocol.truth_cells=20",), base=screen_base("conditions", "landscape")),
     **{f"score.{key}": Change(value, p.predicted) for key, value in SCORE.items()},
     **{f"claims.{key}": Change(value, p.predicted) for key, value in CLAIMS.items()},
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,21 +13,24 @@ import torch
 import yaml
 
 from perturbrl import paths, records, registry, training
-from perturbrl.baselines import BASELINES
+from perturbrl.baselines import BASELINES, SIMPLE
+from perturbrl.cells import load_cells
 from perturbrl.cli import conf_tree
 from perturbrl.composition import compose_job
 from perturbrl.errors import UserError
 from perturbrl.evaluate.counterfactual import COLUMNS
 from perturbrl.evaluate.counterfactual.calibration import ORACLES
 from perturbrl.evaluate_runs import Evaluator
-from perturbrl.experiment import Job, load_cells
+from perturbrl.experiment import Job
+from perturbrl.landscape.truth import true_means
 
-from .tiny import BUILT_IN, assert_same_run, progress, status, train, variant
+from .tiny import BUILT_IN, assert_same_run, progress, small, status, train, variant
 
 CELLS = ("source.n_cells=1200", "source.n_target_genes=40", "source.n_peaks=4", "source.n_proteins=4")
 CELLS += ("conditions=landscape", "conditions.min_cells=5")
 QUICK = (
     *("protocol.n_cells=8", "protocol.curve_cells=4", "protocol.episodes=16", "protocol.score.n_duplicates=1"),
+    "protocol.truth_cells=50",
     *("policy.hidden=[16,16]", "schedule.total=1024", "schedule.trpo=512", "schedule.ppo=768"),
     *("curve_points=2", "checkpoint_seconds=0", "device=cpu", "progress=quiet", "env.horizon=2"),
 )
@@ -74,7 +78,7 @@ def test_the_choices_that_the_task_makes_for_other_groups(tmp_path):
 
 def test_what_an_evaluation_leaves(finished):
     table, said = load_cells(finished), summary(finished.path)
-    assert list(said["rows"]) == ["policy", *BASELINES, *ORACLES]
+    assert list(said["rows"]) == ["policy", *BASELINES, "simulator", *ORACLES]
     for row, found in said["rows"].items():
         assert {*COLUMNS, *(f"{kind}/{m}" for kind in ("calibrated", "median", "resistant") for m in COLUMNS)} <= set(
             found
@@ -126,6 +130,33 @@ def test_the_policy_row_is_the_policy_rolled_on_held_out_control_cells(finished)
     np.testing.assert_allclose(own, change.mean(0), atol=1e-4)
 
 
+def test_the_simulator_is_a_row_and_regret_is_the_distance_to_it(finished):
+    """From fresh cells of the same landscape, and the changes that the evaluation kept."""
+    config, said = finished.config, summary(finished.path)
+    screen = load_cells(finished).screen
+    means = true_means(config.source, screen, config.data, config.conditions, 50)
+    changes = pd.read_parquet(finished.path / "evaluation" / "changes.parquet")
+    assert changes.condition.nunique() == said["header"]["n_test"]
+    left = whole = 0.0
+    names = [c.name for c in screen.conditions]
+    for name, part in changes[changes.row == "policy"].groupby("condition", sort=False):
+        true = means[names.index(name)] - means[names.index("control")]
+        left, whole = left + float(np.square(part.change.to_numpy() - true).sum()), whole + float(np.square(true).sum())
+    rows = said["rows"]
+    assert rows["policy"]["regret"] == pytest.approx(left / whole, rel=1e-5)
+    assert (rows["simulator"]["regret"], rows["no_change"]["regret"]) == (0, 1)
+    assert all("regret" not in rows[row] for row in ORACLES)
+    assert rows["simulator"]["pearson_delta_pert"] > max(rows[row]["pearson_delta_pert"] for row in SIMPLE)
+
+
+def test_no_simulator_without_a_simulation(finished, tmp_path):
+    one = dataclasses.replace(finished, path=tmp_path / "run")
+    shutil.copytree(finished.path, one.path)
+    Evaluator(["protocol.truth_cells=0"]).evaluate(one.path)
+    rows = summary(one.path)["rows"]
+    assert "simulator" not in rows and not any("regret" in found for found in rows.values())
+
+
 def test_learning_curves_are_of_validation(finished):
     rows = progress(finished.path).dropna(subset=["eval/pds_cosine"])
     assert list(rows.iteration) == [0, 3]
@@ -148,24 +179,27 @@ def test_no_test_cell_is_read_in_training(agent, tmp_path, monkeypatch):
     assert_same_run(one.path, two.path)
 
 
+@pytest.mark.parametrize("more", [(), ("agent.clone_steps=300",)], ids=["plain", "cloned"])
 @pytest.mark.parametrize("agent", BUILT_IN)
-def test_a_run_of_a_population_is_that_run_alone(agent, tmp_path):
-    first = job(tmp_path / "first", agent)
+def test_a_run_of_a_population_is_that_run_alone(agent, more, tmp_path):
+    first = job(tmp_path / "first", agent, *more)
     others = [variant(first, tmp_path / f"s{k}", f"seed={k}") for k in range(3)]
     assert len({one.signature for one in others}) == 1
     train(*others)
     alone = dataclasses.replace(others[1], path=tmp_path / "alone")
     train(alone)
     assert_same_run(alone.path, others[1].path)
+    assert (progress(alone.path)["stage"] == "clone").sum() == (2 if more else 0)
 
 
-def test_an_interrupted_run_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch):
-    whole, cut = job(tmp_path / "whole"), job(tmp_path / "cut")
+@pytest.mark.parametrize(("more", "at"), [((), 2), (("agent.clone_steps=512",), 1), (("agent.clone_steps=512",), 2)])
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(more, at, tmp_path, monkeypatch):
+    whole, cut = job(tmp_path / "whole", "ppo", *more), job(tmp_path / "cut", "ppo", *more)
     train(whole)
     plain = training.Population._log
 
     def stop(self, iteration, metrics):
-        if iteration == 2:
+        if iteration == at:
             raise KeyboardInterrupt
         plain(self, iteration, metrics)
 
@@ -269,6 +303,13 @@ def test_choices_of_the_other_task_that_do_not_go_together(tmp_path):
     ):
         with pytest.raises(UserError, match=said):
             compose_job(more, tmp_path, "tiny")
+
+
+@pytest.mark.parametrize("agent", BUILT_IN)
+def test_a_task_that_demonstrates_nothing_cannot_be_cloned(agent, run, tmp_path):
+    code, _, err = run("train", *small(agent), "agent.clone_steps=256")
+    assert code == 2
+    assert err.splitlines()[-1].startswith("error: agent.clone_steps: this task demonstrates no actions; set it to 0")
 
 
 def test_evaluation_of_wrong_files_and_settings(finished, tmp_path):

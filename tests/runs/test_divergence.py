@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from perturbrl import paths, records, registry
+from perturbrl.cells import load_cells
 from perturbrl.envs.base import Step
 from perturbrl.envs.paper import PaperEnv, PaperEnvConfig
 from perturbrl.evaluate_runs import Evaluator, load_policy
-from perturbrl.experiment import load_cells
 from perturbrl.report import build_report
 
 from .tiny import ROLLOUT, assert_same_run, checkpoint, job, progress, small, status, train

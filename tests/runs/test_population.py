@@ -43,6 +43,8 @@ FIXED = {
     "agent.normalise_advantage": "false",
     "agent.total_steps": "512",
     "agent.target_kl": "0.1",
+    "agent.clone_steps": "256",
+    "agent.clone_lr": "0.01",
     "env.horizon": "10",
     "policy.hidden": "[8]",
     "policy.log_std": "-1.0",

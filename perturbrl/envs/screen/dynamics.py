@@ -70,6 +70,10 @@ class Dynamics:
         """Return the coordinates of the change after one more action, both [S, B, A]."""
         return change + action.clamp(-1.0, 1.0) * self._stride
 
+    def towards(self, goal: Tensor, change: Tensor, t: int) -> Tensor:
+        """Return the action that leads evenly from ``change`` after t steps to ``goal`` at the end, all [S, B, A]."""
+        return ((goal - change) / (self._stride * (self.horizon - t))).clamp(-1.0, 1.0)
+
     def genes(self, change: Tensor) -> NDArray[np.float64]:
         """Return coordinates [..., A] as a change of genes [..., G], without what the condition begins with."""
         return np.asarray(change.double().cpu().numpy() @ self.geometry.change.T)

@@ -1,4 +1,4 @@
-"""Where episodes begin: at the control cell, or at what a linear baseline already predicts.
+"""Where episodes begin: at the control cell, or at what a baseline already predicts.
 
 A policy that starts from a baseline's prediction learns what the baseline misses on conditions that it has not seen.
 On its own training conditions a baseline misses less; so those begin with predictions of fits that left them out.
@@ -8,6 +8,7 @@ Letters: P conditions of the screen, G genes.
 from __future__ import annotations
 
 import dataclasses
+import weakref
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +17,26 @@ from perturbrl.baselines import BASELINES, Setting
 from perturbrl.data.screens.schema import PerturbationTable, Rows
 from perturbrl.rng import numpy_generator
 
-RESIDUALS = ("none", "train_mean", "bilinear")
+RESIDUALS = ("none", "train_mean", "bilinear", "kernel_ridge", "mlp")
 FOLDS = 5
+_KEPT: dict[tuple[int, str], NDArray[np.float64]] = {}
 
 
 def residual_changes(table: PerturbationTable, name: str) -> NDArray[np.float64]:
     """Return the change that each condition begins with, [P, G]; zero for controls and where nothing is predicted.
 
-    ``name`` is ``none`` or a baseline. Training conditions are predicted by five fits, each without a fifth of them.
+    ``name`` is ``none`` or a baseline. Training conditions are predicted by five fits, each without a fifth of them. A
+    baseline that tunes itself does so on training conditions alone, so that learning curves on validation stay honest.
+    Computed once for a table: training, learning curve and evaluation each have an environment. Do not write into it.
     """
+    key = (id(table), name)
+    if key not in _KEPT:
+        _KEPT[key] = _computed(table, name)
+        weakref.finalize(table, _KEPT.pop, key, None)
+    return _KEPT[key]
+
+
+def _computed(table: PerturbationTable, name: str) -> NDArray[np.float64]:
     n, g = len(table.screen.conditions), table.screen.x.shape[1]
     changes = np.zeros((n, g))
     if name == "none":
@@ -45,8 +57,13 @@ def _predict(table: PerturbationTable, name: str, conditions: Rows) -> NDArray[n
     if len(conditions) == 0:
         return np.zeros((0, table.screen.x.shape[1]))
     baseline = BASELINES[name](Setting(seed=table.split.seed, action_rms=0.0))
-    baseline.fit(table)
+    baseline.fit(_without_validation(table))
     return np.nan_to_num(np.asarray(baseline.predict(conditions), dtype=np.float64))
+
+
+def _without_validation(table: PerturbationTable) -> PerturbationTable:
+    none = np.zeros(0, dtype=np.int64)
+    return dataclasses.replace(table, split=dataclasses.replace(table.split, validation=none))
 
 
 def _without(table: PerturbationTable, conditions: Rows) -> PerturbationTable:

@@ -87,16 +87,7 @@ def grids(table: Table) -> list[Grid]:
             "perturbations share: not a headline.",
         )
     )
-    made.append(
-        _grid(
-            "Control",
-            table,
-            RL,
-            "",
-            "Return above doing nothing; normalised: 0 is doing nothing, 1 the truth. Kept apart from prediction.",
-            only=tuple(row for row in table.rows if "return" in row.units),
-        )
-    )
+    made.append(_control(table))
     if (compared := _exploratory(table)) is not None:
         made.append(compared)
     return made
@@ -164,6 +155,18 @@ def _cell(value: float, column: Column) -> Cell:
     if not math.isfinite(value):
         return Cell(DASH)
     return Cell(f"{round(value, column.digits) + 0.0:,.{column.digits}f}".replace("-", MINUS))
+
+
+def _control(table: Table) -> Grid:
+    """Return what the task pays; where cells were simulated, every row's distance to the simulator's own means."""
+    rows = tuple(row for row in table.rows if {"return", "regret"} & set(row.units))
+    note = "Return above doing nothing; normalised: 0 is doing nothing, 1 the truth. Kept apart from prediction."
+    columns = dict(RL)
+    if any("regret" in row.units for row in rows):
+        note += " Regret: the part of the squared true change that is missed; 0 the simulator's own means, 1 no change."
+    else:
+        columns.pop("regret")
+    return _grid("Control", table, columns, "", note, only=rows)
 
 
 def _strata(table: Table) -> Grid | None:

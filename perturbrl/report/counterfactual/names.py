@@ -52,6 +52,7 @@ RL: Mapping[str, Column] = MappingProxyType(
         "return": Column("return"),
         "return_normalised": Column("normalised return"),
         "success_rate": Column("success rate"),
+        "regret": Column("regret", "down"),
         "mean_abs_action": Column("mean |a|", "neither"),
         "steps": Column("environment steps", "neither", digits=0),
         "wall_seconds": Column("wall time, s", "down", digits=0),
@@ -72,6 +73,7 @@ SIMPLE = (
 )  # a claim is made against the best of these
 OTHERS = ("mlp", "permuted")
 ORACLES = ("technical_duplicate", "interpolated_duplicate")
+SIMULATOR = "simulator"  # the known optimum, where cells were simulated
 ROWS = (*FLOORS, *SIMPLE, *OTHERS, *ORACLES)
 SPELLED = {
     "no_change": "no change (floor)",
@@ -85,6 +87,7 @@ SPELLED = {
     "transfer_mean": "transfer mean",
     "mlp": "supervised MLP",
     "permuted": "permuted labels (negative control)",
+    SIMULATOR: "simulator's own means (oracle)",
     "technical_duplicate": "technical duplicate (oracle)",
     "interpolated_duplicate": "interpolated duplicate (oracle)",
 }
@@ -101,4 +104,4 @@ def kind(row: str) -> str:
         return "floor"
     if row in SIMPLE:
         return "simple"
-    return "oracle" if row in ORACLES else "other"
+    return "oracle" if row in (SIMULATOR, *ORACLES) else "other"
