@@ -76,7 +76,8 @@ def peer(build: Callable[..., Any], task: dict[str, Any]) -> Curve:
 
     cells, runs = table(), []
     for seed in SEEDS:
-        envs = make_vec_env(lambda: make("paper", cells, **task), n_envs=ENVS, seed=1000 + seed)
+        # make_vec_env counts on from the seed for each environment: the blocks of two runs must not overlap
+        envs = make_vec_env(lambda: make("paper", cells, **task), n_envs=ENVS, seed=1000 * (seed + 1))
         net = {"net_arch": {"pi": HIDDEN, "vf": HIDDEN}}
         model = build(
             "MlpPolicy",
