@@ -18,6 +18,7 @@ from perturbrl import registry
 from perturbrl.config import choice, require
 from perturbrl.data.screens.schema import PerturbationTable
 from perturbrl.envs.base import ActionSpace, Step
+from perturbrl.envs.checkpoint import like
 from perturbrl.envs.screen import geometry, rewards
 from perturbrl.envs.screen.dynamics import Dynamics
 from perturbrl.envs.screen.parts import part_of
@@ -165,12 +166,7 @@ class CounterfactualEnv:
         UserError
             The state is that of another task or of another number of runs, cells or directions.
         """
-        own = self.state()
-        for name, tensor in own.items():
-            if name not in state or state[name].shape != tensor.shape:
-                found = tuple(state[name].shape) if name in state else "nothing"
-                raise UserError(f"env state {name!r}: expected shape {tuple(tensor.shape)}, found {found}")
-        copied = {name: state[name].to(self.device, tensor.dtype, copy=True) for name, tensor in own.items()}
+        copied = like(self.state(), state, self.device)
         self._t = int(copied["t"])
         self._condition, self._cell = copied["condition"], copied["cell"]
         self._change, self._error = copied["change"], copied["error"]

@@ -19,8 +19,8 @@ from perturbrl.config import choice, require
 from perturbrl.data.schema import CellTable
 from perturbrl.envs import crispr
 from perturbrl.envs.base import ActionSpace, Step
+from perturbrl.envs.checkpoint import like
 from perturbrl.envs.pairs import CellPairs
-from perturbrl.errors import UserError
 
 TIME_LIMITS = ("terminated", "truncated")
 
@@ -127,12 +127,7 @@ class PaperEnv:
         UserError
             The state is that of another task or of another number of runs, cells or features.
         """
-        own = self.state()
-        for name, tensor in own.items():
-            if name not in state or state[name].shape != tensor.shape:
-                found = tuple(state[name].shape) if name in state else "nothing"
-                raise UserError(f"env state {name!r}: expected shape {tuple(tensor.shape)}, found {found}")
-        copied = {name: state[name].to(self.device, tensor.dtype, copy=True) for name, tensor in own.items()}
+        copied = like(self.state(), state, self.device)
         self._t = int(copied["t"])
         self._aim(copied["row"], copied["target_row"])
         self._cells, self._error = copied["cells"], copied["error"]
