@@ -5,6 +5,6 @@ Importing this package registers the source ``landscape``; torch is imported onl
 
 from __future__ import annotations
 
-from perturbrl.landscape.source import LandscapeConfig, build, truth
+from perturbrl.landscape.source import LandscapeConfig, build, fresh_cells
 
-__all__ = ["LandscapeConfig", "build", "truth"]
+__all__ = ["LandscapeConfig", "build", "fresh_cells"]

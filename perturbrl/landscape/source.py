@@ -63,7 +63,7 @@ def build(config: LandscapeConfig) -> RawCells:
     return _cached(checksum(config), lambda key: dataset.simulate_cells(config, key))
 
 
-def truth(config: LandscapeConfig, n_cells: int, seed: int = 0) -> RawCells:
+def fresh_cells(config: LandscapeConfig, n_cells: int, seed: int = 0) -> RawCells:
     """Return ``n_cells`` fresh cells of each condition of a landscape: same genes, depths and batches, other cells.
 
     Their mean is what a condition's mean would be with many cells, so a prediction can be held against it; ``seed``

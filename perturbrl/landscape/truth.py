@@ -16,7 +16,7 @@ from perturbrl.data.screens.conditions import ConditionsConfig
 from perturbrl.data.screens.load import load_screen
 from perturbrl.data.screens.schema import Screen
 from perturbrl.data.screens.sums import group_means
-from perturbrl.landscape.source import LandscapeConfig, truth
+from perturbrl.landscape.source import LandscapeConfig, fresh_cells
 
 
 def true_means(
@@ -29,9 +29,9 @@ def true_means(
     Raises
     ------
     UserError
-        The screen is not of this landscape, or as ``truth`` and ``load_screen``.
+        The screen is not of this landscape, or as ``fresh_cells`` and ``load_screen``.
     """
-    fresh = load_screen(truth(config, n_cells, seed), data, dataclasses.replace(conditions, min_cells=1))
+    fresh = load_screen(fresh_cells(config, n_cells, seed), data, dataclasses.replace(conditions, min_cells=1))
     features = {name: k for k, name in enumerate(fresh.features)}
     index = {condition: k for k, condition in enumerate(fresh.conditions)}
     unknown = [c.name for c in screen.conditions if c not in index] + [f for f in screen.features if f not in features]

@@ -9,7 +9,7 @@ from perturbrl.config import bind
 from perturbrl.data.screens.genes import select
 from perturbrl.data.screens.load import load_screen
 from perturbrl.errors import UserError
-from perturbrl.landscape import LandscapeConfig, build, truth
+from perturbrl.landscape import LandscapeConfig, build, fresh_cells
 from perturbrl.landscape.network import krumsiek11
 from perturbrl.landscape.perturb import double_perturbations, single_perturbations
 from perturbrl.landscape.truth import true_means
@@ -71,14 +71,14 @@ def test_fresh_cells_have_the_means_of_the_landscape() -> None:
 
 def test_truth_is_the_same_for_the_same_seed_and_narrows_with_cells() -> None:
     config = landscape()
-    a, b, c = (truth(config, 30, seed) for seed in (0, 0, 1))
+    a, b, c = (fresh_cells(config, 30, seed) for seed in (0, 0, 1))
     x = [r.modalities["rna"].x.toarray() for r in (a, b, c)]
     np.testing.assert_array_equal(x[0], x[1])
     assert not np.array_equal(x[0], x[2]) and a.checksum == b.checksum != c.checksum
     assert set(a.obs["perturbation"].value_counts()) == {30}
     assert not np.array_equal(x[0][:30], build(config).modalities["rna"].x.toarray()[:30])
     with pytest.raises(UserError, match="n_cells: 0 must be positive"):
-        truth(config, 0)
+        fresh_cells(config, 0)
 
 
 def test_truth_comes_in_the_conditions_and_features_of_the_screen() -> None:
