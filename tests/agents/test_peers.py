@@ -76,8 +76,7 @@ def peer(build: Callable[..., Any], task: dict[str, Any]) -> Curve:
 
     cells, runs = table(), []
     for seed in SEEDS:
-        # make_vec_env counts on from the seed for each environment: the blocks of two runs must not overlap
-        envs = make_vec_env(lambda: make("paper", cells, **task), n_envs=ENVS, seed=1000 * (seed + 1))
+        envs = make_vec_env(lambda: make("paper", cells, **task), n_envs=ENVS)
         net = {"net_arch": {"pi": HIDDEN, "vf": HIDDEN}}
         model = build(
             "MlpPolicy",
@@ -85,7 +84,7 @@ def peer(build: Callable[..., Any], task: dict[str, Any]) -> Curve:
             learning_rate=LR,
             n_steps=ROLLOUT // ENVS,
             policy_kwargs=net,
-            seed=seed,
+            seed=1000 * (seed + 1),  # environment k takes seed + k: those of two runs must not overlap
             device="cpu",
             **COMMON,
         )
