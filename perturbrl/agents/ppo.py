@@ -132,11 +132,8 @@ class PPOUpdate:
             else:
                 steps = []
                 for part in _parts(shuffled, self.minibatch):
-                    if self.graph is not None and going is None:
-                        told = self.graph(*(getattr(part, name) for name in Rollout.__dataclass_fields__))
-                        steps.append({key: x.clone() for key, x in zip(DIAGNOSES, told, strict=True) if diagnose})
-                        continue
-                    diagnosis, going = self.step(part, diagnose, going)
+                    take = self.step if self.graph is None or going is not None else self._replay
+                    diagnosis, going = take(part, diagnose, going)
                     steps.append(diagnosis)
                 found = {key: torch.stack([d[key] for d in steps], 1) for key in steps[0]}
             if epoch == 0:
@@ -177,14 +174,20 @@ class PPOUpdate:
         self.value_adam.step(self.value_grad, going, scale)
         return found, going
 
+    def _replay(self, mb: Rollout, diagnose: bool, going: Tensor | None) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Take ``step`` as it was recorded."""
+        assert self.graph is not None
+        told = self.graph(*(getattr(mb, name) for name in Rollout.__dataclass_fields__))
+        return {key: x.clone() for key, x in zip(DIAGNOSES, told, strict=True) if diagnose}, going
+
     def _native_epoch(self, batch: Rollout, diagnose: bool) -> dict[str, Tensor]:
         """Every ``step`` of an epoch at once; return what they tell, each [S, number of minibatches]."""
         assert self.fused is not None
-        entropy = self.model.policy(batch.obs[:, :1])[0].entropy()
+        entropy = self.model.policy(batch.obs[:, :1])[0].entropy() if diagnose else None
         ratio, value = self.fused.epoch(
             *(batch.obs, batch.action, batch.log_prob, batch.advantage, batch.ret, self.minibatch, kernels.bf16())
         )
-        if not diagnose:
+        if entropy is None:
             return {}
         parts = (torch.split(x, self.minibatch, 1) for x in (ratio, value, batch.ret))
         told = [self._diagnosis(r, v, ret, entropy) for r, v, ret in zip(*parts, strict=True)]
