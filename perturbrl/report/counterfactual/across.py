@@ -8,8 +8,9 @@ import numpy as np
 
 from perturbrl.report.counterfactual.claims import BOOTSTRAP_SEED, best_simple
 from perturbrl.report.counterfactual.gather import Row, Table
-from perturbrl.report.counterfactual.grids import Cell, Grid, Line
+from perturbrl.report.counterfactual.grids import Grid, Line
 from perturbrl.report.names import MINUS
+from perturbrl.report.render import Cell
 from perturbrl.stats import Span, iqm, optimality_gap, probability_of_improvement, stratified_bootstrap
 
 COLUMNS = ("IQM ↑", "optimality gap ↓", "P(better than the best simple baseline) ↑")

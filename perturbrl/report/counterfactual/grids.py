@@ -10,17 +10,10 @@ from perturbrl.report.counterfactual.claims import ALPHA, exploratory
 from perturbrl.report.counterfactual.gather import Row, Table
 from perturbrl.report.counterfactual.names import COLUMNS, COMPARABILITY, HEADLINE, RL, SPELLED, Column
 from perturbrl.report.names import DASH, MINUS
+from perturbrl.report.render import Cell
 from perturbrl.stats import Interval, benjamini_hochberg, mean_interval
 
 NBSP = "\N{NO-BREAK SPACE}"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A spelled value and half of its interval (empty where there is none)."""
-
-    value: str
-    half: str = ""
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from perturbrl.report.counterfactual.claims import Statement, statements
 from perturbrl.report.counterfactual.gather import Table
-from perturbrl.report.counterfactual.grids import Cell, Grid, Line, flags, grids, header
+from perturbrl.report.counterfactual.grids import Grid, Line, flags, grids, header
 from perturbrl.report.counterfactual.names import COLUMNS, RL
 from perturbrl.report.names import DASH, MINUS
+from perturbrl.report.render import Cell
 from perturbrl.report.tex import escape
 
 if TYPE_CHECKING:
