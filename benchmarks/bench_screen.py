@@ -119,9 +119,9 @@ def configs(kind: str) -> dict[str, Any]:
     from perturbrl import paths
     from perturbrl.config import bind
     from perturbrl.data.preprocess import DataConfig
-    from perturbrl.data.screens.conditions import ConditionsConfig
-    from perturbrl.data.screens.describe import DescriptionConfig
-    from perturbrl.data.screens.split_config import bind_split
+    from perturbrl.screens.conditions import ConditionsConfig
+    from perturbrl.screens.describe import DescriptionConfig
+    from perturbrl.screens.split_config import bind_split
 
     chosen = ["+data=rna", "+conditions=auto", f"+split={kind}", "+description=default"]
     with initialize_config_dir(str(paths.conf_dir()), version_base=None):
@@ -132,11 +132,11 @@ def configs(kind: str) -> dict[str, Any]:
 
 def prepare(file: Path, kind: str, stages: Stages) -> Any:
     """Read, split, select and describe, as ``load_perturbations`` does, but step by step."""
-    from perturbrl.data.screens.describe import describe as describe_conditions
-    from perturbrl.data.screens.genes import select
-    from perturbrl.data.screens.load import load_screen
-    from perturbrl.data.screens.split import split_screen
     from perturbrl.data.sources.file import build, default_config
+    from perturbrl.screens.describe import describe as describe_conditions
+    from perturbrl.screens.genes import select
+    from perturbrl.screens.load import load_screen
+    from perturbrl.screens.split import split_screen
 
     config = configs(kind)
     raw = stages("read the file", lambda: build(default_config(file)))
@@ -157,8 +157,8 @@ def measure_score(file: Path, stages: Stages) -> None:
     from omegaconf import OmegaConf
 
     from perturbrl import paths
-    from perturbrl.baselines import BASELINES, Setting
     from perturbrl.config import bind
+    from perturbrl.effects.baselines import BASELINES, Setting
     from perturbrl.evaluate.counterfactual import ScoreConfig, observe_truth, predict, score
 
     table = prepare(file, "iid_cells", stages)

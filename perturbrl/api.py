@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from perturbrl import paths, records
-from perturbrl.cells import load_cells
-from perturbrl.composition import compose_job
 from perturbrl.config import require
 from perturbrl.envs.factory import Table
 from perturbrl.errors import UserError
 from perturbrl.evaluate.actions import Act
-from perturbrl.evaluate_runs import Evaluator, load_policy
-from perturbrl.experiment import Job
-from perturbrl.population import default_limit, group, in_processes, specs
+from perturbrl.runner.dataset import load_cells
+from perturbrl.runner.evaluate import Evaluator, load_policy
+from perturbrl.runner.hydra.compose import compose_job
+from perturbrl.runner.job import Job
+from perturbrl.runner.population import default_limit, group, in_processes, specs
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -16,7 +16,7 @@ from runs.tiny import SMALL
 import perturbrl
 from perturbrl import paths, records
 from perturbrl.errors import UserError
-from perturbrl.experiment import run_path
+from perturbrl.runner.job import run_path
 
 # the same settings as elsewhere, as a mapping
 TINY = {

@@ -11,7 +11,9 @@ import pytest
 import toy_job
 
 from perturbrl import __version__, cli, paths
-from perturbrl.cli import complete, conf_tree, doctor, hydra_job
+from perturbrl.cli import complete, doctor
+from perturbrl.runner import conf_tree
+from perturbrl.runner.hydra import launch as hydra_job
 
 HEAVY = ("torch", "hydra", "omegaconf", "pandas", "numpy", "scanpy", "anndata", "matplotlib", "rich")
 Run = Callable[..., tuple[int, str, str]]
@@ -26,7 +28,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PERTURBRL_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     monkeypatch.setattr(paths, "conf_dir", lambda: conf)
-    monkeypatch.setitem(sys.modules, "perturbrl.task", toy_job)
+    monkeypatch.setitem(sys.modules, "perturbrl.runner.hydra.main", toy_job)
     monkeypatch.chdir(tmp_path)
     toy_job.DONE.clear()
     return tmp_path

@@ -16,13 +16,14 @@ from runs.conf_keys import Change
 from runs.conf_probes import changed_job, planned
 from runs.tiny import BUILT_IN, QUIET, SMALL, cli_run, small
 
-from perturbrl import paths, population
-from perturbrl.cells import load_cells
-from perturbrl.composition import compose_config
+from perturbrl import paths
 from perturbrl.errors import UserError
-from perturbrl.evaluate_runs import Evaluator
-from perturbrl.experiment import NOT_IN_HASH, bind_run, make_job
-from perturbrl.training import Outcome, train_jobs
+from perturbrl.runner import population
+from perturbrl.runner.dataset import load_cells
+from perturbrl.runner.evaluate import Evaluator
+from perturbrl.runner.hydra.compose import compose_config
+from perturbrl.runner.job import NOT_IN_HASH, bind_run, make_job
+from perturbrl.runner.train import Outcome, train_jobs
 
 CONF = paths.conf_dir()
 NOT_BOUND = ("experiment", "hydra/launcher")  # overlays of other groups' keys; Hydra's own, tested apart

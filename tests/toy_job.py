@@ -1,4 +1,4 @@
-"""A job as small as can be, to test the command line without training: what `perturbrl.task` is to the real one."""
+"""A job as small as can be: stands in for `perturbrl.runner.hydra.main` where the command line is tested."""
 
 from __future__ import annotations
 

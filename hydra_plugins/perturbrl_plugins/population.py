@@ -14,8 +14,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 if TYPE_CHECKING:
     from hydra.types import HydraContext, TaskFunction
 
-    from perturbrl.population import Runner, Spec
-    from perturbrl.training import Outcome
+    from perturbrl.runner.population import Runner, Spec
+    from perturbrl.runner.train import Outcome
 
 VIA = ("processes", "joblib", "submitit_local", "submitit_slurm", "ray")
 
@@ -34,9 +34,9 @@ class PopulationLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Train every job; a job that fails leaves the others alone and is returned as failed."""
         from perturbrl.config import choice
-        from perturbrl.experiment import make_job
-        from perturbrl.population import default_limit, default_workers, failure, group, specs
-        from perturbrl.progress import Progress
+        from perturbrl.runner.job import make_job
+        from perturbrl.runner.population import default_limit, default_workers, failure, group, specs
+        from perturbrl.runner.progress import Progress
 
         choice(self.via, VIA, "hydra.launcher.via")
         returns: dict[Path, JobReturn] = {}
@@ -71,7 +71,7 @@ class PopulationLauncher(Launcher):
         return list(returns.values())
 
     def _runner(self, workers: int) -> Runner:
-        from perturbrl.population import in_processes
+        from perturbrl.runner.population import in_processes
 
         if self.via == "processes":
             return in_processes(workers)
@@ -82,7 +82,7 @@ class PopulationLauncher(Launcher):
     def _joblib(self, workers: int) -> Runner:
         import joblib
 
-        from perturbrl.population import train_group
+        from perturbrl.runner.population import train_group
 
         def run(groups: Sequence[list[Spec]], mode: str) -> Iterator[list[Outcome]]:
             pool = joblib.Parallel(**{"n_jobs": workers, "return_as": "generator_unordered", **self.options})
@@ -92,7 +92,7 @@ class PopulationLauncher(Launcher):
 
     def _ray(self) -> Runner:
         ray = _need("ray")
-        from perturbrl.population import failure, train_group
+        from perturbrl.runner.population import failure, train_group
 
         def run(groups: Sequence[list[Spec]], mode: str) -> Iterator[list[Outcome]]:
             started_here = not ray.is_initialized()
@@ -114,7 +114,7 @@ class PopulationLauncher(Launcher):
 
     def _submitit(self) -> Runner:
         submitit = _need("submitit")
-        from perturbrl.population import failure, train_group
+        from perturbrl.runner.population import failure, train_group
 
         def run(groups: Sequence[list[Spec]], mode: str) -> Iterator[list[Outcome]]:
             folder = Path(str(self.config.hydra.sweep.dir)) / ".submitit" / "%j"

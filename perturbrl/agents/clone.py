@@ -12,9 +12,9 @@ from typing import Any
 
 from torch import Tensor, zeros_like
 
-from perturbrl.agents.actor_critic import ActorCritic
-from perturbrl.agents.distributions import Gaussian
 from perturbrl.agents.learner import Stage, same
+from perturbrl.agents.model.actor_critic import ActorCritic
+from perturbrl.agents.model.distributions import Gaussian
 from perturbrl.agents.optim import Adam
 from perturbrl.agents.rollout import Rollout, reorder
 from perturbrl.config import require

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from perturbrl.agents.actor_critic import ActorCritic
+from perturbrl.agents.model.actor_critic import ActorCritic
 from perturbrl.agents.rollout import Collector, Rollout, Teacher
 from perturbrl.config import require
 from perturbrl.envs.base import BatchedEnv

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from perturbrl.agents.actor_critic import ActorCritic
-from perturbrl.agents.distributions import Distribution
 from perturbrl.agents.losses import importance_ratio, surrogate
+from perturbrl.agents.model.actor_critic import ActorCritic
+from perturbrl.agents.model.distributions import Distribution
 
 Operator = Callable[[Tensor], Tensor]
 EPSILON = 1e-8  # of eq. 6

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from perturbrl.agents import kernels
-from perturbrl.agents.actor_critic import ActorCritic, PolicyConfig
 from perturbrl.agents.clone import check_clone, with_clone
-from perturbrl.agents.graphs import Replayed, record
+from perturbrl.agents.executors.graphs import Replayed, record
 from perturbrl.agents.kernels.fused import FusedPPO
 from perturbrl.agents.learner import Learner, Stage, check_rollout, check_unit, per_run, same, under, with_prefix
 from perturbrl.agents.losses import (
@@ -23,7 +22,8 @@ from perturbrl.agents.losses import (
     value_loss,
     value_loss_score,
 )
-from perturbrl.agents.nn import Mlp
+from perturbrl.agents.model.actor_critic import ActorCritic, PolicyConfig
+from perturbrl.agents.model.networks import Mlp
 from perturbrl.agents.optim import Adam
 from perturbrl.agents.rollout import Rollout, reorder
 from perturbrl.config import require

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from perturbrl.agents.actor_critic import ActorCritic
+from perturbrl.agents.model.actor_critic import ActorCritic
 from perturbrl.envs.base import BatchedEnv
 from perturbrl.rng import Streams
 

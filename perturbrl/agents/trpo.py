@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from perturbrl.agents import kernels
-from perturbrl.agents.actor_critic import ActorCritic, PolicyConfig
 from perturbrl.agents.clone import check_clone, with_clone
-from perturbrl.agents.distributions import Distribution, joined
 from perturbrl.agents.learner import Learner, Stage, check_rollout, check_unit, per_run, same
 from perturbrl.agents.losses import normalise, value_loss_score
+from perturbrl.agents.model.actor_critic import ActorCritic, PolicyConfig
+from perturbrl.agents.model.distributions import Distribution, joined
+from perturbrl.agents.model.networks import Mlp
 from perturbrl.agents.natural import (
     Operator,
     conjugate_gradient,
@@ -23,7 +24,6 @@ from perturbrl.agents.natural import (
     natural_step,
     policy_gradient,
 )
-from perturbrl.agents.nn import Mlp
 from perturbrl.agents.optim import Adam
 from perturbrl.agents.rollout import Rollout, reorder
 from perturbrl.config import choice, require

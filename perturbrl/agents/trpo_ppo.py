@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from perturbrl.agents.actor_critic import ActorCritic, PolicyConfig
 from perturbrl.agents.clone import with_clone
 from perturbrl.agents.learner import Learner, Stage, same
+from perturbrl.agents.model.actor_critic import ActorCritic, PolicyConfig
 from perturbrl.agents.ppo import PPOConfig, PPOUpdate
 from perturbrl.agents.rollout import Rollout
 from perturbrl.agents.trpo import TRPOConfig, TRPOUpdate

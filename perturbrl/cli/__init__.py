@@ -11,7 +11,7 @@ import typer
 
 from perturbrl import __version__
 from perturbrl.cli import complete
-from perturbrl.cli.guard import guarded
+from perturbrl.runner.guard import guarded
 
 COMPLETE = "_PERTURBRL_COMPLETE"
 
@@ -65,10 +65,10 @@ def train(
     ] = None,
 ) -> None:
     """Train agents: one run, or with -m a sweep. `perturbrl train --help` lists the choices."""
-    from perturbrl.cli import hydra_job
+    from perturbrl.runner.hydra import launch as hydra_job
 
     with guarded():
-        hydra_job.run("perturbrl.task", "main", [*(overrides or ()), *ctx.args], "perturbrl train")
+        hydra_job.run("perturbrl.runner.hydra.main", "main", [*(overrides or ()), *ctx.args], "perturbrl train")
 
 
 @app.command(context_settings={"ignore_unknown_options": True})
@@ -80,7 +80,7 @@ def evaluate(
 ) -> None:
     """Evaluate the checkpoint of every run found under the given paths (default: outputs)."""
     with guarded():
-        from perturbrl.evaluate_runs import main as evaluate_runs
+        from perturbrl.runner.evaluate import main as evaluate_runs
 
         paths, overrides = split_paths(arguments or [])
         sys.exit(evaluate_runs(paths or [str(OUTPUTS)], overrides))
@@ -119,8 +119,8 @@ def reproduce(
 ) -> None:
     """Reproduce Tables I-III: train, evaluate, report, compare with the published numbers."""
     with guarded():
-        from perturbrl.cli.hydra_errors import translated
-        from perturbrl.reproduce import reproduce as run
+        from perturbrl.runner.hydra.errors import translated
+        from perturbrl.runner.reproduce import reproduce as run
 
         with translated(overrides or []):
             run(schedule=schedule, seeds=seeds, quick=quick, out=out, overrides=overrides or [], workers=workers)

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from perturbrl.cli import conf_tree
+from perturbrl.runner import conf_tree
 
 HYDRA_FLAGS = {
     "--cfg": "print the config and stop (job, hydra or all)",
@@ -46,7 +46,7 @@ def candidates(before: Iterable[str], incomplete: str) -> Iterator[tuple[str, st
     key, equals, value = incomplete[len(prefix) :].partition("=")
     roots = conf_tree.conf_dirs()
     choices = conf_tree.groups(roots)
-    defaults = conf_tree.keys(roots, chosen(words, choices))
+    defaults = conf_tree.keys(roots, conf_tree.chosen(words, choices))
     if equals:
         yield from ((f"{prefix}{text}", note) for text, note in _values(key, value, choices, defaults))
         return
@@ -57,13 +57,6 @@ def candidates(before: Iterable[str], incomplete: str) -> Iterator[tuple[str, st
         return
     for name in names:
         yield f"{prefix}{name}=", "choice" if name in choices else f"default {_spell(defaults[name])}"
-
-
-def chosen(words: Iterable[str], groups: Iterable[str]) -> dict[str, str]:
-    """Return the group choices that ``words`` make; of a swept group, the first."""
-    known = set(groups)
-    pairs = (word.lstrip("+").partition("=") for word in words)
-    return {key: value.split(",")[0] for key, equals, value in pairs if equals and value and key in known}
 
 
 def _values(key: str, typed: str, choices: dict[str, list[str]], defaults: dict[str, Any]) -> Iterator[tuple[str, str]]:

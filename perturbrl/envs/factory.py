@@ -16,11 +16,12 @@ from omegaconf import DictConfig, OmegaConf
 from perturbrl import paths, registry
 from perturbrl.config import choice
 from perturbrl.data.schema import CellTable
-from perturbrl.data.screens.schema import PerturbationTable
-from perturbrl.envs import counterfactual, paper, paper_discrete  # noqa: F401  (importing registers them)
 from perturbrl.envs.base import BatchedEnv
+from perturbrl.envs.counterfactual import task as counterfactual  # noqa: F401  (importing registers them)
 from perturbrl.envs.gym import CellEnv, CellVectorEnv
+from perturbrl.envs.paper import continuous as paper  # noqa: F401  (importing registers them)
 from perturbrl.errors import UserError
+from perturbrl.screens.schema import PerturbationTable
 
 Device = torch.device | str
 Table = CellTable | PerturbationTable

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from perturbrl.config import require
 from perturbrl.data.preprocess import DataConfig
-from perturbrl.data.screens.conditions import ConditionsConfig
-from perturbrl.data.screens.load import load_screen
-from perturbrl.data.screens.schema import Screen
-from perturbrl.data.screens.sums import group_means
 from perturbrl.landscape.source import LandscapeConfig, fresh_cells
+from perturbrl.screens.conditions import ConditionsConfig
+from perturbrl.screens.load import load_screen
+from perturbrl.screens.schema import Screen
+from perturbrl.screens.sums import group_means
 
 
 def true_means(

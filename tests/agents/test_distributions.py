@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.distributions import Categorical as TorchCategorical
 from torch.distributions import Independent, Normal, kl_divergence
 
-from perturbrl.agents.distributions import Categorical, Gaussian, joined
+from perturbrl.agents.model.distributions import Categorical, Gaussian, joined
 
 RUNS, BATCH, SIZE = 2, 5, 3
 LARGEST_UNIFORM = 1 - 2**-24  # the largest float32 that torch.rand can give

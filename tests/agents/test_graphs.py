@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from perturbrl.agents.graphs import Replayed
+from perturbrl.agents.executors.graphs import Replayed
 
 from .helpers import make_learner
 

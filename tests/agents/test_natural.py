@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from perturbrl.agents.actor_critic import ActorCritic
-from perturbrl.agents.distributions import joined
 from perturbrl.agents.losses import importance_ratio, surrogate
+from perturbrl.agents.model.actor_critic import ActorCritic
+from perturbrl.agents.model.distributions import joined
 from perturbrl.agents.natural import (
     LineSearch,
     conjugate_gradient,

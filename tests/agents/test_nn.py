@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from perturbrl.agents import kernels
-from perturbrl.agents.nn import ACTIVATIONS, Branches, Dense, Layer, Mlp, Sequential, aligned, hidden_layers
+from perturbrl.agents.model.networks import ACTIVATIONS, Branches, Dense, Layer, Mlp, Sequential, aligned, hidden_layers
 
 from .helpers import naive
 

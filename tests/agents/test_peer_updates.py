@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from perturbrl.agents.actor_critic import ActorCritic
 from perturbrl.agents.learner import Learner
-from perturbrl.agents.nn import Mlp
+from perturbrl.agents.model.actor_critic import ActorCritic
+from perturbrl.agents.model.networks import Mlp
 from perturbrl.envs import make
 
 from .helpers import cell_table, make_learner

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from perturbrl.agents.actor_critic import ActorCritic
+from perturbrl.agents.model.actor_critic import ActorCritic
 from perturbrl.agents.rollout import Collector, EpisodeTracker, gae
 from perturbrl.envs.base import ActionSpace
 from perturbrl.rng import Streams

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from perturbrl.agents import trpo
-from perturbrl.agents.actor_critic import ActorCritic
-from perturbrl.agents.distributions import joined
 from perturbrl.agents.losses import normalise as normalise_
+from perturbrl.agents.model.actor_critic import ActorCritic
+from perturbrl.agents.model.distributions import joined
 from perturbrl.agents.natural import fisher_vector_product, mean_kl
 from perturbrl.agents.ppo import PPOUpdate
 from perturbrl.agents.rollout import Rollout

@@ -7,8 +7,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from perturbrl.data.screens.schema import Condition, PerturbationTable, Screen, ScreenSplit
 from perturbrl.evaluate.counterfactual import ScoreConfig
+from perturbrl.screens.schema import Condition, PerturbationTable, Screen, ScreenSplit
 
 CONFIG = ScoreConfig(
     alpha=0.05,

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 from sklearn import metrics
 
-from perturbrl.evaluate.counterfactual.calls import (
+from perturbrl.evaluate.counterfactual.differential_expression import (
     AgainstControl,
     Calls,
     agreement,

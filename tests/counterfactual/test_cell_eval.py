@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from perturbrl.data.screens.schema import Condition
 from perturbrl.evaluate.counterfactual import Prediction, observe_truth, score
-from perturbrl.evaluate.counterfactual.calls import AgainstControl
+from perturbrl.evaluate.counterfactual.differential_expression import AgainstControl
+from perturbrl.screens.schema import Condition
 
 from .made_screens import CONFIG, noisy
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from screens.test_real import table
 
-from perturbrl.baselines import BASELINES, Setting
+from perturbrl.effects.baselines import BASELINES, Setting
 from perturbrl.evaluate.counterfactual import COLUMNS, observe_truth, predict, score
 from perturbrl.evaluate.counterfactual.cellwise import CALLED
 

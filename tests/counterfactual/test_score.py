@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from perturbrl.baselines import BASELINES, Setting
+from perturbrl.effects.baselines import BASELINES, Setting
 from perturbrl.errors import UserError
 from perturbrl.evaluate.counterfactual import COLUMNS, Prediction, observe_truth, predict, score
 from perturbrl.evaluate.counterfactual.judge import _JUDGES

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 import scanpy
 
+from perturbrl.effects.observed import sample
+from perturbrl.effects.profile_metrics import weights
 from perturbrl.errors import UserError
 from perturbrl.evaluate.counterfactual import observe_truth
-from perturbrl.evaluate.counterfactual.expression import weights
-from perturbrl.evaluate.counterfactual.truth import sample
 
 from .made_screens import CONFIG, exact, noisy
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from perturbrl.data.schema import CellTable
-from perturbrl.envs.paper import PaperEnvConfig
-from perturbrl.envs.paper_discrete import PaperDiscreteConfig
+from perturbrl.envs.paper.continuous import PaperEnvConfig
+from perturbrl.envs.paper.discrete import PaperDiscreteConfig
 
 F = np.float32
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from perturbrl.data.screens.schema import Condition, PerturbationTable, Screen, ScreenSplit
+from perturbrl.screens.schema import Condition, PerturbationTable, Screen, ScreenSplit
 
 TRAIN, VALIDATION, TEST = ("A", "B", "C", "A+B", "D", "A+C"), ("E",), ("F", "A+F")
 

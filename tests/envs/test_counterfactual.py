@@ -9,12 +9,12 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
-from perturbrl.baselines import BASELINES, Setting
+from perturbrl.effects.baselines import BASELINES, Setting
 from perturbrl.envs import make, make_batched, make_vec
-from perturbrl.envs.screen.geometry import principal
-from perturbrl.envs.screen.parts import part_of, spread
-from perturbrl.envs.screen.residual import RESIDUALS, residual_changes
-from perturbrl.envs.screen.rewards import REWARDS, matched
+from perturbrl.envs.counterfactual.parts import part_of, spread
+from perturbrl.envs.counterfactual.projections import principal
+from perturbrl.envs.counterfactual.residual import RESIDUALS, residual_changes
+from perturbrl.envs.counterfactual.rewards import REWARDS, matched
 from perturbrl.errors import UserError
 
 from .helpers import actions, build, config, uniforms

@@ -15,7 +15,7 @@ from perturbrl import paths, registry
 from perturbrl.config import bind
 from perturbrl.data.schema import CellTable
 from perturbrl.envs.base import ActionSpace, Step
-from perturbrl.evaluate.protocol import PaperProtocolConfig
+from perturbrl.evaluate.paper.scores import PaperProtocolConfig
 
 
 def protocol(**changes: Any) -> PaperProtocolConfig:

@@ -11,8 +11,8 @@ import pytest
 
 from perturbrl import paths, records
 from perturbrl.errors import UserError
-from perturbrl.evaluate.metrics import METRICS
-from perturbrl.evaluate.task import evaluate_run
+from perturbrl.evaluate.paper.files import evaluate_run
+from perturbrl.evaluate.paper.metrics import METRICS
 
 from .helpers import cell_table, protocol, register_toy, shift_by, toy
 

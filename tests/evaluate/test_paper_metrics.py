@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from perturbrl import registry
-from perturbrl.evaluate.metrics import METRICS, per_feature
+from perturbrl.evaluate.paper.metrics import METRICS, per_feature
 
 FUNCTIONS = {name: metric.function for name, metric in METRICS.items()}
 PUBLISHED = ["accuracy", "precision", "recall", "f1", "auprc", "mse", "rmse", "mae", "r2", "pearson"]

@@ -41,7 +41,7 @@ def seeds(root: Path, skills: dict[str, float], n: int, **more: object) -> Table
 
 
 def test_rows_and_columns_are_those_of_the_evaluation() -> None:
-    baselines = pytest.importorskip("perturbrl.baselines")
+    baselines = pytest.importorskip("perturbrl.effects.baselines")
     evaluated = pytest.importorskip("perturbrl.evaluate.counterfactual.columns").COLUMNS
     for table in ("headline", "comparability"):
         ours = names.HEADLINE if table == "headline" else names.COMPARABILITY

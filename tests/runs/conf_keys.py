@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from perturbrl.experiment import Job
+from perturbrl.runner.job import Job
 
 from . import conf_probes as p
 from .tiny import small

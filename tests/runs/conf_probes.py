@@ -27,16 +27,16 @@ from omegaconf import OmegaConf, open_dict
 
 from perturbrl import paths, records, registry
 from perturbrl.agents import kernels
-from perturbrl.cells import load_cells
-from perturbrl.composition import compose_config
 from perturbrl.data.fetch import cached_file
-from perturbrl.data.screens.split_files import write_split
 from perturbrl.errors import UserError
-from perturbrl.evaluate.protocol import evaluate_paper
-from perturbrl.evaluate_runs import Evaluator
-from perturbrl.experiment import Job, make_job
-from perturbrl.progress import Progress
-from perturbrl.training import build_learner, train_jobs
+from perturbrl.evaluate.paper.scores import evaluate_paper
+from perturbrl.runner.dataset import load_cells
+from perturbrl.runner.evaluate import Evaluator
+from perturbrl.runner.hydra.compose import compose_config
+from perturbrl.runner.job import Job, make_job
+from perturbrl.runner.progress import Progress
+from perturbrl.runner.train import build_learner, train_jobs
+from perturbrl.screens.split_files import write_split
 
 N = 24
 

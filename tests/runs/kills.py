@@ -12,8 +12,8 @@ from typing import Any
 
 import safetensors.torch
 
-from perturbrl.envs.paper import PaperEnv
-from perturbrl.experiment import Job
+from perturbrl.envs.paper.continuous import PaperEnv
+from perturbrl.runner.job import Job
 
 from .tiny import train
 

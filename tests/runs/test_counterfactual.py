@@ -12,17 +12,18 @@ import pytest
 import torch
 import yaml
 
-from perturbrl import paths, records, registry, training
-from perturbrl.baselines import BASELINES, SIMPLE
-from perturbrl.cells import load_cells
-from perturbrl.cli import conf_tree
-from perturbrl.composition import compose_job
+from perturbrl import paths, records, registry
+from perturbrl.effects.baselines import BASELINES, SIMPLE
 from perturbrl.errors import UserError
 from perturbrl.evaluate.counterfactual import COLUMNS
 from perturbrl.evaluate.counterfactual.calibration import ORACLES
-from perturbrl.evaluate_runs import Evaluator
-from perturbrl.experiment import Job
 from perturbrl.landscape.truth import true_means
+from perturbrl.runner import conf_tree
+from perturbrl.runner import train as training
+from perturbrl.runner.dataset import load_cells
+from perturbrl.runner.evaluate import Evaluator
+from perturbrl.runner.hydra.compose import compose_job
+from perturbrl.runner.job import Job
 
 from .tiny import BUILT_IN, assert_same_run, progress, small, status, train, variant
 
@@ -106,7 +107,7 @@ def test_what_an_evaluation_leaves(finished):
 
 def test_the_policy_row_is_the_policy_rolled_on_held_out_control_cells(finished):
     """Recomputed step by step, from the environment's own definition and the policy of the checkpoint."""
-    from perturbrl.evaluate_runs import load_policy
+    from perturbrl.runner.evaluate import load_policy
 
     table, config = load_cells(finished), finished.config
     policy = load_policy(finished, table)

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from perturbrl import paths, records, registry
-from perturbrl.cells import load_cells
 from perturbrl.envs.base import Step
-from perturbrl.envs.paper import PaperEnv, PaperEnvConfig
-from perturbrl.evaluate_runs import Evaluator, load_policy
+from perturbrl.envs.paper.continuous import PaperEnv, PaperEnvConfig
 from perturbrl.report import build_report
+from perturbrl.runner.dataset import load_cells
+from perturbrl.runner.evaluate import Evaluator, load_policy
 
 from .tiny import ROLLOUT, assert_same_run, checkpoint, job, progress, small, status, train
 

@@ -13,7 +13,7 @@ import pytest
 
 from perturbrl import paths, records
 from perturbrl.errors import UserError
-from perturbrl.experiment import Job
+from perturbrl.runner.job import Job
 
 from .kills import Rig, before_write_is_kept, in_checkpoint, in_step, killed
 from .tiny import assert_same_run, checkpoint, job, progress, small, status, train

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from perturbrl import experiment, registry
-from perturbrl.experiment import Job
-from perturbrl.population import failure, group, specs, train_group
+from perturbrl import registry
+from perturbrl.runner import job as experiment
+from perturbrl.runner.job import Job
+from perturbrl.runner.population import failure, group, specs, train_group
 
 from .tiny import assert_same_run, checkpoint, job, status, train, variant
 

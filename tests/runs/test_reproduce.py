@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from perturbrl import paths, records
-from perturbrl import reproduce as reproduction
-from perturbrl.composition import compose_config
 from perturbrl.errors import UserError
 from perturbrl.report import build_report
-from perturbrl.reproduce import ARMS, QUICK, SCHEDULES, TABLES, _quick_budgets, reproduce
+from perturbrl.runner import reproduce as reproduction
+from perturbrl.runner.hydra.compose import compose_config
+from perturbrl.runner.reproduce import ARMS, QUICK, SCHEDULES, TABLES, _quick_budgets, reproduce
 
 from .tiny import SMALL, assert_same_run, status
 

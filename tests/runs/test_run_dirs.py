@@ -17,9 +17,9 @@ import pytest
 
 from perturbrl import paths, records
 from perturbrl.errors import UserError
-from perturbrl.evaluate_runs import Evaluator
-from perturbrl.experiment import load_job, run_path
 from perturbrl.records import RunDir
+from perturbrl.runner.evaluate import Evaluator
+from perturbrl.runner.job import load_job, run_path
 
 from .tiny import QUIET, checkpoint, job, progress, small, status, train
 
@@ -89,7 +89,7 @@ def test_the_config_on_disk_is_the_config_that_ran(more, tmp_path: Path) -> None
 
 
 def _other_source(out: Path):
-    from perturbrl.composition import compose_job
+    from perturbrl.runner.hydra.compose import compose_job
 
     return compose_job([o for o in small() if not o.startswith("source.")] + ["source=pbmc68k_reduced"], out, "tiny")
 
@@ -146,7 +146,7 @@ def cells_file(file: Path, seed: int) -> Path:
 
 
 def file_job(out: Path, file: Path, *more: str):
-    from perturbrl.composition import compose_job
+    from perturbrl.runner.hydra.compose import compose_job
 
     asked = [o for o in small("ppo", "source=file", *more) if not o.startswith("source.")]
     return compose_job([*asked, f"path={file}", "data.pseudotime=obs"], out, "tiny")

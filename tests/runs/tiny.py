@@ -14,10 +14,10 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from perturbrl import cli, paths, records
-from perturbrl.composition import compose_job
-from perturbrl.experiment import Job, make_job
-from perturbrl.progress import Progress
-from perturbrl.training import Outcome, train_jobs
+from perturbrl.runner.hydra.compose import compose_job
+from perturbrl.runner.job import Job, make_job
+from perturbrl.runner.progress import Progress
+from perturbrl.runner.train import Outcome, train_jobs
 
 QUIET = Progress("quiet")
 BUILT_IN = ("ppo", "trpo", "trpo_ppo")

@@ -16,12 +16,12 @@ from perturbrl import paths
 from perturbrl.config import bind
 from perturbrl.data.preprocess import DataConfig
 from perturbrl.data.schema import Modality, RawCells
-from perturbrl.data.screens.conditions import ConditionsConfig
-from perturbrl.data.screens.describe import DescriptionConfig
-from perturbrl.data.screens.load import load_screen
-from perturbrl.data.screens.schema import Screen, ScreenSplit
-from perturbrl.data.screens.split import split_screen
-from perturbrl.data.screens.split_config import ScreenSplitConfig, bind_split
+from perturbrl.screens.conditions import ConditionsConfig
+from perturbrl.screens.describe import DescriptionConfig
+from perturbrl.screens.load import load_screen
+from perturbrl.screens.schema import Screen, ScreenSplit
+from perturbrl.screens.split import split_screen
+from perturbrl.screens.split_config import ScreenSplitConfig, bind_split
 
 GENES = tuple(f"G{k}" for k in range(12))
 SINGLES = GENES[:8]

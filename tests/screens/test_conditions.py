@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perturbrl.data.screens.conditions import parse_conditions, parse_label
-from perturbrl.data.screens.schema import Condition
 from perturbrl.errors import UserError
+from perturbrl.screens.conditions import parse_conditions, parse_label
+from perturbrl.screens.schema import Condition
 
 from .made import conditions_config, made_raw, made_screen
 

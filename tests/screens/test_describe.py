@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from perturbrl.data.screens.describe import describe
-from perturbrl.data.screens.genes import gene_embedding, training_rows
-from perturbrl.data.screens.prior import read_prior
-from perturbrl.data.screens.schema import PerturbationTable
 from perturbrl.errors import UserError
+from perturbrl.screens.describe import describe
+from perturbrl.screens.genes import gene_embedding, training_rows
+from perturbrl.screens.prior import read_prior
+from perturbrl.screens.schema import PerturbationTable
 
 from .made import PAIRS, SINGLES, description_config, made_raw, made_screen, made_split
 

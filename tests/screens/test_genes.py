@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.decomposition import PCA
 
-from perturbrl.data.screens import genes, sums
-from perturbrl.data.screens.describe import describe
-from perturbrl.data.screens.genes import gene_embedding, pca_basis, profiles, select, training_rows
-from perturbrl.data.screens.schema import Screen, ScreenSplit
 from perturbrl.errors import UserError
+from perturbrl.screens import genes, sums
+from perturbrl.screens.describe import describe
+from perturbrl.screens.genes import gene_embedding, pca_basis, profiles, select, training_rows
+from perturbrl.screens.schema import Screen, ScreenSplit
 
 from .made import GENES, data_config, description_config, made_raw, made_screen, made_split
 

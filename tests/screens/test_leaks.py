@@ -7,10 +7,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from perturbrl.data.screens.genes import training_rows
-from perturbrl.data.screens.leaks import check_split, require_training_rows
-from perturbrl.data.screens.schema import Condition, Screen, ScreenSplit
 from perturbrl.errors import UserError
+from perturbrl.screens.genes import training_rows
+from perturbrl.screens.leaks import check_split, require_training_rows
+from perturbrl.screens.schema import Condition, Screen, ScreenSplit
 
 from .made import made_raw, made_screen, made_split, names, replaced
 

@@ -10,10 +10,10 @@ from scipy import sparse
 
 from perturbrl import paths
 from perturbrl.data.schema import Modality, RawCells
-from perturbrl.data.screens import load
-from perturbrl.data.screens.load import load_screen
-from perturbrl.data.screens.table import load_perturbations
 from perturbrl.errors import UserError
+from perturbrl.screens import load
+from perturbrl.screens.load import load_screen
+from perturbrl.screens.table import load_perturbations
 
 from .made import conditions_config, data_config, description_config, made_raw, made_screen, split_config
 

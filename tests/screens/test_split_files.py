@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from perturbrl.data.schema import RawCells
-from perturbrl.data.screens.schema import Screen, ScreenSplit
-from perturbrl.data.screens.split_files import USES, digest, read_split, write_split
 from perturbrl.errors import UserError
+from perturbrl.screens.schema import Screen, ScreenSplit
+from perturbrl.screens.split_files import USES, digest, read_split, write_split
 
 from .made import made_raw, made_screen, made_split, names
 
@@ -73,7 +73,7 @@ def test_cells_are_found_by_name_in_another_file(screen: Screen, split: ScreenSp
 
 
 def edit(file: Path, sign: bool = True, **changes: Any) -> None:
-    from perturbrl.data.screens.split_files import _sha256
+    from perturbrl.screens.split_files import _sha256
 
     content = {**json.loads(file.read_text()), **changes}
     content.pop("sha256")

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from perturbrl import paths
-from perturbrl.data.screens.leaks import LEAST_CELLS
-from perturbrl.data.screens.schema import Screen
-from perturbrl.data.screens.split_config import SCHEMAS, bind_split
 from perturbrl.data.split import SplitConfig
 from perturbrl.errors import UserError
+from perturbrl.screens.leaks import LEAST_CELLS
+from perturbrl.screens.schema import Screen
+from perturbrl.screens.split_config import SCHEMAS, bind_split
 
 from .made import PAIRS, SINGLES, made_raw, made_screen, made_split, names
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from perturbrl.config import bind
-from perturbrl.data.screens.genes import select
-from perturbrl.data.screens.load import load_screen
 from perturbrl.errors import UserError
 from perturbrl.landscape import LandscapeConfig, build, fresh_cells
 from perturbrl.landscape.network import krumsiek11
 from perturbrl.landscape.perturb import double_perturbations, single_perturbations
 from perturbrl.landscape.truth import true_means
+from perturbrl.screens.genes import select
+from perturbrl.screens.load import load_screen
 
 from .made import _composed, conditions_config, data_config, made_split
 

@@ -2,9 +2,9 @@ from dataclasses import dataclass
 
 import torch
 
-from perturbrl.agents.actor_critic import ActorCritic
 from perturbrl.agents.learner import Learner, Stage, per_run
 from perturbrl.agents.losses import normalise, value_loss_score
+from perturbrl.agents.model.actor_critic import ActorCritic
 from perturbrl.agents.optim import Adam
 from perturbrl.registry import agents
 

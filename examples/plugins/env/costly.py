@@ -2,7 +2,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from perturbrl.envs.paper import PaperEnv, PaperEnvConfig
+from perturbrl.envs.paper.continuous import PaperEnv, PaperEnvConfig
 from perturbrl.registry import envs
 
 

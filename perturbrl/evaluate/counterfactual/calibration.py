@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from perturbrl.effects.observed import Truth, truth_of
 from perturbrl.evaluate.counterfactual.cellwise import CellMetrics
 from perturbrl.evaluate.counterfactual.columns import Column
 from perturbrl.evaluate.counterfactual.prediction import Prediction
-from perturbrl.evaluate.counterfactual.truth import Truth, truth_of
 from perturbrl.rng import numpy_generator
 
 Array = NDArray[np.float64]

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from perturbrl.evaluate.counterfactual.calls import AgainstControl, agreement
+from perturbrl.effects.observed import Truth, sample
+from perturbrl.evaluate.counterfactual.differential_expression import AgainstControl, agreement
 from perturbrl.evaluate.counterfactual.distribution import Sample, energy_distance
 from perturbrl.evaluate.counterfactual.prediction import Emission, Prediction, as_cells
-from perturbrl.evaluate.counterfactual.truth import Truth, sample
 
 Array = NDArray[np.float64]
 

@@ -9,11 +9,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from perturbrl.data.screens.schema import Condition
-from perturbrl.envs.screen.parts import spread
+from perturbrl.effects.observed import Truth
+from perturbrl.envs.counterfactual.parts import spread
 from perturbrl.evaluate.counterfactual.prediction import Emission
-from perturbrl.evaluate.counterfactual.truth import Truth
 from perturbrl.records import replacing
+from perturbrl.screens.schema import Condition
 
 PREDICTIONS = "predictions.h5ad"
 

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from perturbrl.data.screens.genes import pca_basis
+from perturbrl.effects.observed import Truth
 from perturbrl.evaluate.counterfactual.calibration import duplicates
 from perturbrl.evaluate.counterfactual.cellwise import CALLED, CellMetrics
 from perturbrl.evaluate.counterfactual.prediction import Prediction
 from perturbrl.evaluate.counterfactual.profiles import ProfileMetrics
-from perturbrl.evaluate.counterfactual.truth import Truth
+from perturbrl.screens.genes import pca_basis
 
 Array = NDArray[np.float64]
 Values = dict[str, dict[str, Array]]

@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from perturbrl.effects import profile_metrics
+from perturbrl.effects.observed import Truth
 from perturbrl.errors import UserError
-from perturbrl.evaluate.counterfactual import expression
 from perturbrl.evaluate.counterfactual.calibration import ORACLES, calibrate, dynamic_range
 from perturbrl.evaluate.counterfactual.cellwise import CALLED, CellMetrics
 from perturbrl.evaluate.counterfactual.columns import COLUMNS
 from perturbrl.evaluate.counterfactual.judge import Values, judge_of
 from perturbrl.evaluate.counterfactual.prediction import Prediction
-from perturbrl.evaluate.counterfactual.truth import Truth
 
 Array = NDArray[np.float64]
 BASE = "train_mean"
@@ -146,7 +146,7 @@ def _header(truth: Truth, values: Values, halved: Mapping[str, Array], cells: Ce
     return {
         "n_test": len(truth.conditions),
         "median_cells": float(np.median(truth.n_cells)),
-        "systematic_variation": expression.mean_cosine(truth.change, truth.centre, truth.used),
+        "systematic_variation": profile_metrics.mean_cosine(truth.change, truth.centre, truth.used),
         "drf": drf,
         "n_excluded_de": int((~cells.differential).sum()),
         "de_prevalence": _mean(cells.prevalence[cells.differential]),

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from perturbrl.baselines import Baseline, covered
-from perturbrl.evaluate.counterfactual.truth import Truth, sample
+from perturbrl.effects.baselines import Baseline, covered
+from perturbrl.effects.observed import Truth, sample
 
 Array = NDArray[np.float64]
 CellsOf = Callable[[int], "sparse.csr_matrix | NDArray[np.float32] | None"]

@@ -13,10 +13,10 @@ from scipy import sparse
 from perturbrl.data.readers.columns import is_control_name
 from perturbrl.data.readers.kinds import profile
 from perturbrl.data.readers.opened import listed
-from perturbrl.data.screens.schema import Condition, Rows, Screen
+from perturbrl.effects.observed import Truth
 from perturbrl.errors import UserError
 from perturbrl.evaluate.counterfactual.prediction import Prediction
-from perturbrl.evaluate.counterfactual.truth import Truth
+from perturbrl.screens.schema import Condition, Rows, Screen
 
 COLUMNS_OF_LABELS = ("condition", "perturbation")
 SCALE = 2.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from perturbrl.evaluate.counterfactual import expression
-from perturbrl.evaluate.counterfactual.truth import Truth
+from perturbrl.effects import profile_metrics
+from perturbrl.effects.observed import Truth
 
 Array = NDArray[np.float64]
 
@@ -22,11 +22,11 @@ class ProfileMetrics:
         self._truth = truth
         _, self._groups = np.unique(np.array(truth.contexts), return_inverse=True)
         self._mean_error = self.weighted_error(truth.centre)
-        self._effect = expression.error_terms(truth.change, np.zeros_like(truth.change), truth.noise, truth.used)
+        self._effect = profile_metrics.error_terms(truth.change, np.zeros_like(truth.change), truth.noise, truth.used)
 
     def weighted_error(self, change: Array) -> Array:
         """Return wMSE of each condition, [n]."""
-        return expression.weighted_mse(self._truth.change, change, self._truth.weights)
+        return profile_metrics.weighted_mse(self._truth.change, change, self._truth.weights)
 
     @property
     def resistant(self) -> NDArray[np.bool_]:
@@ -39,21 +39,21 @@ class ProfileMetrics:
         truth, t = self._truth, self._truth.change
         used = truth.used
         error = np.square(change - t)
-        mse = expression.mean_over(error, used)
-        numerator = expression.error_terms(t, change, truth.noise, used)
+        mse = profile_metrics.mean_over(error, used)
+        numerator = profile_metrics.error_terms(t, change, truth.noise, used)
         alike = used / used.sum(axis=1, keepdims=True)
         return {
-            "pds_cosine": expression.pds(t, change, self._groups, truth.panel_free),
-            "pearson_delta_pert": expression.pearson(t - truth.centre, change - truth.centre, used),
+            "pds_cosine": profile_metrics.pds(t, change, self._groups, truth.panel_free),
+            "pearson_delta_pert": profile_metrics.pearson(t - truth.centre, change - truth.centre, used),
             "wmse_ratio": self.weighted_error(change) / _positive(self._mean_error.mean()),
-            "wr2_delta": expression.weighted_r2(t - truth.centre, change - truth.centre, truth.weights),
+            "wr2_delta": profile_metrics.weighted_r2(t - truth.centre, change - truth.centre, truth.weights),
             "mse_norm": numerator / _positive(self._effect.mean()),
-            "l2_top": expression.top_distance(t, change, truth.control, used, truth.config.n_top),
+            "l2_top": profile_metrics.top_distance(t, change, truth.control, used, truth.config.n_top),
             "mse": mse,
             "rmse": np.sqrt(mse),
-            "mae": expression.mean_over(np.abs(change - t), used),
-            "r2_delta": expression.weighted_r2(t, change, alike),
-            "pearson_delta_ctrl": expression.pearson(t, change, used),
+            "mae": profile_metrics.mean_over(np.abs(change - t), used),
+            "r2_delta": profile_metrics.weighted_r2(t, change, alike),
+            "pearson_delta_ctrl": profile_metrics.pearson(t, change, used),
         }
 
 

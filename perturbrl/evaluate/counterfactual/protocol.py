@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from perturbrl import registry
-from perturbrl.baselines import BASELINES, Setting
 from perturbrl.config import choice, require
-from perturbrl.data.screens.schema import PerturbationTable
 from perturbrl.data.split import SplitConfig
-from perturbrl.envs.counterfactual import CounterfactualEnv, CounterfactualEnvConfig
+from perturbrl.effects.baselines import BASELINES, Setting
+from perturbrl.effects.observed import truth_of
+from perturbrl.envs.counterfactual.task import CounterfactualEnv, CounterfactualEnvConfig
 from perturbrl.evaluate.actions import Act, PopulationAct
 from perturbrl.evaluate.counterfactual import (
     COLUMNS,
@@ -31,13 +31,13 @@ from perturbrl.evaluate.counterfactual import (
     predict,
     read_predictions,
 )
+from perturbrl.evaluate.counterfactual.files import write
 from perturbrl.evaluate.counterfactual.profiles import ProfileMetrics
 from perturbrl.evaluate.counterfactual.returns import Earned, earned
 from perturbrl.evaluate.counterfactual.rollout import Rolled, rolled
 from perturbrl.evaluate.counterfactual.simulator import SIMULATOR, known_changes
-from perturbrl.evaluate.counterfactual.task import write
-from perturbrl.evaluate.counterfactual.truth import truth_of
 from perturbrl.evaluate.scoring import Simulated
+from perturbrl.screens.schema import PerturbationTable
 
 CURVE_EPISODES = 64
 PER_RUN = "random"  # the one baseline that depends on the policy: it takes actions as large

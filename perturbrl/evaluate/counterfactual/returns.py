@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from perturbrl.envs.counterfactual import CounterfactualEnv
+from perturbrl.envs.counterfactual.task import CounterfactualEnv
 from perturbrl.evaluate.actions import PopulationAct
 from perturbrl.evaluate.returns import episode_returns, uniforms
 from perturbrl.rng import Streams

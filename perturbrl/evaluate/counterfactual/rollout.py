@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from perturbrl.data.screens.schema import PerturbationTable, Rows
-from perturbrl.envs.screen.dynamics import Dynamics
-from perturbrl.envs.screen.parts import spread
+from perturbrl.envs.counterfactual.dynamics import Dynamics
+from perturbrl.envs.counterfactual.parts import spread
 from perturbrl.evaluate.actions import PopulationAct
+from perturbrl.screens.schema import PerturbationTable, Rows
 
 Array = NDArray[np.float64]
 _CELLS = 4096  # changed at a time

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from perturbrl.effects.observed import Truth
 from perturbrl.evaluate.counterfactual.prediction import Prediction
-from perturbrl.evaluate.counterfactual.truth import Truth
 
 SIMULATOR = "simulator"
 """The row of the known optimum: an oracle, no method."""

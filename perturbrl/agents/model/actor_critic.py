@@ -1,0 +1,128 @@
+"""A policy and a value network for each of S runs, separate, with all parameters of a run in one row of ``theta``.
+
+Letters: S runs, B states, G features, A action size, n parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from perturbrl.agents.model.distributions import Categorical, Distribution, Gaussian
+from perturbrl.agents.model.networks import ACTIVATIONS, Branches, Dense, Layer, Mlp, Sequential, aligned, hidden_layers
+from perturbrl.config import choice, require
+from perturbrl.envs.base import ActionSpace, BatchedEnv
+from perturbrl.rng import Streams, derive
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """The networks. ``net``: ``trunk`` (one network over all features) or ``branches`` (one for each modality)."""
+
+    net: str
+    hidden: list[int]
+    activation: str
+    log_std: float
+
+    def __post_init__(self) -> None:
+        choice(self.net, ("trunk", "branches"), "policy.net")
+        choice(self.activation, ACTIVATIONS, "policy.activation")
+        require(
+            len(self.hidden) > 0 and min(self.hidden) > 0, "policy.hidden", "needs at least one width, all positive"
+        )
+
+
+class ActorCritic:
+    """Separate policy and value networks of S runs; derivatives by hand, no autograd graph.
+
+    ``theta`` [S, n] holds, in this order: policy network, log standard deviation (box actions only), value network.
+    ``policy_size`` is the number of leading columns that belong to the policy.
+    """
+
+    def __init__(
+        self, config: PolicyConfig, n_features: int, slices: Mapping[str, slice], actions: ActionSpace, n_runs: int
+    ) -> None:
+        self.actions = actions
+        self.policy_net = _network(config, n_features, slices, actions.size, last_gain=0.01)
+        self.value_net = _network(config, n_features, slices, 1, last_gain=1.0)
+        start = self.policy_net.place(0)
+        self._log_std = slice(start, start + (actions.size if actions.kind == "box" else 0))
+        self.policy_size = aligned(self._log_std.stop)
+        self.theta = torch.zeros(n_runs, aligned(self.value_net.place(self.policy_size)))
+
+    @staticmethod
+    def for_env(
+        configs: Sequence[PolicyConfig], env: BatchedEnv, slices: Mapping[str, slice], streams: Streams
+    ) -> ActorCritic:
+        """Build and initialise the networks of S runs, each from its own stream ``policy``.
+
+        Numbers are drawn on the CPU, so that a run starts from the same networks on every device.
+        """
+        model = ActorCritic(configs[0], env.obs_dim, slices, env.action_space, env.n_runs)
+        for row, config, seed in zip(model.theta, configs, streams.seeds, strict=True):
+            generator = torch.Generator().manual_seed(derive(seed, "policy"))
+            model.policy_net.init(row, generator)
+            model.value_net.init(row, generator)
+            row[model._log_std] = config.log_std
+        model.theta = model.theta.to(streams.device)
+        model.remember(model.theta)
+        return model
+
+    def remember(self, flat: Tensor) -> None:
+        """Keep the layers' views of a tensor [S, n] that lives as long as the model."""
+        self.policy_net.remember(flat)
+        self.value_net.remember(flat)
+
+    def policy(self, x: Tensor, theta: Tensor | None = None) -> tuple[Distribution, Any]:
+        """Return pi(.|s) for states ``x`` [S, B, G], and the cache that the derivatives need."""
+        theta = self.theta if theta is None else theta
+        outputs, cache = self.policy_net.forward(theta, x)
+        if self.actions.kind == "discrete":
+            return Categorical.of(outputs), cache
+        return Gaussian(outputs, theta[:, self._log_std]), cache
+
+    def policy_vjp(self, cache: Any, d_outputs: Tensor, d_log_std: Tensor | None, grad: Tensor) -> None:
+        """Write the gradient of the policy's parameters into the leading columns of ``grad``."""
+        self.policy_net.vjp(self.theta, cache, d_outputs, grad, need_dx=False)
+        if d_log_std is not None:
+            grad[:, self._log_std] = d_log_std
+
+    def policy_jvp(self, cache: Any, v: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Change of outputs [S, B, A] and of log_std [S, A] when the policy moves along ``v`` [S, policy_size]."""
+        d_log_std = v[:, self._log_std] if self.actions.kind == "box" else None
+        return self.policy_net.jvp(self.theta, cache, v, None), d_log_std
+
+    def value(self, x: Tensor) -> tuple[Tensor, Any]:
+        """Return V(s) [S, B] and the cache that ``value_vjp`` needs."""
+        v, cache = self.value_net.forward(self.theta, x)
+        return v.squeeze(-1), cache
+
+    def value_vjp(self, cache: Any, d_value: Tensor, grad: Tensor) -> None:
+        """Write the gradient of the value parameters into the trailing columns of ``grad``."""
+        self.value_net.vjp(self.theta, cache, d_value.unsqueeze(-1), grad, need_dx=False)
+
+    def act(self, x: Tensor) -> Tensor:
+        """Return the deterministic action for states [S, B, G], clipped to the box."""
+        mode = self.policy(x)[0].mode()
+        return mode.clamp(self.actions.low, self.actions.high) if self.actions.kind == "box" else mode
+
+    def first_not_finite(self, run: int) -> str | None:
+        """Return which tensor of a run holds NaN or infinity, if any."""
+        start, stop = self._log_std.start, self.policy_size
+        parts = {"policy network": slice(0, start), "log_std": slice(start, stop), "value network": slice(stop, None)}
+        row = self.theta[run]
+        return next((name for name, part in parts.items() if not bool(torch.isfinite(row[part]).all())), None)
+
+
+def _network(config: PolicyConfig, n_features: int, slices: Mapping[str, slice], n_out: int, last_gain: float) -> Layer:
+    if config.net == "trunk":
+        hidden = hidden_layers(n_features, config.hidden, config.activation)
+        return Mlp([*hidden, Dense(hidden[-1].n_out, n_out, last_gain)])
+    parts = list(slices.values())
+    branches = [Mlp(hidden_layers(s.stop - s.start, config.hidden, config.activation)) for s in parts]
+    joined = Branches(parts, branches)
+    return Sequential([joined, Mlp([Dense(joined.n_out, n_out, last_gain)])])

@@ -1,0 +1,1 @@
+"""Effects of perturbations: as observed, and as the simple baselines predict them."""

@@ -1,0 +1,74 @@
+"""Where episodes begin: at the control cell, or at what a baseline already predicts.
+
+A policy that starts from a baseline's prediction learns what the baseline misses on conditions that it has not seen.
+On its own training conditions a baseline misses less; so those begin with predictions of fits that left them out.
+Letters: P conditions of the screen, G genes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import weakref
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perturbrl.effects.baselines import BASELINES, Setting
+from perturbrl.rng import numpy_generator
+from perturbrl.screens.schema import PerturbationTable, Rows
+
+RESIDUALS = ("none", "train_mean", "bilinear", "kernel_ridge", "mlp")
+FOLDS = 5
+_KEPT: dict[tuple[int, str], NDArray[np.float64]] = {}
+
+
+def residual_changes(table: PerturbationTable, name: str) -> NDArray[np.float64]:
+    """Return the change that each condition begins with, [P, G]; zero for controls and where nothing is predicted.
+
+    ``name`` is ``none`` or a baseline. Training conditions are predicted by five fits, each without a fifth of them. A
+    baseline that tunes itself does so on training conditions alone, so that learning curves on validation stay honest.
+    Computed once for a table: training, learning curve and evaluation each have an environment. Do not write into it.
+    """
+    key = (id(table), name)
+    if key not in _KEPT:
+        _KEPT[key] = _computed(table, name)
+        weakref.finalize(table, _KEPT.pop, key, None)
+    return _KEPT[key]
+
+
+def _computed(table: PerturbationTable, name: str) -> NDArray[np.float64]:
+    n, g = len(table.screen.conditions), table.screen.x.shape[1]
+    changes = np.zeros((n, g))
+    if name == "none":
+        return changes
+    train = table.conditions_of(table.split.train)
+    perturbed = np.array([i for i, c in enumerate(table.screen.conditions) if not c.is_control], dtype=np.int64)
+    others = np.setdiff1d(perturbed, train)
+    changes[others] = _predict(table, name, others)
+    order = numpy_generator(table.split.seed, "residual").permutation(train)
+    folds = min(FOLDS, len(train))
+    for k in range(folds if folds > 1 else 0):
+        out = np.sort(order[k::folds])
+        changes[out] = _predict(_without(table, out), name, out)
+    return changes
+
+
+def _predict(table: PerturbationTable, name: str, conditions: Rows) -> NDArray[np.float64]:
+    if len(conditions) == 0:
+        return np.zeros((0, table.screen.x.shape[1]))
+    baseline = BASELINES[name](Setting(seed=table.split.seed, action_rms=0.0))
+    baseline.fit(_without_validation(table))
+    return np.nan_to_num(np.asarray(baseline.predict(conditions), dtype=np.float64))
+
+
+def _without_validation(table: PerturbationTable) -> PerturbationTable:
+    none = np.zeros(0, dtype=np.int64)
+    return dataclasses.replace(table, split=dataclasses.replace(table.split, validation=none))
+
+
+def _without(table: PerturbationTable, conditions: Rows) -> PerturbationTable:
+    screen, split = table.screen, table.split
+    kept = split.train[~np.isin(screen.condition[split.train], conditions)]
+    seen = table.seen.copy()
+    seen[conditions] = False
+    return dataclasses.replace(table, split=dataclasses.replace(split, train=kept), seen=seen)

@@ -1,0 +1,1 @@
+"""The released task, continuous and discrete."""

@@ -1,0 +1,89 @@
+"""``protocol=paper`` as training and ``perturbrl evaluate`` use it. Letters: S runs, G features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from perturbrl import registry
+from perturbrl.config import require
+from perturbrl.data.schema import CellTable
+from perturbrl.data.split import SplitConfig
+from perturbrl.evaluate.actions import Act, PopulationAct
+from perturbrl.evaluate.paper.files import evaluate_run
+from perturbrl.evaluate.paper.metrics import METRICS
+from perturbrl.evaluate.paper.scores import PaperProtocolConfig, Row, evaluated_cells, floor_rows, population_scores
+from perturbrl.evaluate.returns import do_nothing_returns, return_gain
+from perturbrl.evaluate.scoring import INFO, Simulated
+
+CURVE_EPISODES = 64
+
+
+class PaperCurve:
+    """The ten metrics, mean |a| and the true return over that of doing nothing, on test cells, as released."""
+
+    names = (*METRICS, "mean_abs_action", "return")
+
+    def __init__(
+        self, config: PaperProtocolConfig, env_configs: Sequence[Any], table: CellTable, device: torch.device
+    ) -> None:
+        self._config, self._device = config, device
+        self._env = registry.envs[env_configs[0].name].build(env_configs, table, table.test, CURVE_EPISODES, device)
+        self._x = evaluated_cells(table, config).to(device).expand(len(env_configs), -1, -1)
+        self._nothing = do_nothing_returns(self._env, config.seed, config.max_steps, device)
+
+    def at(self, act: PopulationAct) -> dict[str, Tensor]:
+        """Return each of ``names``, [S]."""
+        c = self._config
+        scores = population_scores(act, self._x, self._env.action_space, c)
+        gain = return_gain(act, self._env, c.seed, c.max_steps, self._nothing, self._device)
+        return {name: torch.as_tensor(value) for name, value in scores.items()} | {"return": gain}
+
+
+class PaperScoring:
+    """Ten metrics of how little a policy does to test cells; see ``evaluate.protocol``."""
+
+    def __init__(self, config: PaperProtocolConfig) -> None:
+        self.config = config
+
+    def check(self, env_config: Any, split_config: Any) -> None:
+        """Raise ``UserError`` for a split of conditions."""
+        said = (
+            f"env={env_config.name}: split={split_config.kind} holds out perturbations, but protocol=paper scores cells"
+        )
+        require(isinstance(split_config, SplitConfig), said, "choose split=cells, or env=counterfactual")
+
+    def curve(self, env_configs: Sequence[Any], table: CellTable, device: torch.device) -> PaperCurve:
+        """Return the learning curve of S runs."""
+        return PaperCurve(self.config, env_configs, table, device)
+
+    def shared(self, table: CellTable, env_config: Any, simulated: Simulated | None) -> Mapping[str, Row]:
+        """Return the rows that need no training."""
+        return floor_rows(table, env_config.name, env_config, self.config)
+
+    def evaluate(
+        self,
+        policy: Act | None,
+        table: CellTable,
+        env_config: Any,
+        run: dict[str, Any],
+        out_dir: Path,
+        shared: Mapping[str, Row],
+        predictions: Path | None,
+    ) -> None:
+        """Write ``summary.json`` and ``per_feature.parquet``."""
+        require(
+            predictions is None, "baseline=predictions", f"needs env=counterfactual; this run has {env_config.name}"
+        )
+        info = {name: run[name] for name in INFO}
+        evaluate_run(policy, table, env_config.name, env_config, info, out_dir, self.config, shared)
+
+
+@registry.protocols.register("paper", PaperProtocolConfig)
+def build(config: PaperProtocolConfig) -> PaperScoring:
+    """Return the paper's protocol."""
+    return PaperScoring(config)

@@ -1,0 +1,1 @@
+"""From a config to run directories: compose, group, train, evaluate, reproduce."""

@@ -1,0 +1,139 @@
+"""Behind ``perturbrl evaluate``: score the checkpoint of every finished run found under some paths."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+
+from perturbrl import paths, records, registry
+from perturbrl.agents import kernels
+from perturbrl.config import choice
+from perturbrl.envs.factory import Table
+from perturbrl.errors import UserError
+from perturbrl.evaluate.actions import Act
+from perturbrl.evaluate.scoring import Scoring, Simulated
+from perturbrl.landscape.source import LandscapeConfig
+from perturbrl.landscape.truth import true_means
+from perturbrl.report.collect import find_runs
+from perturbrl.runner.dataset import facts, load_cells
+from perturbrl.runner.job import Job, load_job
+from perturbrl.runner.train import build_learner
+from perturbrl.screens.schema import PerturbationTable
+
+KEPT = 4  # tables of rows at a time: each may hold a large data set
+SHARED = ("source", "data", "encoder", "split", "conditions", "description", "env")
+
+
+class Evaluator:
+    """Evaluates runs one after another; runs that share cells, task and protocol share the rows that need no policy."""
+
+    def __init__(self, overrides: Sequence[str] = ()) -> None:
+        self.predictions, self.protocol, self.overrides = _read(overrides)
+        self._shared: dict[str, Any] = {}
+
+    def evaluate(self, folder: Path) -> None:
+        """Write the ``evaluation`` folder of one run.
+
+        Raises
+        ------
+        UserError
+            The run is not finished, its checkpoint is unreadable, or its data have changed since.
+        """
+        run = records.read_json(folder / paths.RUN) if (folder / paths.RUN).exists() else {}
+        if run.get("status") not in records.FINISHED:
+            raise UserError(f"{folder}: the run is not finished; give the command that started it again, it resumes")
+        job = load_job(folder)
+        own = job.config.protocol.name
+        if self.protocol not in (None, own):
+            raise UserError(f"{folder}: protocol={self.protocol} does not fit; this run is for protocol={own}")
+        torch.set_num_threads(job.config.threads)  # more threads on small tensors wait for each other
+        kernels.configure(job.config.kernels, "float32")
+        table = load_cells(job)
+        if facts(table).checksum != run["data_checksum"]:
+            raise UserError(f"{folder}: the data have changed since this run was trained; train again with force=true")
+        protocol = self._config(job)
+        scoring: Scoring = registry.protocols[own].build(protocol)
+        key = json.dumps([job.raw.get(group) for group in SHARED] + [repr(protocol)])
+        if key not in self._shared:
+            while len(self._shared) >= KEPT:
+                self._shared.pop(next(iter(self._shared)))
+            self._shared[key] = scoring.shared(table, job.config.env, _simulated(job, table))
+        policy = load_policy(job, table) if run["status"] == "complete" else None
+        out = folder / paths.EVALUATION
+        scoring.evaluate(policy, table, job.config.env, run, out, self._shared[key], self.predictions)
+
+    def _config(self, job: Job) -> Any:
+        changed = OmegaConf.from_dotlist([o.removeprefix("protocol.") for o in self.overrides])
+        return registry.protocols.bind(OmegaConf.merge(job.raw["protocol"], changed))
+
+
+def _simulated(job: Job, table: Table) -> Simulated | None:
+    """Return what asks the simulator itself for means, where a screen comes from the landscape."""
+    config = job.config
+    if not isinstance(config.source, LandscapeConfig) or not isinstance(table, PerturbationTable):
+        return None
+    return lambda n_cells: true_means(config.source, table.screen, config.data, config.conditions, n_cells)
+
+
+def _read(overrides: Sequence[str]) -> tuple[Path | None, str | None, list[str]]:
+    """Part what ``evaluate`` may be told: a file of predictions, the name of the protocol, keys of the protocol."""
+    given = dict(o.lstrip("+").partition("=")[::2] for o in overrides)
+    for key in given:
+        if key not in ("protocol", "baseline", "path") and not key.startswith("protocol."):
+            raise UserError(
+                f"{key}={given[key]}: only protocol.* can be changed when evaluating (protocol.n_cells=all), "
+                "or baseline=predictions path=FILE given"
+            )
+    if "baseline" in given:
+        choice(given["baseline"], ("predictions",), "baseline")
+    if ("baseline" in given) != ("path" in given):
+        raise UserError("baseline=predictions path=FILE.h5ad: the two go together")
+    if "protocol" in given:
+        choice(given["protocol"], registry.protocols, "protocol")
+    file = Path(given["path"]).expanduser() if "path" in given else None
+    keys = [f"{key}={value}" for key, value in given.items() if key.startswith("protocol.")]
+    return file, given.get("protocol"), keys
+
+
+def load_policy(job: Job, table: Table) -> Act:
+    """Return the deterministic policy of a run's checkpoint, on the CPU: observations [B, G] to actions."""
+    tensors, _ = records.read_tensors(job.path / paths.CHECKPOINT)
+    model = build_learner([job], table, torch.device("cpu")).model
+    model.theta.copy_(tensors["theta"])
+    return lambda obs: model.act(obs.unsqueeze(0)).squeeze(0)
+
+
+def main(where: Sequence[str], overrides: Sequence[str] = ()) -> int:
+    """Evaluate every run under ``where``; return 1 if any could not be, else 0.
+
+    Raises
+    ------
+    UserError
+        Nothing was found, or an override is not one of the protocol's.
+    """
+    evaluator = Evaluator(overrides)
+    folders = find_runs(where)
+    if not folders:
+        raise UserError(f"{', '.join(where)}: no runs found; train some first")
+    failed = 0
+    for folder in folders:
+        try:
+            evaluator.evaluate(folder)
+            print(f"{_short(folder)}: evaluated", file=sys.stderr)
+        except UserError as error:
+            failed += 1
+            print(f"error: {error}", file=sys.stderr)
+    if failed:
+        print(f"error: {failed} of {len(folders)} runs could not be evaluated", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _short(folder: Path) -> str:
+    here = Path.cwd()
+    return str(folder.relative_to(here)) if folder.is_relative_to(here) else str(folder)

@@ -1,0 +1,148 @@
+"""Hand the rest of a command line to a function decorated with ``hydra.main``, and report what became of its jobs."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from perturbrl.errors import UserError
+from perturbrl.runner import guard
+from perturbrl.runner.hydra import errors as hydra_errors
+
+_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")
+_INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+
+
+def flags_first(args: Sequence[str]) -> list[str]:
+    """Move Hydra's flags before the overrides: Hydra 1.3 refuses ``agent=ppo -m seed=0,1``."""
+    flags: list[str] = []
+    overrides: list[str] = []
+    words = iter(args)
+    for word in words:
+        if word == "--":
+            overrides.extend(words)
+        elif not word.startswith("-"):
+            overrides.append(word)
+        else:
+            flags.append(word)
+            following = next(words, None) if word in (*_WITH_VALUE, "--info", "-i") else None
+            if following is not None:
+                known = word in _WITH_VALUE or following in _INFO
+                (flags if known else overrides).append(following)
+    return [*flags, *overrides]
+
+
+def run(module: str, function: str, args: Sequence[str], program: str) -> None:
+    """Call ``module.function``, decorated with ``hydra.main``, as if ``args`` were its command line.
+
+    Raises
+    ------
+    UserError
+        The command line or the config is wrong.
+    SystemExit
+        With code 1 if a job of a sweep failed; the others have run, and the failed ones are listed.
+    Exception
+        What a single job raised.
+    """
+    ordered = flags_first(args)
+    overrides = [word for word in ordered if not word.startswith("-")]
+    sweep = _check_flags(ordered)
+    main: Callable[[], Any] = getattr(importlib.import_module(module), function)
+    with _hydra_raises(), _failures_kept() as failures, _replaced(sys, "argv", [program, *ordered]):
+        try:
+            main()
+        except Exception as error:
+            said = hydra_errors.of_hydra(error, overrides)
+            if said is error:
+                raise
+            raise said from error
+    if not failures:
+        return
+    if not sweep and len(failures) == 1 and not _is_sweep(failures[0]):
+        raise hydra_errors.of_job(failures[0]._return_value)
+    print(f"error: {len(failures)} job{'s' * (len(failures) > 1)} of the sweep failed:", file=sys.stderr)
+    for job in failures:
+        reason = guard.describe(hydra_errors.of_job(job._return_value))
+        print(f"  {' '.join(job.overrides or ())}: {reason}", file=sys.stderr)
+    raise SystemExit(guard.FAILED)
+
+
+def _check_flags(args: Sequence[str]) -> bool:
+    """Refuse flags that Hydra does not know, in one line; return whether a sweep is asked for."""
+    from hydra._internal.utils import get_args_parser
+
+    def refuse(message: str) -> NoReturn:
+        raise UserError(f"train: {message}; perturbrl train --hydra-help lists the flags")
+
+    parser: argparse.ArgumentParser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    known = parser.parse_args(list(args))
+    if known.experimental_rerun is not None:
+        raise UserError("--experimental-rerun: not supported, it loads a pickle; run the same command again instead")
+    if known.resolve and known.cfg is None and not known.help:
+        raise UserError("--resolve: only together with --cfg job, hydra or all")
+    asked = [flag for flag in ("run", "cfg", "multirun", "shell_completion", "info") if getattr(known, flag)]
+    if len(asked) > 1:
+        raise UserError(f"train: choose one of {' and '.join('--' + flag.replace('_', '-') for flag in asked)}")
+    return bool(known.multirun)
+
+
+@contextmanager
+def _hydra_raises() -> Iterator[None]:
+    """Let Hydra raise what it would print: it prints several lines, and exits with 1 whatever the cause."""
+    before = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = before
+
+
+@contextmanager
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+@contextmanager
+def _failures_kept() -> Iterator[list[Any]]:
+    """Collect failed jobs in place of raising the first: Hydra's sweeper reads all results, but stops at a raise."""
+    from hydra.core.utils import JobReturn, JobStatus
+
+    plain: property = JobReturn.return_value  # type: ignore[assignment]
+    failures: list[Any] = []
+
+    def read(job: Any) -> Any:
+        if job.status is not JobStatus.FAILED or not _sweeper_ignores_values(job):
+            assert plain.fget is not None
+            return plain.fget(job)
+        if not any(job is seen for seen in failures):
+            failures.append(job)
+        return None
+
+    with _replaced(JobReturn, "return_value", property(read, plain.fset)):
+        yield failures
+
+
+def _sweeper_ignores_values(job: Any) -> bool:
+    """Return whether nobody optimises over the job's value, so that a missing one does no harm."""
+    if job.hydra_cfg is None:  # a launcher that keeps no copy of it
+        return True
+    target = str(job.hydra_cfg.hydra.sweeper.get("_target_", ""))
+    return not _is_sweep(job) or target.endswith("BasicSweeper")
+
+
+def _is_sweep(job: Any) -> bool:
+    return job.hydra_cfg is None or str(job.hydra_cfg.hydra.mode).endswith("MULTIRUN")

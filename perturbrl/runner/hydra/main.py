@@ -1,0 +1,41 @@
+"""The Hydra task behind ``perturbrl train``: from one composed config to one run directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from perturbrl import paths
+from perturbrl.config import require
+from perturbrl.runner.job import make_job, run_path
+from perturbrl.runner.progress import Progress
+from perturbrl.runner.train import train_jobs
+
+
+def _run_dir(*, _root_: DictConfig) -> str:
+    choices, overrides = _root_.hydra.runtime.choices, _root_.hydra.overrides.task
+    name = str(_root_.name)
+    inside = name.strip() and not Path(name).is_absolute() and ".." not in Path(name).parts
+    require(bool(inside), "name", f"{name!r} must name a folder below outputs/")
+    return str(run_path(dict(choices), list(overrides), _root_.seed, name))
+
+
+OmegaConf.register_new_resolver("run_dir", _run_dir, replace=True)
+
+
+@hydra.main(version_base="1.3", config_path=str(paths.conf_dir()), config_name="config")
+def main(config: DictConfig) -> None:
+    """Train one run; Hydra calls this once for each job of a sweep.
+
+    Raises
+    ------
+    UserError
+        See ``training.train_jobs``.
+    """
+    job = make_job(config, Path(HydraConfig.get().runtime.output_dir))
+    progress = Progress(job.config.progress)
+    for outcome in train_jobs([job], progress):
+        progress.say(str(outcome))

@@ -1,0 +1,109 @@
+"""Many jobs at once: group those that can be trained together, and spread the groups over processes or machines."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from perturbrl.errors import UserError
+from perturbrl.runner.dataset import load_cells
+from perturbrl.runner.job import Job, make_job
+from perturbrl.runner.progress import Progress, display
+from perturbrl.runner.train import Outcome, pick_device, train_jobs
+
+CPU_RUNS = 5  # on a CPU more runs a process fall out of its cache
+Spec = tuple[dict[str, Any], Path]  # a job as plain data, for another process
+
+Runner = Callable[[Sequence[list[Spec]], str], Iterator[list[Outcome]]]
+
+
+def group(jobs: Sequence[Job], workers: int, limit: int) -> list[list[Job]]:
+    """Group jobs of one signature, at most ``limit`` together, into ``workers`` groups or more where possible.
+
+    The groups with the most environment steps come first.
+    """
+    alike: dict[str, list[Job]] = {}
+    for job in jobs:
+        alike.setdefault(job.signature, []).append(job)
+    spread = -(-workers // len(alike)) if alike else 1
+    groups = []
+    for members in alike.values():
+        size = min(limit, -(-len(members) // spread))
+        groups += [members[i : i + size] for i in range(0, len(members), size)]
+    return sorted(groups, key=lambda g: sum(_steps(job.raw["agent"]) for job in g), reverse=True)
+
+
+def _steps(agent: dict[str, Any]) -> int:
+    nested = sum(_steps(v) for v in agent.values() if isinstance(v, dict))
+    return int(agent.get("total_steps", 0)) + nested
+
+
+def specs(groups: Sequence[Sequence[Job]]) -> list[list[Spec]]:
+    """Turn groups of jobs into plain data."""
+    return [[(job.raw, job.path) for job in jobs] for jobs in groups]
+
+
+def train_group(group: Sequence[Spec], mode: str, relay: Any = None) -> list[Outcome]:
+    """Train one group; never raises. If the group cannot be trained as a whole, its jobs are tried one by one."""
+    try:
+        return train_jobs([make_job(OmegaConf.create(raw), path) for raw, path in group], Progress(mode, relay))
+    except Exception as error:
+        if len(group) == 1:
+            return [failure(group[0][1], error)]
+    return [outcome for spec in group for outcome in train_group([spec], mode, relay)]
+
+
+def failure(path: Path, error: BaseException) -> Outcome:
+    """Say what befell a job that raised."""
+    if isinstance(error, UserError):
+        return Outcome(path, "failed", str(error))
+    at = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(at[-1].filename).name}:{at[-1].lineno})" if at else ""
+    return Outcome(path, "failed", f"internal error: {type(error).__name__}: {error}{where}")
+
+
+def in_processes(workers: int) -> Runner:
+    """Return a runner that trains groups in this many processes of this machine."""
+
+    def run(groups: Sequence[list[Spec]], mode: str) -> Iterator[list[Outcome]]:
+        if min(workers, len(groups)) <= 1:
+            for each in groups:
+                yield train_group(each, mode)
+            return
+        for raw, path in {str(g[0][0]): g[0] for g in groups}.values():
+            with contextlib.suppress(UserError):  # the job itself reports it
+                load_cells(
+                    make_job(OmegaConf.create(raw), path)
+                )  # prepared once, then read from the cache by every process
+        context = multiprocessing.get_context("spawn")
+        with contextlib.ExitStack() as stack:
+            relay = None
+            if mode == "rich":
+                relay = stack.enter_context(context.Manager()).Queue()
+                stack.enter_context(display(relay))
+            pool = stack.enter_context(ProcessPoolExecutor(min(workers, len(groups)), mp_context=context))
+            futures = {pool.submit(train_group, each, mode, relay): each for each in groups}
+            for future in as_completed(futures):
+                error = future.exception()
+                yield future.result() if error is None else [failure(path, error) for _, path in futures[future]]
+
+    return run
+
+
+def default_workers(device: str) -> int:
+    """One process a core on a CPU; one in all on a GPU, which holds every run at once."""
+    return 1 if pick_device(device).type == "cuda" else len(os.sched_getaffinity(0))
+
+
+def default_limit(device: str) -> int:
+    """How many runs to step together."""
+    return sys.maxsize if pick_device(device).type == "cuda" else CPU_RUNS
