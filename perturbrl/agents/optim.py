@@ -22,6 +22,7 @@ class Adam:
 
     def __init__(self, theta: Tensor, lr: Sequence[float], eps: float = 1e-5) -> None:
         self.theta, self.lr, self.eps = theta, tuple(lr), eps
+        self._arithmetic = kernels.current()
         self.m, self.v = torch.zeros_like(theta), torch.zeros_like(theta)
         self.t = torch.zeros(theta.shape[0], device=theta.device)
         self._rates = torch.tensor(self.lr, device=theta.device)
@@ -35,7 +36,7 @@ class Adam:
 
         The gradient is multiplied by ``scale`` [S, 1] first, in place or on the way.
         """
-        if kernels.adam(self.theta, grad, self.moments, scale, mask):
+        if self._arithmetic.adam(self.theta, grad, self.moments, scale, mask):
             return
         if scale is not None:
             grad.mul_(scale)

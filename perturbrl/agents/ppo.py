@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from perturbrl.agents import kernels
 from perturbrl.agents.clone import check_clone, with_clone
 from perturbrl.agents.executors.graphs import Replayed, record
 from perturbrl.agents.kernels.fused import FusedPPO
@@ -105,7 +104,7 @@ class PPOUpdate:
 
     def _fuse(self) -> FusedPPO | None:
         """Return the native form of an epoch, for the networks that it knows."""
-        model, native = self.model, kernels.native_for(self.model.theta)
+        model, native = self.model, self.model.arithmetic.native_for(self.model.theta)
         policy, value = model.policy_net, model.value_net
         if native is None or model.actions.kind != "box" or not isinstance(policy, Mlp) or not isinstance(value, Mlp):
             return None
@@ -163,7 +162,7 @@ class PPOUpdate:
                 d_log_std = d_log_std - self.ent_coef * h_log_std
         model.policy_vjp(policy_cache, d_outputs, d_log_std, self.grad)
         model.value_vjp(value_cache, value_loss_score(value, mb.ret).mul_(self.vf_coef), self.grad)
-        scale = kernels.clip_scale(self.grad, self.max_grad_norm)
+        scale = model.arithmetic.clip_scale(self.grad, self.max_grad_norm)
 
         found: dict[str, Tensor] = {}
         if diagnose or going is not None:
@@ -184,9 +183,8 @@ class PPOUpdate:
         """Every ``step`` of an epoch at once; return what they tell, each [S, number of minibatches]."""
         assert self.fused is not None
         entropy = self.model.policy(batch.obs[:, :1])[0].entropy() if diagnose else None
-        ratio, value = self.fused.epoch(
-            *(batch.obs, batch.action, batch.log_prob, batch.advantage, batch.ret, self.minibatch, kernels.bf16())
-        )
+        fields = batch.obs, batch.action, batch.log_prob, batch.advantage, batch.ret
+        ratio, value = self.fused.epoch(*fields, self.minibatch, self.model.arithmetic.bf16)
         if entropy is None:
             return {}
         parts = (torch.split(x, self.minibatch, 1) for x in (ratio, value, batch.ret))

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from perturbrl.agents import kernels
 from perturbrl.agents.clone import check_clone, with_clone
 from perturbrl.agents.learner import Learner, Stage, check_rollout, check_unit, per_run, same
 from perturbrl.agents.losses import normalise, value_loss_score
@@ -185,7 +184,7 @@ class TRPOUpdate:
 
     def _native_epoch(self, obs: Tensor, ret: Tensor) -> bool:
         net = self.model.value_net
-        return isinstance(net, Mlp) and kernels.value_epoch(
+        return isinstance(net, Mlp) and self.model.arithmetic.value_epoch(
             net.chain, self.model.theta, self.grad, self.adam.moments, obs, ret, self.minibatch
         )
 

@@ -64,7 +64,7 @@ class Evaluator:
             while len(self._shared) >= KEPT:
                 self._shared.pop(next(iter(self._shared)))
             self._shared[key] = scoring.shared(table, job.config.env, _simulated(job, table))
-        policy = load_policy(job, table) if run["status"] == "complete" else None
+        policy = load_policy(job, table, "float32") if run["status"] == "complete" else None
         out = folder / paths.EVALUATION
         scoring.evaluate(policy, table, job.config.env, run, out, self._shared[key], self.predictions)
 
@@ -101,10 +101,16 @@ def _read(overrides: Sequence[str]) -> tuple[Path | None, str | None, list[str]]
     return file, given.get("protocol"), keys
 
 
-def load_policy(job: Job, table: Table) -> Act:
-    """Return the deterministic policy of a run's checkpoint, on the CPU: observations [B, G] to actions."""
+def load_policy(job: Job, table: Table, precision: str | None = None) -> Act:
+    """Return the deterministic policy of a run's checkpoint, on the CPU: observations [B, G] to actions.
+
+    It acts in the run's kernels and precision, whatever is configured then; ``precision`` replaces the run's.
+    """
     tensors, _ = records.read_tensors(job.path / paths.CHECKPOINT)
-    model = build_learner([job], table, torch.device("cpu")).model
+    if precision is None:
+        precision = "float32" if job.config.precision == "tf32" else job.config.precision  # a CPU has no tf32
+    with kernels.using(job.config.kernels, precision):
+        model = build_learner([job], table, torch.device("cpu")).model
     model.theta.copy_(tensors["theta"])
     return lambda obs: model.act(obs.unsqueeze(0)).squeeze(0)
 

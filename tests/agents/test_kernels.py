@@ -88,7 +88,7 @@ def test_adam_and_clipping_agree_with_torch(masked: bool) -> None:
         adam = Adam(wide[:, 2 : n + 2], [0.1, 0.02, 0.003])
         for step in range(5):
             grad = 10 ** (step - 2) * draw(step + 1, runs, n + 4)[:, 1 : n + 1]
-            adam.step(grad, mask, kernels.clip_scale(grad, torch.tensor([[0.5], [1.0], [1e6]])))
+            adam.step(grad, mask, kernels.current().clip_scale(grad, torch.tensor([[0.5], [1.0], [1e6]])))
         found.append((wide, adam.m, adam.v, adam.t))
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
@@ -97,7 +97,7 @@ def test_adam_and_clipping_agree_with_torch(masked: bool) -> None:
 def test_a_gradient_that_is_not_finite_stays_so() -> None:
     kernels.configure("native", "float32")
     grad = torch.tensor([[1.0, torch.nan], [torch.inf, 0.0]])
-    scaled = grad * kernels.clip_scale(grad, torch.ones(2, 1))
+    scaled = grad * kernels.current().clip_scale(grad, torch.ones(2, 1))
     assert not torch.isfinite(scaled).all(1).any()
 
 
@@ -150,18 +150,18 @@ def test_value_epochs_are_refused_by_torch_and_taken_natively() -> None:
         torch.zeros_like(theta), torch.zeros_like(theta), torch.zeros(2), torch.full((2,), 0.01), (0.9, 0.999, 1e-5)
     )
     kernels.configure("torch", "float32")
-    assert not kernels.value_epoch(chain, theta, grad, moments, obs, ret, 4)
+    assert not kernels.current().value_epoch(chain, theta, grad, moments, obs, ret, 4)
     assert torch.equal(theta, start)
     kernels.configure("native", "float32")
-    assert kernels.value_epoch(chain, theta, grad, moments, obs, ret, 4)
+    assert kernels.current().value_epoch(chain, theta, grad, moments, obs, ret, 4)
     assert moments.t.tolist() == [3, 3] and not torch.equal(theta, start)
 
 
 def test_float64_and_other_devices_go_to_torch() -> None:
     kernels.configure("native", "float32")
-    assert kernels.native_for(torch.zeros(1)) is not None
-    assert kernels.native_for(torch.zeros(1, dtype=torch.float64)) is None
-    assert kernels.native_for(torch.zeros(1, device="meta")) is None
+    assert kernels.current().native_for(torch.zeros(1)) is not None
+    assert kernels.current().native_for(torch.zeros(1, dtype=torch.float64)) is None
+    assert kernels.current().native_for(torch.zeros(1, device="meta")) is None
 
 
 @pytest.fixture

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from torch import Tensor
 
 Views = list[tuple[Tensor, Tensor]]
+ACTIVATIONS = {"identity": 0, "tanh": 1, "relu": 2}  # the numbers of kernels.h
+
+
+class CChain(ctypes.Structure):
+    """The struct ``chain`` of kernels.h."""
+
+    _fields_ = (
+        ("layers", ctypes.c_long),
+        ("values", ctypes.c_long),
+        ("sizes", ctypes.POINTER(ctypes.c_long)),
+        ("activations", ctypes.POINTER(ctypes.c_int)),
+    )
 
 
 @dataclass(frozen=True)
@@ -21,7 +34,7 @@ class Chain:
     start: int
     sizes: tuple[int, ...]
     activations: tuple[str, ...]
-    _kept: dict[int, tuple[Tensor, Views]] = field(default_factory=dict, compare=False, repr=False)
+    _remembered: list[tuple[Tensor, Views]] = field(default_factory=list, compare=False, repr=False)
 
     @cached_property
     def stop(self) -> int:
@@ -33,11 +46,19 @@ class Chain:
         """Numbers that all layers together give for one row of a batch."""
         return sum(self.sizes[1:])
 
+    @cached_property
+    def as_c(self) -> CChain:
+        """The chain as the C code reads it; it lives as long as this object."""
+        layers = len(self.activations)
+        sizes = (ctypes.c_long * (layers + 1))(*self.sizes)
+        activations = (ctypes.c_int * layers)(*(ACTIVATIONS[name] for name in self.activations))
+        return CChain(layers, self.n_values, sizes, activations)
+
     def views(self, flat: Tensor) -> Views:
         """W [S, I, O] and b [S, 1, O] of each layer within ``flat`` [S, n]."""
-        kept = self._kept.get(id(flat))
-        if kept is not None and kept[0] is flat:
-            return kept[1]
+        for tensor, views in self._remembered:
+            if tensor is flat:
+                return views
         found, at = [], self.start
         for i, o in zip(self.sizes, self.sizes[1:], strict=False):
             middle, end = at + i * o, at + (i + 1) * o
@@ -47,7 +68,7 @@ class Chain:
 
     def remember(self, flat: Tensor) -> None:
         """Keep the views of a tensor [S, n] that will be used again and again (parameters, their gradient)."""
-        self._kept[id(flat)] = (flat, self.views(flat))
+        self._remembered.append((flat, self.views(flat)))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from perturbrl.agents.kernels.chain import Chain, Moments
-from perturbrl.agents.kernels.native import Native, layout
+from perturbrl.agents.kernels.native import Native
 
 
 class _Settings(ctypes.Structure):
@@ -57,12 +57,12 @@ class FusedPPO:
             **{name: tensor.data_ptr() for name, tensor in tensors.items()},
         )
         for k, chain in enumerate((policy, value)):
-            made.chain[k] = ctypes.addressof(layout(chain))
+            made.chain[k] = ctypes.addressof(chain.as_c)
         for k, one in enumerate(optimisers):
             for name in ("m", "v", "t", "lr"):
                 getattr(made, name)[k] = getattr(one, name).data_ptr()
         self._native, self._settings = native, made
-        self._alive = (tensors, optimisers)  # the struct holds their addresses
+        self._alive = (tensors, optimisers, policy, value)  # the struct holds their addresses
 
     def epoch(
         self,

@@ -69,10 +69,10 @@ float *scratch(int which, long n);
 
 /* Layers one after another: layer l has sizes[l] inputs and sizes[l + 1] outputs; parameters stand one after another.
    `values` counts what all layers give for one row. */
-enum { MOST_LAYERS = 16 };
 typedef struct {
-    long layers, values, sizes[MOST_LAYERS + 1];
-    int activations[MOST_LAYERS];
+    long layers, values;
+    const long *sizes;
+    const int *activations;
 } chain;
 
 void forward(const chain *c, int bf16, long M, const float *x, long ldx, const float *w, float *y);

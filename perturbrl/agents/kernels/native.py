@@ -15,8 +15,6 @@ from perturbrl.agents.kernels import build, reference
 from perturbrl.agents.kernels.build import Unavailable
 from perturbrl.agents.kernels.chain import Chain, Moments
 
-ACTIVATIONS = {"identity": 0, "tanh": 1, "relu": 2}
-MOST_LAYERS = 16
 _LOADING = threading.Lock()
 
 
@@ -87,7 +85,7 @@ class Native:
     def _head(chain: Chain, theta: Tensor, x: Tensor, values: Tensor, bf16: bool) -> tuple[Any, ...]:
         shape, strides = x.shape, x.stride()
         return (
-            *(ctypes.byref(layout(chain)), bf16, shape[0], shape[1], x.data_ptr(), strides[0], strides[1]),
+            *(ctypes.byref(chain.as_c), bf16, shape[0], shape[1], x.data_ptr(), strides[0], strides[1]),
             *(theta.data_ptr() + 4 * chain.start, theta.stride(0), values.data_ptr()),
         )
 
@@ -137,31 +135,11 @@ class Native:
         obs, ret, size = batch
         runs, n = ret.shape
         self._value_steps(
-            *(ctypes.byref(layout(chain)), bf16, runs, size, n, obs.data_ptr(), ret.data_ptr()),
+            *(ctypes.byref(chain.as_c), bf16, runs, size, n, obs.data_ptr(), ret.data_ptr()),
             *(theta.data_ptr() + 4 * chain.start, theta.stride(0), grad.data_ptr() + 4 * chain.start, grad.stride(0)),
             *(moments.m.data_ptr(), moments.v.data_ptr(), moments.m.stride(0), moments.lr.data_ptr()),
             *(moments.t.data_ptr(), *moments.betas_eps),
         )
-
-
-class _Layout(ctypes.Structure):
-    """The struct ``chain`` of kernels.h."""
-
-    _fields_ = (
-        ("layers", ctypes.c_long),
-        ("values", ctypes.c_long),
-        ("sizes", ctypes.c_long * (MOST_LAYERS + 1)),
-        ("activations", ctypes.c_int * MOST_LAYERS),
-    )
-
-
-@functools.cache
-def layout(chain: Chain) -> ctypes.Structure:
-    """Return a chain as the C code reads it."""
-    made = _Layout(len(chain.activations), chain.n_values)
-    made.sizes[: len(chain.sizes)] = chain.sizes
-    made.activations[: len(chain.activations)] = [ACTIVATIONS[name] for name in chain.activations]
-    return made
 
 
 def _rows(x: Tensor) -> Tensor:

@@ -142,7 +142,8 @@ static void ppo_step(const ppo *p, int bf16, long s, long M, const float *obs, c
     log_prob_of(M, A, mean, action, theta + p->log_std, inverse, z, ratio);
     for (long m = 0; m < M; m++) {
         float r = ratio[m] = expf(ratio[m] - old_log_prob[m]), clipped = r < low ? low : r > high ? high : r;
-        weight[m] = clipped * advantage[m] >= r * advantage[m] ? -r * advantage[m] / M : 0 * r;
+        float weighted = r * advantage[m]; /* times 0 where clipped: what is not finite must stay so, and be noticed */
+        weight[m] = clipped * advantage[m] >= weighted ? -weighted / M : 0 * weighted;
     }
     pull_log_prob(M, A, z, inverse, weight, to_mean, grad + p->log_std);
     for (long i = 0; i < A; i++) grad[p->log_std + i] -= p->ent_coef[s];

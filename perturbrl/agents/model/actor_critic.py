@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from perturbrl.agents import kernels
 from perturbrl.agents.model.distributions import Categorical, Distribution, Gaussian
 from perturbrl.agents.model.networks import ACTIVATIONS, Branches, Dense, Layer, Mlp, Sequential, aligned, hidden_layers
 from perturbrl.config import choice, require
@@ -47,6 +48,7 @@ class ActorCritic:
         self, config: PolicyConfig, n_features: int, slices: Mapping[str, slice], actions: ActionSpace, n_runs: int
     ) -> None:
         self.actions = actions
+        self.arithmetic = kernels.current()
         self.policy_net = _network(config, n_features, slices, actions.size, last_gain=0.01)
         self.value_net = _network(config, n_features, slices, 1, last_gain=1.0)
         start = self.policy_net.place(0)
@@ -83,7 +85,7 @@ class ActorCritic:
         outputs, cache = self.policy_net.forward(theta, x)
         if self.actions.kind == "discrete":
             return Categorical.of(outputs), cache
-        return Gaussian(outputs, theta[:, self._log_std]), cache
+        return Gaussian(outputs, theta[:, self._log_std], self.arithmetic), cache
 
     def policy_vjp(self, cache: Any, d_outputs: Tensor, d_log_std: Tensor | None, grad: Tensor) -> None:
         """Write the gradient of the policy's parameters into the leading columns of ``grad``."""

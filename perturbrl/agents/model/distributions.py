@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ class Gaussian:
 
     mean: Tensor
     log_std: Tensor
+    arithmetic: kernels.Arithmetic = field(default_factory=kernels.current, compare=False, repr=False)
 
     def mode(self) -> Tensor:
         """Return the mean action."""
@@ -35,11 +36,11 @@ class Gaussian:
 
     def log_prob(self, action: Tensor) -> tuple[Tensor, Tensor]:
         """Return log pi(a|s) [S, B], and what ``log_prob_vjp`` needs."""
-        return kernels.gaussian_log_prob(self.mean, action, self.log_std)
+        return self.arithmetic.gaussian_log_prob(self.mean, action, self.log_std)
 
     def log_prob_vjp(self, z: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Gradient of sum_b weight_b log pi(a_b|s_b): to the mean [S, B, A] and to log_std [S, A]."""
-        return kernels.gaussian_vjp(z, self.log_std, weight)
+        return self.arithmetic.gaussian_vjp(z, self.log_std, weight)
 
     def entropy(self) -> Tensor:
         """Return the mean entropy over states, [S]."""
@@ -119,5 +120,6 @@ def joined(parts: Sequence[Distribution]) -> Distribution:
     """Return one distribution over the states of all parts; it does not change when the parameters do."""
     first = parts[0]
     if isinstance(first, Gaussian):
-        return Gaussian(torch.cat([p.mean for p in parts], 1), first.log_std.clone())  # type: ignore[union-attr]
+        mean = torch.cat([p.mean for p in parts], 1)  # type: ignore[union-attr]
+        return Gaussian(mean, first.log_std.clone(), first.arithmetic)
     return Categorical(torch.cat([p.logits for p in parts], 1))  # type: ignore[union-attr]

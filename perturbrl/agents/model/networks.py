@@ -81,6 +81,7 @@ class Mlp:
         self.layers = tuple(layers)
         self.n_in, self.n_out = self.layers[0].n_in, self.layers[-1].n_out
         self.n_params = sum((layer.n_in + 1) * layer.n_out for layer in self.layers)
+        self.arithmetic = kernels.current()
         self.place(0)
 
     def place(self, start: int) -> int:
@@ -99,13 +100,13 @@ class Mlp:
             bias.zero_()
 
     def forward(self, theta: Tensor, x: Tensor) -> tuple[Tensor, Any]:
-        return kernels.mlp_forward(self.chain, theta, x)
+        return self.arithmetic.mlp_forward(self.chain, theta, x)
 
     def vjp(self, theta: Tensor, cache: Any, dy: Tensor, grad: Tensor, need_dx: bool) -> Tensor | None:
-        return kernels.mlp_vjp(self.chain, theta, cache, dy, grad, need_dx)
+        return self.arithmetic.mlp_vjp(self.chain, theta, cache, dy, grad, need_dx)
 
     def jvp(self, theta: Tensor, cache: Any, v: Tensor, dx: Tensor | None) -> Tensor:
-        return kernels.mlp_jvp(self.chain, theta, cache, v, dx)
+        return self.arithmetic.mlp_jvp(self.chain, theta, cache, v, dx)
 
 
 class Sequential:
