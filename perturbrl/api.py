@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from omegaconf import DictConfig
 
 from perturbrl import paths, records
 from perturbrl.config import require
@@ -18,7 +19,7 @@ from perturbrl.errors import UserError
 from perturbrl.evaluate.actions import Act
 from perturbrl.runner.dataset import load_cells
 from perturbrl.runner.evaluate import Evaluator, load_policy
-from perturbrl.runner.hydra.compose import compose_job
+from perturbrl.runner.hydra.compose import compose_config, compose_job
 from perturbrl.runner.job import Job
 from perturbrl.runner.population import default_limit, group, in_processes, specs
 
@@ -84,7 +85,8 @@ def train(
     seeds
         How many seeds (0, 1, ...), or which.
     steps
-        Environment steps a run, instead of the schedule's. TRPO -> PPO spends a sixth of them on TRPO.
+        Environment steps a run, instead of the schedule's. TRPO -> PPO spends a sixth of them on TRPO; with
+        ``schedule=per_iteration`` both steps of each iteration share all of them.
     overrides
         Any other config keys, dotted: ``{"env.max_perturb": 8, "agent.lr": 3e-4}``.
     workers
@@ -96,8 +98,12 @@ def train(
         A key or value is wrong, the cells do not fit ``data``, or a run failed.
     """
     out = Path(out)
-    chosen = {f"schedule.{k}": v for k, v in _budgets(steps).items()} | dict(overrides or {})
-    asked = [f"agent={agent}", f"data={data}", *(f"{key}={_spell(value)}" for key, value in chosen.items())]
+    given = [f"{key}={_spell(value)}" for key, value in (overrides or {}).items()]
+    asked = [f"agent={agent}", f"data={data}"]
+    if steps is not None:
+        budgets = _budgets(steps, compose_config([*asked, *given]))
+        asked += [f"schedule.{key}={n}" for key, n in budgets.items() if f"schedule.{key}" not in (overrides or {})]
+    asked += given
     if cells is not None:
         asked += ["source=file", f"path={_spell(str(_on_disk(cells, out / name)))}"]
     numbers = range(seeds) if isinstance(seeds, int) else seeds
@@ -110,8 +116,11 @@ def train(
     return Runs(tuple(jobs))
 
 
-def _budgets(steps: int | None) -> dict[str, int]:
-    return {} if steps is None else {"total": steps, "trpo": steps // 6, "ppo": steps - steps // 6}
+def _budgets(steps: int, config: DictConfig) -> dict[str, int]:
+    """Share ``steps`` between the stages of an agent; stages that are interleaved use every step both."""
+    if config.agent.get("mode") == "interleaved":
+        return {"total": steps, "trpo": steps, "ppo": steps}
+    return {"total": steps, "trpo": steps // 6, "ppo": steps - steps // 6}
 
 
 def _spell(value: Any) -> str:

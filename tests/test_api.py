@@ -16,6 +16,7 @@ from runs.tiny import SMALL
 import perturbrl
 from perturbrl import paths, records
 from perturbrl.errors import UserError
+from perturbrl.runner.evaluate import load_policy
 from perturbrl.runner.job import run_path
 
 # the same settings as elsewhere, as a mapping
@@ -122,6 +123,27 @@ def test_steps_are_shared_between_the_stages(tmp_path: Path) -> None:
     tiny = {k: v for k, v in TINY.items() if not k.startswith("agent.")}
     runs = perturbrl.train(annotated(), "trpo_ppo", steps=1536, out=tmp_path, overrides=tiny | parts)
     assert runs.progress()["stage"].tolist() == ["trpo"] + ["ppo"] * 5
+
+
+@pytest.mark.parametrize("how", [{"schedule": "per_iteration"}, {"agent.mode": "interleaved"}])
+def test_interleaved_stages_use_every_step_both(how: dict[str, str], tmp_path: Path) -> None:
+    parts = {f"agent.{s}.{k}": v for s in ("trpo", "ppo") for k, v in {"rollout_steps": 256, "n_envs": 8}.items()}
+    tiny = {k: v for k, v in TINY.items() if not k.startswith("agent.")}
+    runs = perturbrl.train(annotated(), "trpo_ppo", steps=512, out=tmp_path, overrides=tiny | parts | how)
+    assert runs.progress()["step"].tolist() == [256, 512]
+    assert runs.progress()["stage"].tolist() == ["trpo_ppo"] * 2
+
+
+def test_a_policy_acts_in_the_arithmetic_of_its_own_run(tmp_path: Path) -> None:
+    cells = annotated()
+    rounded = train(cells, out=tmp_path, overrides={"kernels": "torch", "precision": "bf16"})
+    x = torch.from_numpy(rounded.cells.x[:30])
+    policy = rounded.policy()
+    before = policy(x)
+    exact = train(cells, out=tmp_path, overrides={"kernels": "torch"})
+    assert torch.equal(policy(x), before) and torch.equal(rounded.policy()(x), before)
+    assert before.ne(load_policy(rounded.jobs[0], rounded.cells, "float32")(x)).any()
+    assert torch.equal(exact.policy()(x), load_policy(exact.jobs[0], exact.cells, "float32")(x))
 
 
 def test_folders_are_those_of_the_command_line(tmp_path: Path) -> None:
