@@ -13,10 +13,11 @@ from perturbrl import __version__
 from perturbrl.cli import complete
 from perturbrl.runner.guard import guarded
 
+PROGRAM = "perturbrl"
 COMPLETE = "_PERTURBRL_COMPLETE"
 
 app = typer.Typer(
-    name="perturbrl",
+    name=PROGRAM,
     help="Train and judge reinforcement-learning agents on single-cell perturbation tasks.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -34,7 +35,7 @@ _OVERRIDE = re.compile(r"[+~]*[A-Za-z_][\w./@-]*=")
 def main() -> None:
     """Run the console script."""
     with complete.bash_protocol(COMPLETE):
-        app(prog_name="perturbrl")
+        app(prog_name=PROGRAM)
 
 
 def _print_version(asked: bool) -> None:
@@ -65,10 +66,14 @@ def train(
     ] = None,
 ) -> None:
     """Train agents: one run, or with -m a sweep. `perturbrl train --help` lists the choices."""
-    from perturbrl.runner.hydra import launch as hydra_job
-
+    words = [*(overrides or ()), *ctx.args]
     with guarded():
-        hydra_job.run("perturbrl.runner.hydra.main", "main", [*(overrides or ()), *ctx.args], "perturbrl train")
+        if script := complete.shell_script(words, PROGRAM, COMPLETE):
+            print(script)
+            return
+        from perturbrl.runner.hydra import launch as hydra_job
+
+        hydra_job.run("perturbrl.runner.hydra.main", "main", words, f"{PROGRAM} train")
 
 
 @app.command(context_settings={"ignore_unknown_options": True})

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
+
+from typer.completion import get_completion_script
 
 from perturbrl.runner import conf_tree
 
@@ -21,6 +23,35 @@ HYDRA_FLAGS = {
     "-m": "sweep over comma-separated values",
 }
 CFG = ("job", "hydra", "all")
+UNINSTALL = {
+    "bash": "complete -r {program}",
+    "fish": "complete --erase --command {program}",
+    "zsh": "compdef -d {program}",
+}
+
+
+def shell_script(words: Sequence[str], program: str, variable: str) -> str | None:
+    """Return what a shell must evaluate for ``-sc install=SHELL`` or ``-sc uninstall=SHELL``; None for other ``words``.
+
+    Hydra's own script completes programs without verbs only.
+
+    Raises
+    ------
+    UserError
+        The shell is not one of bash, fish and zsh.
+    """
+    from perturbrl.config import choice  # a Tab need not wait for it
+
+    if not {"-sc", "--shell-completion"} & set(words):
+        return None
+    actions = [word.partition("=") for word in words if word.startswith(("install=", "uninstall="))]
+    if not actions:
+        return None
+    action, _, shell = actions[0]
+    choice(shell, UNINSTALL, f"train -sc {action}")
+    if action == "uninstall":
+        return UNINSTALL[shell].format(program=program)
+    return get_completion_script(prog_name=program, complete_var=variable, shell=shell)
 
 
 def overrides(ctx: Any, args: list[str], incomplete: str) -> Iterator[tuple[str, str]]:
