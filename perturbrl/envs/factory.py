@@ -13,13 +13,14 @@ import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
+import perturbrl.envs.counterfactual.task
+import perturbrl.envs.paper.continuous
+import perturbrl.envs.paper.discrete  # noqa: F401  (importing registers them)
 from perturbrl import paths, registry
 from perturbrl.config import choice
 from perturbrl.data.schema import CellTable
 from perturbrl.envs.base import BatchedEnv
-from perturbrl.envs.counterfactual import task as counterfactual  # noqa: F401  (importing registers them)
 from perturbrl.envs.gym import CellEnv, CellVectorEnv
-from perturbrl.envs.paper import continuous as paper  # noqa: F401  (importing registers them)
 from perturbrl.errors import UserError
 from perturbrl.screens.schema import PerturbationTable
 
