@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ SHOWN = 12
 
 
 def shown(lines: list[str]) -> str:
+    lines = [re.sub(r",[^/:]*(?=/)", ",*", line) for line in lines]  # the overrides in the names of folders
     return "\n  ".join([*lines[:SHOWN], *([f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else [])])
 
 
