@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from perturbrl.cores import cores
+
 HERE = Path(__file__).resolve().parent
 ONE_THREAD = {
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"),
@@ -204,10 +206,8 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=description)
     made.add_argument("--quick", action="store_true", help="a smoke run of seconds; its figures mean nothing")
     made.add_argument("--out", type=Path, default=Path("outputs/bench"), help="folder for JSON, CSV and figures")
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    made.add_argument(
-        "--core", type=int, default=cores[-1] if cores else -1, help="the core that contenders run on; -1: any"
-    )
+    last = cores()[-1] if hasattr(os, "sched_setaffinity") else -1
+    made.add_argument("--core", type=int, default=last, help="the core that contenders run on; -1: any")
     return made
 
 

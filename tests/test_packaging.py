@@ -67,6 +67,15 @@ def test_the_wheel_holds_the_code_and_its_data(site: Path) -> None:
     assert not (site / "tests").exists() and not (site / "conf").exists()
 
 
+def test_types_reach_whoever_imports_the_wheel(site: Path, tmp_path: Path) -> None:
+    assert (site / "perturbrl" / "py.typed").is_file() and "Typing :: Typed" in PROJECT["classifiers"]
+    (tmp_path / "user.py").write_text("from perturbrl.cores import cores\n\nreveal_type(cores())\n")
+    command = [sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path / "cache"), "user.py"]
+    env = os.environ | {"PYTHONPATH": str(site)}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
+    assert re.search(r'type is "tuple\[(builtins\.)?int, \.\.\.\]"', done.stdout), done.stdout + done.stderr
+
+
 def test_hydra_plugins_stays_a_namespace(site: Path) -> None:
     assert not (ROOT / "hydra_plugins" / "__init__.py").exists()
     assert not (site / "hydra_plugins" / "__init__.py").exists()

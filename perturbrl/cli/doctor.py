@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import tempfile
@@ -11,6 +10,7 @@ from importlib import import_module, metadata
 from pathlib import Path
 
 from perturbrl import __version__, paths
+from perturbrl.cores import cores
 from perturbrl.errors import UserError
 
 NEEDED = {
@@ -111,7 +111,7 @@ def _device() -> Iterator[Finding]:
         import torch
     except Exception:  # reported among the packages
         return
-    yield "threads", f"{torch.get_num_threads()} used by torch, {_cores()} cores available", True
+    yield "threads", f"{torch.get_num_threads()} used by torch, {len(cores())} cores available", True
     from perturbrl.agents.kernels import build, native
 
     try:
@@ -126,10 +126,6 @@ def _device() -> Iterator[Finding]:
     count = torch.cuda.device_count()
     names = ", ".join(torch.cuda.get_device_name(i) for i in range(count))
     yield "device", f"cuda: {count} x {names}" if count == 1 else f"cuda: {count} devices: {names}", _try(_use_cuda)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _use_cuda() -> None:

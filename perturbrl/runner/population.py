@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from perturbrl.cores import cores
 from perturbrl.errors import UserError
 from perturbrl.runner.dataset import load_cells
 from perturbrl.runner.job import Job, make_job
@@ -101,7 +101,7 @@ def in_processes(workers: int) -> Runner:
 
 def default_workers(device: str) -> int:
     """One process a core on a CPU; one in all on a GPU, which holds every run at once."""
-    return 1 if pick_device(device).type == "cuda" else len(os.sched_getaffinity(0))
+    return 1 if pick_device(device).type == "cuda" else len(cores())
 
 
 def default_limit(device: str) -> int:

@@ -53,7 +53,7 @@ def read_split(file: str | Path, screen: Screen) -> ScreenSplit:
     require(
         said == _sha256(content),
         where,
-        "its content does not have the sha256 it states: the file was changed; write it again with write_split",
+        "its content does not have the sha256 it states, so it was changed; restore the original file",
     )
     index = pd.Index(screen.obs.index)
     require(index.is_unique, where, "cell names of the screen are not unique, so a split cannot name cells")

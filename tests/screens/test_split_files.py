@@ -89,7 +89,7 @@ def refused(file: Path, screen: Screen, said: str, **changes: Any) -> None:
 
 def test_a_file_that_was_changed(screen: Screen, file: Path) -> None:
     edit(file, sign=False, seed=4)
-    refused(file, screen, "does not have the sha256 it states")
+    refused(file, screen, "does not have the sha256 it states, so it was changed; restore the original file")
 
 
 def test_a_file_of_another_kind(screen: Screen, split: ScreenSplit, tmp_path: Path) -> None:
