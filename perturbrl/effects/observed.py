@@ -57,7 +57,7 @@ class ScoreConfig:
             require(value >= least, f"protocol.score.{key}", f"{value} must be at least {least}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # hashed by identity: what is known of one is kept as long as it lives
 class Truth:
     """Observed changes of n test conditions, and the cells behind them.
 

@@ -13,7 +13,7 @@ from perturbrl.screens.schema import Condition, PerturbationTable, Rows
 
 Array = NDArray[np.float64]
 
-_KEPT: dict[int, tuple[Responses, Responses]] = {}
+_RESPONSES: weakref.WeakKeyDictionary[PerturbationTable, tuple[Responses, Responses]] = weakref.WeakKeyDictionary()
 HOLD_OUT = 5
 """Without validation conditions every fifth training condition is held out for tuning."""
 LEAST_OWN = 5
@@ -119,16 +119,14 @@ def tuning(table: PerturbationTable) -> tuple[Responses, Responses]:
 
 def _both(table: PerturbationTable) -> tuple[Responses, Responses]:
     """Return the responses of train and of validation (empty where there is none), computed once for a table."""
-    key = id(table)
-    if key not in _KEPT:
+    if table not in _RESPONSES:
         split = table.split
         train = observe(table, split.train, split.control_train)
         held = train.subset(np.zeros(len(train.conditions), dtype=bool))
         if len(split.validation):
             held = observe(table, split.validation, split.control_validation, split.control_train)
-        _KEPT[key] = (train, held)
-        weakref.finalize(table, _KEPT.pop, key, None)
-    return _KEPT[key]
+        _RESPONSES[table] = (train, held)
+    return _RESPONSES[table]
 
 
 def _controls(table: PerturbationTable, rows: Rows) -> dict[str, Array]:

@@ -120,7 +120,7 @@ class ScreenSplit:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # hashed by identity: what is known of one is kept as long as it lives
 class PerturbationTable:
     """A screen, its split, and what a model may know of a condition.
 

@@ -19,7 +19,7 @@ from perturbrl.screens.schema import PerturbationTable, Rows
 
 RESIDUALS = ("none", "train_mean", "bilinear", "kernel_ridge", "mlp")
 FOLDS = 5
-_KEPT: dict[tuple[int, str], NDArray[np.float64]] = {}
+_CHANGES: weakref.WeakKeyDictionary[PerturbationTable, dict[str, NDArray[np.float64]]] = weakref.WeakKeyDictionary()
 
 
 def residual_changes(table: PerturbationTable, name: str) -> NDArray[np.float64]:
@@ -29,11 +29,10 @@ def residual_changes(table: PerturbationTable, name: str) -> NDArray[np.float64]
     baseline that tunes itself does so on training conditions alone, so that learning curves on validation stay honest.
     Computed once for a table: training, learning curve and evaluation each have an environment. Do not write into it.
     """
-    key = (id(table), name)
-    if key not in _KEPT:
-        _KEPT[key] = _computed(table, name)
-        weakref.finalize(table, _KEPT.pop, key, None)
-    return _KEPT[key]
+    changes = _CHANGES.setdefault(table, {})
+    if name not in changes:
+        changes[name] = _computed(table, name)
+    return changes[name]
 
 
 def _computed(table: PerturbationTable, name: str) -> NDArray[np.float64]:

@@ -18,16 +18,14 @@ from perturbrl.screens.genes import pca_basis
 Array = NDArray[np.float64]
 Values = dict[str, dict[str, Array]]
 
-_JUDGES: dict[int, Judge] = {}
+_JUDGES: weakref.WeakKeyDictionary[Truth, Judge] = weakref.WeakKeyDictionary()
 
 
 def judge_of(truth: Truth) -> Judge:
     """Return the judge of ``truth``, the same for as long as the truth lives."""
-    key = id(truth)
-    if key not in _JUDGES:
-        _JUDGES[key] = Judge(truth)
-        weakref.finalize(truth, _JUDGES.pop, key, None)
-    return _JUDGES[key]
+    if truth not in _JUDGES:
+        _JUDGES[truth] = Judge(truth)
+    return _JUDGES[truth]
 
 
 class Judge:
@@ -40,23 +38,20 @@ class Judge:
         _, self._basis = pca_basis(truth.table.screen, rows, truth.config.n_components, seed=truth.config.seed)
         self.profiles = ProfileMetrics(self._truth)
         self.cells = CellMetrics(self._truth, self._basis)
-        self._known: dict[int, dict[str, Array]] = {}
-        self._short: dict[int, int] = {}
+        self._scored: weakref.WeakKeyDictionary[Prediction, tuple[dict[str, Array], int]] = weakref.WeakKeyDictionary()
         self._oracles: Values | None = None
         self._centre: dict[str, Array] = {}
 
     def values(self, predictions: Mapping[str, Prediction]) -> Values:
         """Return row -> metric -> [n]; NaN where a value does not exist."""
-        new = {row: prediction for row, prediction in predictions.items() if id(prediction) not in self._known}
-        for row, found in values_of(self.profiles, self.cells, new).items():
-            key = id(new[row])
-            self._known[key], self._short[key] = found, self.cells.short.pop(row, 0)
-            weakref.finalize(new[row], self._forget, key)
-        return {row: self._known[id(prediction)] for row, prediction in predictions.items()}
+        new = {row: prediction for row, prediction in predictions.items() if prediction not in self._scored}
+        for row, values in values_of(self.profiles, self.cells, new).items():
+            self._scored[new[row]] = values, self.cells.short.pop(row, 0)
+        return {row: self._scored[prediction][0] for row, prediction in predictions.items()}
 
     def short(self, prediction: Prediction) -> int:
         """Return for how many conditions a scored prediction gave fewer cells than there are test cells."""
-        return self._short[id(prediction)]
+        return self._scored[prediction][1]
 
     def oracles(self) -> Values:
         """Return the values of both duplicates, averaged over the halvings; NaN where a condition cannot be halved.
@@ -91,10 +86,6 @@ class Judge:
                     drawn.setdefault(row, {}).setdefault(name, []).append(full)
         self._centre = {name: _nanmean(np.array(v)) for name, v in centre.items()}
         return {row: {name: _nanmean(np.array(v)) for name, v in metrics.items()} for row, metrics in drawn.items()}
-
-    def _forget(self, key: int) -> None:
-        self._known.pop(key, None)
-        self._short.pop(key, None)
 
 
 def values_of(profiles: ProfileMetrics, cells: CellMetrics, predictions: Mapping[str, Prediction]) -> Values:

@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 CellsOf = Callable[[int], "sparse.csr_matrix | NDArray[np.float32] | None"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # hashed by identity: what is known of one is kept as long as it lives
 class Prediction:
     """Changes mu_p - mu_0 [n, G] of the conditions of a ``Truth``, in its order.
 
