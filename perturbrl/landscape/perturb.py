@@ -41,8 +41,3 @@ def double_perturbations(network: Network) -> tuple[str, ...]:
     singles = single_perturbations(network)
     pairs = combinations(sorted(singles[1:]), 2)
     return *singles, *(f"{a}+{b}" for a, b in pairs if a.rpartition("_")[0] != b.rpartition("_")[0])
-
-
-def clamps_of(network: Network, names: tuple[str, ...], level: float) -> Tensor:
-    """Return the clamps [P, G] of the perturbations ``names``."""
-    return torch.stack([clamp(network, name, level) for name in names])

@@ -6,24 +6,22 @@ of one trained policy on many perturbations are no replicates: they share its se
 
 from __future__ import annotations
 
-from perturbrl.stats.aggregates import iqm, optimality_gap, performance_profile, probability_of_improvement
+from perturbrl.stats.aggregates import iqm, optimality_gap, probability_of_improvement
 from perturbrl.stats.bootstrap import crossed_bootstrap, stratified_bootstrap
 from perturbrl.stats.claims import Claim, claim
 from perturbrl.stats.intervals import Interval, Span, mean_interval
-from perturbrl.stats.permutation import benjamini_hochberg, holm, sign_flip_test, smallest_p
+from perturbrl.stats.permutation import holm, sign_flip_test, smallest_p
 
 __all__ = [
     "Claim",
     "Interval",
     "Span",
-    "benjamini_hochberg",
     "claim",
     "crossed_bootstrap",
     "holm",
     "iqm",
     "mean_interval",
     "optimality_gap",
-    "performance_profile",
     "probability_of_improvement",
     "sign_flip_test",
     "smallest_p",

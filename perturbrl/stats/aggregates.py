@@ -37,10 +37,3 @@ def probability_of_improvement(x: ArrayLike, y: ArrayLike) -> float:
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
         raise ValueError(f"scores of shape {a.shape} and {b.shape}; expected [runs, tasks] with the same tasks")
     return float(((a[:, None] > b[None]) + 0.5 * (a[:, None] == b[None])).mean())
-
-
-def performance_profile(scores: ArrayLike, thresholds: ArrayLike) -> NDArray[np.float64]:
-    """Return the part of the N K scores that lies above each of M thresholds, [M]."""
-    x = np.sort(np.asarray(scores, dtype=np.float64), axis=None)
-    above = len(x) - np.searchsorted(x, np.asarray(thresholds, dtype=np.float64), side="right")
-    return np.asarray(above / len(x))

@@ -1,4 +1,4 @@
-"""A paired test over seeds, and corrections for several of them."""
+"""A paired test over seeds, and a correction for several of them."""
 
 from __future__ import annotations
 
@@ -61,31 +61,12 @@ def holm(p: ArrayLike) -> Array:
     ValueError
         A p value is not in [0, 1].
     """
-    return _step(p, down=True)
-
-
-def benjamini_hochberg(p: ArrayLike) -> Array:
-    """Return p values [m] adjusted after Benjamini & Hochberg 1995: the expected part of false claims; exploratory.
-
-    Raises
-    ------
-    ValueError
-        A p value is not in [0, 1].
-    """
-    return _step(p, down=False)
-
-
-def _step(p: ArrayLike, down: bool) -> Array:
     x = np.asarray(p, dtype=np.float64)
     if x.ndim != 1 or not ((x >= 0) & (x <= 1)).all():
         raise ValueError("p values must be a list of numbers in [0, 1]")
     m = len(x)
     order = np.argsort(x, kind="stable")
-    ranked = x[order]
-    if down:
-        adjusted = np.maximum.accumulate(ranked * np.arange(m, 0, -1))
-    else:
-        adjusted = np.minimum.accumulate((ranked * m / np.arange(1, m + 1))[::-1])[::-1]
+    adjusted = np.maximum.accumulate(x[order] * np.arange(m, 0, -1))
     out = np.empty(m)
     out[order] = np.minimum(adjusted, 1.0)
     return out

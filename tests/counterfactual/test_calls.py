@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import sparse
+from scipy import sparse, stats
 from sklearn import metrics
 
 from perturbrl.evaluate.counterfactual.differential_expression import (
@@ -89,6 +89,17 @@ def test_the_gate_reads_controls_only_and_fold_changes_are_those_of_linear_means
     assert found.significant.tolist()[1:3] == [True, True]
     assert found.classes(0.25).tolist()[1:3] == [1, -1]
     assert len(tester.calls(cells, np.array([True, True, True, True, False])).z) == 3
+
+
+def test_false_discovery_rates_are_those_of_benjamini_and_hochberg():
+    rng = np.random.default_rng(2)
+    control, moved = rng.poisson(5.0, (60, 12)), rng.poisson(rng.uniform(4.0, 8.0, 12), (60, 12))
+    tester = AgainstControl(sparse.csr_matrix(np.log1p(control), dtype=np.float32), [slice(0, 12)], 0.05, 5.0)
+    found = tester.calls(sparse.csr_matrix(np.log1p(moved), dtype=np.float32), np.ones(12, bool))
+    p = 2 * stats.norm.sf(np.abs(found.z))
+    rates = [min(p[j] * 12 / (p <= p[j]).sum() for j in range(12) if p[j] >= p[i]) for i in range(12)]
+    np.testing.assert_allclose(found.fdr, rates, rtol=1e-9)
+    assert found.significant.tolist() == [rate < 0.05 for rate in rates] and 0 < found.significant.sum() < 12
 
 
 def test_the_gate_counts_within_a_modality():

@@ -15,7 +15,8 @@ from perturbrl import paths, registry
 from perturbrl.config import bind
 from perturbrl.data.schema import CellTable
 from perturbrl.envs.base import ActionSpace, Step
-from perturbrl.evaluate.paper.scores import PaperProtocolConfig
+from perturbrl.evaluate.actions import Act, together
+from perturbrl.evaluate.paper.scores import PaperProtocolConfig, population_scores
 
 
 def protocol(**changes: Any) -> PaperProtocolConfig:
@@ -108,3 +109,9 @@ def toy(kind: str = "box", actions: int = 6, horizon: int = 5) -> ToyConfig:
 
 def shift_by(a: float) -> Callable[[Tensor], Tensor]:
     return lambda obs: torch.full_like(obs, a)
+
+
+def quick_scores(act: Act, x: Tensor, space: ActionSpace, config: PaperProtocolConfig) -> dict[str, float]:
+    """The scores of one policy alone on cells ``x`` [n, G]."""
+    scores = population_scores(together([act]), x[None], space, config)
+    return {name: float(values[0]) for name, values in scores.items()}

@@ -21,6 +21,10 @@ ERYTHROID, MYELOID = {"erythrocyte", "megakaryocyte"}, {"monocyte", "granulocyte
 EVERY = ERYTHROID | MYELOID
 
 
+def clamps_of(names: tuple[str, ...], level: float) -> Tensor:
+    return torch.stack([perturb.clamp(NET, name, level) for name in names])
+
+
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
@@ -29,7 +33,7 @@ def generator(seed: int = 0) -> torch.Generator:
 def shares() -> Mapping[str, Mapping[str, float]]:
     """The share of each fate under each single perturbation."""
     names, n = perturb.single_perturbations(NET), 150
-    final = sim.simulate(NET, perturb.clamps_of(NET, names, 2.0), n, generator(), noise=NOISE).final
+    final = sim.simulate(NET, clamps_of(names, 2.0), n, generator(), noise=NOISE).final
     counts = (Counter(labels.fates(rows, NET).tolist()) for rows in final)
     return {
         name: {fate: c[fate] / n for fate in (*NET.fates, "undecided")} for name, c in zip(names, counts, strict=True)
@@ -37,7 +41,7 @@ def shares() -> Mapping[str, Mapping[str, float]]:
 
 
 def test_control_cells_reach_all_four_fates() -> None:
-    final = sim.simulate(NET, perturb.clamps_of(NET, ("control",), 2.0), 600, generator(1), noise=NOISE).final
+    final = sim.simulate(NET, clamps_of(("control",), 2.0), 600, generator(1), noise=NOISE).final
     counts = Counter(labels.fates(final[0], NET).tolist())
     assert all(counts[fate] > 0.1 * 600 for fate in NET.fates)
     assert counts["undecided"] < 0.06 * 600
@@ -76,7 +80,7 @@ def test_perturbations_lose_the_fates_they_should_and_only_those(
 
 def test_clamped_genes_stay_at_their_clamps_and_others_do_not() -> None:
     names = ("Gata1_ko", "Gata1_oe+Pu1_ko")
-    cells = sim.simulate(NET, perturb.clamps_of(NET, names, 1.5), 20, generator(), noise=NOISE)
+    cells = sim.simulate(NET, clamps_of(names, 1.5), 20, generator(), noise=NOISE)
     g, p = GENES.index("Gata1"), GENES.index("Pu1")
     for level in (cells.mrna, cells.protein, cells.final):
         assert (level[0, :, g] == 0).all() and (level[1, :, g] == 1.5).all() and (level[1, :, p] == 0).all()
@@ -110,7 +114,7 @@ def naive(clamps: list[float | None], until: int) -> tuple[dict[str, list[float]
 
 def test_without_noise_each_row_is_the_naive_euler_of_its_own_clamps() -> None:
     names = ("Gata2_ko", "Pu1_ko", "Eklf_oe+Pu1_ko")
-    clamps = perturb.clamps_of(NET, names, 2.0)
+    clamps = clamps_of(names, 2.0)
     steps = [[0, 13], [240, 60], [101, 7]]
     cells = sim.simulate(NET, clamps, 2, generator(), noise=0.0, pseudotime=torch.tensor(steps) / sim.N_STEPS)
     for row, held in enumerate(clamps.tolist()):
@@ -126,7 +130,7 @@ def profiles(name: str, n: int = 241) -> tuple[Tensor, Tensor, Tensor]:
     """Noise-free accessibility, mRNA and protein of all genes along pseudotime, each [n, K]."""
     targets = modalities.wire_targets(11, 60, generator(5))
     times = torch.linspace(0, 1, n)[None]
-    clamps = perturb.clamps_of(NET, (name,), 2.0)
+    clamps = clamps_of((name,), 2.0)
     cells = sim.simulate(NET, clamps, n, generator(), noise=0.0, targets=targets, pseudotime=times)
     return cells.accessibility[0], cells.mrna[0], cells.protein[0]
 
@@ -151,7 +155,7 @@ def test_chromatin_leads_and_protein_lags_expression(name: str) -> None:
 
 def test_pseudotime_follows_progress_toward_the_fate() -> None:
     targets = modalities.wire_targets(11, 40, generator(5))
-    cells = sim.simulate(NET, perturb.clamps_of(NET, ("control",), 2.0), 500, generator(), noise=NOISE, targets=targets)
+    cells = sim.simulate(NET, clamps_of(("control",), 2.0), 500, generator(), noise=NOISE, targets=targets)
     mrna, time = cells.mrna[0], cells.pseudotime[0]
     fate = labels.fates(cells.final[0], NET)
     start = mrna[time < 0.05].mean(dim=0)
@@ -164,7 +168,7 @@ def test_pseudotime_follows_progress_toward_the_fate() -> None:
 
 def test_cell_types_begin_as_progenitors_and_end_as_fates() -> None:
     times = torch.tensor([[0.0] * 100 + [1.0] * 100])
-    clamps = perturb.clamps_of(NET, ("control",), 2.0)
+    clamps = clamps_of(("control",), 2.0)
     cells = sim.simulate(NET, clamps, 200, generator(), noise=NOISE, pseudotime=times)
     types = labels.cell_types(cells.protein[0, :, :11], NET)
     assert set(types[:100]) == {"progenitor"}
@@ -174,7 +178,7 @@ def test_cell_types_begin_as_progenitors_and_end_as_fates() -> None:
 
 
 def test_same_generator_same_cells_and_other_generator_others() -> None:
-    clamps = perturb.clamps_of(NET, ("control", "Gata1_ko"), 2.0)
+    clamps = clamps_of(("control", "Gata1_ko"), 2.0)
     a, b, c = (sim.simulate(NET, clamps, 5, generator(seed), noise=NOISE) for seed in (1, 1, 2))
     for name in ("pseudotime", "accessibility", "mrna", "protein", "final"):
         assert torch.equal(getattr(a, name), getattr(b, name))
@@ -182,7 +186,7 @@ def test_same_generator_same_cells_and_other_generator_others() -> None:
 
 
 def test_levels_are_never_negative_even_under_strong_noise() -> None:
-    cells = sim.simulate(NET, perturb.clamps_of(NET, ("control",), 2.0), 50, generator(), noise=1.0)
+    cells = sim.simulate(NET, clamps_of(("control",), 2.0), 50, generator(), noise=1.0)
     for level in (cells.accessibility, cells.mrna, cells.protein, cells.final):
         assert (level >= 0).all() and level.isfinite().all()
 
@@ -190,6 +194,6 @@ def test_levels_are_never_negative_even_under_strong_noise() -> None:
 def test_wrong_shapes_are_refused() -> None:
     with pytest.raises(UserError, match="clamps: shape is"):
         sim.simulate(NET, torch.zeros(2, 3), 1, generator(), noise=0.0)
-    clamps = perturb.clamps_of(NET, ("control",), 2.0)
+    clamps = clamps_of(("control",), 2.0)
     with pytest.raises(UserError, match="pseudotime"):
         sim.simulate(NET, clamps, 2, generator(), noise=0.0, pseudotime=torch.tensor([[0.1, 1.2]]))

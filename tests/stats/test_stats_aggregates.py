@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import stats as reference
 
-from perturbrl.stats import iqm, optimality_gap, performance_profile, probability_of_improvement
+from perturbrl.stats import iqm, optimality_gap, probability_of_improvement
 
 scores = arrays(np.float64, array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.floats(-100, 100, width=32))
 
@@ -41,8 +41,3 @@ def test_probability_of_improvement_counts_pairs(x: np.ndarray, m: int) -> None:
 def test_tasks_must_be_the_same() -> None:
     with pytest.raises(ValueError, match="same tasks"):
         probability_of_improvement([[1.0, 2.0]], [[1.0]])
-
-
-@given(scores, st.lists(st.floats(-100, 100, width=32), max_size=5))
-def test_profile_counts_what_lies_above(x: np.ndarray, taus: list[float]) -> None:
-    np.testing.assert_allclose(performance_profile(x, taus), [np.mean(x > tau) for tau in taus])

@@ -59,15 +59,6 @@ class RankSum:
         return np.asarray(np.bincount(at, values, minlength=self._n_genes), dtype=np.float64)
 
 
-def benjamini_hochberg(p: Array) -> Array:
-    """Return the false discovery rates of p values [n], [n]."""
-    order = np.argsort(p, kind="stable")
-    scaled = p[order] * len(p) / np.arange(1, len(p) + 1)
-    out = np.empty(len(p))
-    out[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
-    return out
-
-
 _SIGN = np.uint64(1 << 31)
 _BEYOND = np.uint64(2**64 - 1)  # above the key of any value
 

@@ -11,7 +11,7 @@ from perturbrl.report.counterfactual.gather import Row, Table
 from perturbrl.report.counterfactual.names import COLUMNS, COMPARABILITY, HEADLINE, RL, SPELLED, Column
 from perturbrl.report.names import DASH, MINUS
 from perturbrl.report.render import Cell
-from perturbrl.stats import Interval, benjamini_hochberg, mean_interval
+from perturbrl.stats import Interval, mean_interval
 
 NBSP = "\N{NO-BREAK SPACE}"
 
@@ -179,11 +179,14 @@ def _strata(table: Table) -> Grid | None:
 
 
 def _exploratory(table: Table) -> Grid | None:
+    from scipy.stats import false_discovery_control
+
     found = exploratory(table, list(HEADLINE))
     places = [(label, metric) for label, cells in found.items() for metric in cells]
     if not places:
         return None
-    adjusted = dict(zip(places, benjamini_hochberg([found[a][m][1] for a, m in places]), strict=True))
+    p = [found[agent][metric][1] for agent, metric in places]
+    adjusted = dict(zip(places, false_discovery_control(p), strict=True))
     lines = []
     for row in table.agents:
         cells = []
