@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Collection, Iterable
+
 
 class UserError(Exception):
     """A mistake the user can mend: what is wrong, where, and what would be right, in one line.
@@ -19,3 +22,22 @@ def one_of(choices: object) -> str:
     if len(names) < 2:
         return "".join(names)
     return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def choice(value: str, choices: Collection[str], where: str) -> str:
+    """Return ``value`` if it is one of ``choices``, else raise a ``UserError`` that lists them."""
+    if value not in choices:
+        raise UserError(f"{where}: {value!r} is not known{did_you_mean(str(value), choices)}; choose {one_of(choices)}")
+    return value
+
+
+def require(condition: bool, where: str, message: str) -> None:
+    """Raise ``UserError('where: message')`` unless ``condition`` holds."""
+    if not condition:
+        raise UserError(f"{where}: {message}")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return `` (did you mean 'x'?)`` for a known word that is nearly ``word``, else nothing."""
+    close = difflib.get_close_matches(word, sorted(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

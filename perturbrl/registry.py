@@ -7,6 +7,7 @@ in a folder named by ``PERTURBRL_PLUGINS``, or through an entry point of the gro
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -90,15 +91,26 @@ def load_plugins() -> None:
     Raises
     ------
     UserError
-        A folder of ``PERTURBRL_PLUGINS`` does not exist, or a plugin fails to import.
+        A folder of ``PERTURBRL_PLUGINS`` does not exist or holds no plugin, or a plugin fails to import.
     """
     for folder in paths.plugin_dirs():
         if not folder.is_dir():
             raise UserError(f"PERTURBRL_PLUGINS: {folder} is not a folder")
-        for file in sorted(folder.glob("*.py")):
+        files = sorted(folder.glob("*.py"))
+        if not files and not (folder / "conf").is_dir():
+            raise UserError(
+                f"PERTURBRL_PLUGINS: {folder} holds no .py file and no conf folder; {_plugins_below(folder)}"
+            )
+        for file in files:
             _import_file(file)
     for point in entry_points(group="perturbrl.plugins"):
         point.load()
+
+
+def _plugins_below(folder: Path) -> str:
+    below = sorted({file.parent for file in folder.glob("*/*.py")})
+    joined = os.pathsep.join(map(str, below))
+    return f"name the folders in it instead: {joined}" if below else "name the folder of a plugin"
 
 
 def _import_file(file: Path) -> None:

@@ -17,14 +17,17 @@ if TYPE_CHECKING:
     from perturbrl.runner.population import Runner, Spec
     from perturbrl.runner.train import Outcome
 
-VIA = ("processes", "joblib", "submitit_local", "submitit_slurm", "ray")
-
 
 class PopulationLauncher(Launcher):
     """Hydra's launcher; the settings stand in ``conf/hydra/launcher/population.yaml``."""
 
     def __init__(self, workers: int | None, runs_together: int | None, via: str, options: DictConfig) -> None:
-        self.workers, self.runs_together, self.via = workers, runs_together, via
+        from perturbrl.config import bind
+        from perturbrl.runner.population import LauncherConfig
+
+        given = {"workers": workers, "runs_together": runs_together, "via": via, "options": options}
+        settings = bind(LauncherConfig, given, "hydra.launcher")
+        self.workers, self.runs_together, self.via = settings.workers, settings.runs_together, settings.via
         self.options: Any = OmegaConf.to_container(options, resolve=True)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -33,12 +36,10 @@ class PopulationLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Train every job; a job that fails leaves the others alone and is returned as failed."""
-        from perturbrl.config import choice
         from perturbrl.runner.job import make_job
         from perturbrl.runner.population import default_limit, default_workers, failure, group, specs
         from perturbrl.runner.progress import Progress
 
-        choice(self.via, VIA, "hydra.launcher.via")
         returns: dict[Path, JobReturn] = {}
         jobs = []
         outcomes: list[Outcome] = []

@@ -22,12 +22,6 @@ from perturbrl.envs.base import BatchedEnv
 from perturbrl.rng import Streams
 
 
-def check_clone(clone_steps: int, clone_lr: float) -> None:
-    """Raise ``UserError`` for a budget or a step size of cloning that cannot be."""
-    require(clone_steps >= 0, "agent.clone_steps", f"must not be negative, got {clone_steps}")
-    require(clone_lr > 0, "agent.clone_lr", f"must be positive, got {clone_lr:g}")
-
-
 class CloneUpdate:
     """Epochs of minibatch Adam on E |mean - a|^2, the actions a those of the batch; the value network stands still."""
 

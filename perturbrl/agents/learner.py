@@ -117,26 +117,12 @@ def same(configs: Sequence[Any], key: str) -> Any:
     return values.pop()
 
 
-def check_rollout(where: str, total_steps: int, rollout_steps: int, n_envs: int, minibatch: int) -> None:
-    """Refuse budgets that no whole number of steps and minibatches can meet."""
-    require(total_steps > 0, f"{where}.total_steps", f"must be positive, got {total_steps}")
-    require(n_envs > 0, f"{where}.n_envs", f"must be positive, got {n_envs}")
-    require(
-        rollout_steps > 0 and rollout_steps % n_envs == 0,
-        f"{where}.rollout_steps",
-        f"{rollout_steps} is not a positive multiple of n_envs = {n_envs}",
-    )
-    require(
-        0 < minibatch <= rollout_steps and rollout_steps % minibatch == 0,
-        f"{where}.minibatch",
-        f"{minibatch} does not divide rollout_steps = {rollout_steps}",
-    )
-
-
-def check_unit(where: str, low: float, high: float, **values: float) -> None:
-    """Refuse numbers outside [low, high]."""
-    for key, value in values.items():
-        require(low <= value <= high, f"{where}.{key}", f"must lie in [{low:g}, {high:g}], got {value:g}")
+def check_rollout(where: str, rollout_steps: int, n_envs: int, minibatch: int) -> None:
+    """Refuse a rollout that is no whole number of steps and of minibatches."""
+    said = f"{rollout_steps} is not a multiple of n_envs = {n_envs}"
+    require(rollout_steps % n_envs == 0, f"{where}.rollout_steps", said)
+    said = f"{minibatch} does not divide rollout_steps = {rollout_steps}"
+    require(rollout_steps % minibatch == 0, f"{where}.minibatch", said)
 
 
 def with_prefix(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:

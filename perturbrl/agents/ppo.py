@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
-from perturbrl.agents.clone import check_clone, with_clone
+from perturbrl.agents.clone import with_clone
 from perturbrl.agents.executors.graphs import Replayed, record
 from perturbrl.agents.kernels.fused import FusedPPO
-from perturbrl.agents.learner import Learner, Stage, check_rollout, check_unit, per_run, same, under, with_prefix
+from perturbrl.agents.learner import Learner, Stage, check_rollout, per_run, same, under, with_prefix
 from perturbrl.agents.losses import (
     clipped_surrogate_score,
     importance_ratio,
@@ -25,7 +25,7 @@ from perturbrl.agents.model.actor_critic import ActorCritic, PolicyConfig
 from perturbrl.agents.model.networks import Mlp
 from perturbrl.agents.optim import Adam
 from perturbrl.agents.rollout import Rollout, reorder
-from perturbrl.config import require
+from perturbrl.bounds import NonNegativeFloat, NonNegativeInt, Number, PerRun, PositiveFloat, PositiveInt, Probability
 from perturbrl.envs.base import BatchedEnv
 from perturbrl.registry import agents
 from perturbrl.rng import Streams
@@ -36,31 +36,26 @@ class PPOConfig:
     """Settings of PPO; meanings and units stand in ``conf/agent/ppo.yaml``."""
 
     name: str
-    total_steps: int
-    rollout_steps: int
-    n_envs: int
-    epochs: int
-    minibatch: int
-    lr: float
-    gamma: float
-    gae_lambda: float
-    clip: float
-    vf_coef: float
-    ent_coef: float
-    max_grad_norm: float
+    total_steps: PositiveInt
+    rollout_steps: PositiveInt
+    n_envs: PositiveInt
+    epochs: PositiveInt
+    minibatch: Annotated[int, Number(least=2)]  # advantages are normalised within it
+    lr: PerRun[PositiveFloat]
+    gamma: PerRun[Probability]
+    gae_lambda: PerRun[Probability]
+    clip: PerRun[Probability]
+    vf_coef: PerRun[NonNegativeFloat]
+    ent_coef: PerRun[float]
+    max_grad_norm: PerRun[Annotated[float, Number(above=0, finite=False)]]
     normalise_advantage: bool
-    target_kl: float | None
-    clone_steps: int
-    clone_lr: float
+    target_kl: PositiveFloat | None
+    clone_steps: NonNegativeInt
+    clone_lr: PositiveFloat
 
-    def __post_init__(self) -> None:
-        check_rollout("agent", self.total_steps, self.rollout_steps, self.n_envs, self.minibatch)
-        check_unit("agent", 0.0, 1.0, gamma=self.gamma, gae_lambda=self.gae_lambda, clip=self.clip)
-        require(self.minibatch > 1, "agent.minibatch", "must be at least 2 (advantages are normalised within it)")
-        require(self.epochs > 0, "agent.epochs", f"must be positive, got {self.epochs}")
-        require(self.lr > 0, "agent.lr", f"must be positive, got {self.lr:g}")
-        require(self.max_grad_norm > 0, "agent.max_grad_norm", f"must be positive, got {self.max_grad_norm:g}")
-        check_clone(self.clone_steps, self.clone_lr)
+    def check(self, where: str) -> None:
+        """Raise ``UserError`` for sizes that do not divide."""
+        check_rollout(where, self.rollout_steps, self.n_envs, self.minibatch)
 
 
 DIAGNOSES = ("approx_kl", "clip_fraction", "value_loss", "entropy")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
-from perturbrl.agents.clone import check_clone, with_clone
-from perturbrl.agents.learner import Learner, Stage, check_rollout, check_unit, per_run, same
+from perturbrl.agents.clone import with_clone
+from perturbrl.agents.learner import Learner, Stage, check_rollout, per_run, same
 from perturbrl.agents.losses import normalise, value_loss_score
 from perturbrl.agents.model.actor_critic import ActorCritic, PolicyConfig
 from perturbrl.agents.model.distributions import Distribution, joined
@@ -25,7 +25,16 @@ from perturbrl.agents.natural import (
 )
 from perturbrl.agents.optim import Adam
 from perturbrl.agents.rollout import Rollout, reorder
-from perturbrl.config import choice, require
+from perturbrl.bounds import (
+    Fraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    OneOf,
+    PerRun,
+    PositiveFloat,
+    PositiveInt,
+    Probability,
+)
 from perturbrl.envs.base import BatchedEnv
 from perturbrl.registry import agents
 from perturbrl.rng import Streams
@@ -38,36 +47,27 @@ class TRPOConfig:
     """Settings of TRPO; meanings and units stand in ``conf/agent/trpo.yaml``."""
 
     name: str
-    total_steps: int
-    rollout_steps: int
-    n_envs: int
-    lr: float
-    gamma: float
-    gae_lambda: float
-    target_kl: float
-    kl: str
-    cg_iterations: int
-    damping: float
-    line_search_shrink: float
-    line_search_tries: int
-    critic_epochs: int
-    minibatch: int
+    total_steps: PositiveInt
+    rollout_steps: PositiveInt
+    n_envs: PositiveInt
+    lr: PerRun[PositiveFloat]
+    gamma: PerRun[Probability]
+    gae_lambda: PerRun[Probability]
+    target_kl: PerRun[PositiveFloat]
+    kl: Annotated[str, OneOf("per_dimension", "summed")]
+    cg_iterations: PositiveInt
+    damping: PerRun[NonNegativeFloat]
+    line_search_shrink: PerRun[Fraction]
+    line_search_tries: PositiveInt
+    critic_epochs: PositiveInt
+    minibatch: PositiveInt
     normalise_advantage: bool
-    clone_steps: int
-    clone_lr: float
+    clone_steps: NonNegativeInt
+    clone_lr: PositiveFloat
 
-    def __post_init__(self) -> None:
-        check_rollout("agent", self.total_steps, self.rollout_steps, self.n_envs, self.minibatch)
-        check_unit("agent", 0.0, 1.0, gamma=self.gamma, gae_lambda=self.gae_lambda)
-        choice(self.kl, ("per_dimension", "summed"), "agent.kl")
-        require(self.target_kl > 0, "agent.target_kl", f"must be positive, got {self.target_kl:g}")
-        require(self.cg_iterations > 0, "agent.cg_iterations", f"must be positive, got {self.cg_iterations}")
-        require(self.damping >= 0, "agent.damping", f"must not be negative, got {self.damping:g}")
-        require(0 < self.line_search_shrink < 1, "agent.line_search_shrink", "must lie between 0 and 1")
-        require(self.line_search_tries > 0, "agent.line_search_tries", "must be positive")
-        require(self.critic_epochs > 0, "agent.critic_epochs", f"must be positive, got {self.critic_epochs}")
-        require(self.lr > 0, "agent.lr", f"must be positive, got {self.lr:g}")
-        check_clone(self.clone_steps, self.clone_lr)
+    def check(self, where: str) -> None:
+        """Raise ``UserError`` for sizes that do not divide."""
+        check_rollout(where, self.rollout_steps, self.n_envs, self.minibatch)
 
 
 @dataclass(frozen=True)

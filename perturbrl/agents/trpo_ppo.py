@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import Tensor
 
@@ -19,7 +20,8 @@ from perturbrl.agents.model.actor_critic import ActorCritic, PolicyConfig
 from perturbrl.agents.ppo import PPOConfig, PPOUpdate
 from perturbrl.agents.rollout import Rollout
 from perturbrl.agents.trpo import TRPOConfig, TRPOUpdate
-from perturbrl.config import choice, require
+from perturbrl.bounds import NonNegativeInt, OneOf, PositiveFloat
+from perturbrl.config import require
 from perturbrl.envs.base import BatchedEnv
 from perturbrl.registry import agents
 from perturbrl.rng import Streams
@@ -33,25 +35,24 @@ class TRPOPPOConfig:
     """Settings of the two stages; meanings stand in ``conf/agent/trpo_ppo.yaml``."""
 
     name: str
-    mode: str
-    handover: str
-    clone_steps: int
-    clone_lr: float
+    mode: Annotated[str, OneOf("stages", "interleaved")]
+    handover: Annotated[str, OneOf("parameters", "parameters_and_moments")]
+    clone_steps: NonNegativeInt
+    clone_lr: PositiveFloat
     trpo: TRPOConfig
     ppo: PPOConfig
 
-    def __post_init__(self) -> None:
-        choice(self.mode, ("stages", "interleaved"), "agent.mode")
-        choice(self.handover, ("parameters", "parameters_and_moments"), "agent.handover")
+    def check(self, where: str) -> None:
+        """Raise ``UserError`` for stages that do not fit each other."""
         once = ("total_steps", "gamma", "gae_lambda") if self.mode == "interleaved" else ()
         for key in (*SHARED, *once):
             a, b = getattr(self.trpo, key), getattr(self.ppo, key)
-            require(a == b, f"agent.ppo.{key}", f"is {b} but agent.trpo.{key} is {a}; both stages need the same")
+            require(a == b, f"{where}.ppo.{key}", f"is {b} but {where}.trpo.{key} is {a}; both stages need the same")
         for key in CLONE:
             own = getattr(self, key)
             for stage, config in (("trpo", self.trpo), ("ppo", self.ppo)):
-                said = f"is {getattr(config, key)} but agent.{key} is {own}; set agent.{key} alone"
-                require(getattr(config, key) == own, f"agent.{stage}.{key}", said)
+                said = f"is {getattr(config, key)} but {where}.{key} is {own}; set {where}.{key} alone"
+                require(getattr(config, key) == own, f"{where}.{stage}.{key}", said)
 
     @property
     def n_envs(self) -> int:

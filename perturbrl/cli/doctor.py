@@ -112,14 +112,16 @@ def _device() -> Iterator[Finding]:
     except Exception:  # reported among the packages
         return
     yield "threads", f"{torch.get_num_threads()} used by torch, {len(cores())} cores available", True
-    from perturbrl.agents.kernels import build, native
+    from perturbrl.agents.kernels import BF16_EMULATED, build, native
 
+    has_bf16 = False
     try:
-        native.load()
+        has_bf16 = native.load().has_bf16
     except build.Unavailable as error:
         yield "kernels", f"torch: {error}", True
     else:
         yield "kernels", "native", True
+    yield "precision=bf16", "multiplied by this processor" if has_bf16 else BF16_EMULATED, True
     if not torch.cuda.is_available():
         yield "device", "cpu (no CUDA device)", True
         return

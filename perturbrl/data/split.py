@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
+from perturbrl.bounds import Fraction, Number
 from perturbrl.config import choice, require
 from perturbrl.data.schema import RawCells
 
@@ -20,8 +22,8 @@ class SplitConfig:
     """What ``conf/split/*.yaml`` holds."""
 
     kind: str
-    test_fraction: float
-    seed: int
+    test_fraction: Fraction
+    seed: Annotated[int, Number(least=0, most=2**32 - 1)]  # what numpy's RandomState takes
 
 
 def split_cells(raw: RawCells, config: SplitConfig) -> tuple[Rows, Rows]:
@@ -30,7 +32,7 @@ def split_cells(raw: RawCells, config: SplitConfig) -> tuple[Rows, Rows]:
     Raises
     ------
     UserError
-        Unknown ``split.kind``, a ``test_fraction`` outside (0, 1), or one that leaves either side empty.
+        Unknown ``split.kind``, or a ``test_fraction`` that leaves either side empty.
     """
     choice(config.kind, KINDS, "split.kind")
     train, test = (np.sort(rows).astype(np.int64) for rows in KINDS[config.kind](raw, config))
@@ -47,8 +49,6 @@ def _uniform_cells(raw: RawCells, config: SplitConfig) -> tuple[Rows, Rows]:
     from sklearn.model_selection import train_test_split
 
     n, fraction = raw.n_cells, config.test_fraction
-    require(0 < fraction < 1, "split.test_fraction", f"{fraction} must lie between 0 and 1, both excluded")
-    require(0 <= config.seed < 2**32, "split.seed", f"{config.seed} must lie in 0..2**32-1")
     n_test = math.ceil(fraction * n)
     require(
         0 < n_test < n,

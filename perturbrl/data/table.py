@@ -12,7 +12,6 @@ from omegaconf import OmegaConf
 from perturbrl import paths, registry
 from perturbrl.data import encoders as _built_in  # noqa: F401  (registers them)
 from perturbrl.data.preprocess import DataConfig, Standardize, select_features, transform
-from perturbrl.data.preprocess.config import check
 from perturbrl.data.preprocess.steps import Array, dense
 from perturbrl.data.pseudotime import pseudotime
 from perturbrl.data.schema import MODALITIES, CellTable, RawCells
@@ -33,7 +32,6 @@ def load_table(raw: RawCells, data: DataConfig, encoder: Any, split: SplitConfig
     UserError
         The source lacks a modality; a config value does not fit the cells; values are not finite; no feature is left.
     """
-    check(data)
     _require_modalities(raw, data)
     train, test = split_cells(raw, split)
     fit_rows = np.arange(raw.n_cells, dtype=np.int64) if data.preset == "released" else train

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from perturbrl.config import require
+from perturbrl.bounds import Fraction, NonNegativeFloat, NonNegativeInt, Number, PositiveInt, Seed
 from perturbrl.effects import profile_metrics
 from perturbrl.effects.responses import trained
 from perturbrl.errors import UserError
@@ -21,10 +22,6 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 _CHUNK = 50_000
-_LEAST = {
-    **{"min_log_fold": 0, "min_cpm": 0, "n_top": 1, "n_components": 1},
-    **{"max_cells": 2, "max_controls": 2, "n_duplicates": 0, "seed": 0},
-}
 
 
 @dataclass(frozen=True)
@@ -39,22 +36,15 @@ class ScoreConfig:
     ``n_duplicates`` the random halvings of the technical duplicate.
     """
 
-    alpha: float
-    min_log_fold: float
-    min_cpm: float
-    n_top: int
-    n_components: int
-    max_cells: int
-    max_controls: int
-    n_duplicates: int
-    seed: int
-
-    def __post_init__(self) -> None:
-        """Raise ``UserError`` for a value out of range."""
-        require(0 < self.alpha < 1, "protocol.score.alpha", f"{self.alpha} must lie between 0 and 1, both excluded")
-        for key, least in _LEAST.items():
-            value = getattr(self, key)
-            require(value >= least, f"protocol.score.{key}", f"{value} must be at least {least}")
+    alpha: Fraction
+    min_log_fold: NonNegativeFloat
+    min_cpm: NonNegativeFloat
+    n_top: PositiveInt
+    n_components: PositiveInt
+    max_cells: Annotated[int, Number(least=2)]
+    max_controls: Annotated[int, Number(least=2)]
+    n_duplicates: NonNegativeInt
+    seed: Seed
 
 
 @dataclass(frozen=True, eq=False)  # hashed by identity: what is known of one is kept as long as it lives

@@ -8,10 +8,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from perturbrl import paths, registry
-from perturbrl.config import choice, fingerprint, require
+from perturbrl.bounds import NonNegativeFloat, Number, OneOf, PositiveFloat, PositiveInt, Seed
+from perturbrl.config import fingerprint, require
+from perturbrl.memory import require_memory
 
 if TYPE_CHECKING:
     from perturbrl.data.schema import RawCells
@@ -20,6 +22,7 @@ VERSION = 1
 """Part of the checksum: raise it when the same settings would give other cells."""
 PERTURBATIONS = ("none", "single", "double")
 N_REGULATORS = 11
+BYTES_PER_ENTRY = 12  # of a cell's feature: signal and counts in single precision, and the sparse counts
 
 
 @dataclass(frozen=True)
@@ -27,20 +30,30 @@ class LandscapeConfig:
     """What to simulate; the meaning and unit of each key stands in ``conf/source/landscape.yaml``."""
 
     name: str
-    seed: int
-    n_cells: int
-    n_target_genes: int
-    n_peaks: int
-    n_proteins: int
-    noise: float
-    perturbations: str
-    overexpression: float
-    rna_depth: float
-    atac_depth: float
-    protein_depth: float
-    dropout: float
-    n_batches: int
-    batch_effect: float
+    seed: Seed
+    n_cells: PositiveInt
+    n_target_genes: PositiveInt
+    n_peaks: PositiveInt
+    n_proteins: PositiveInt
+    noise: NonNegativeFloat
+    perturbations: Annotated[str, OneOf(*PERTURBATIONS)]
+    overexpression: PositiveFloat
+    rna_depth: PositiveFloat
+    atac_depth: PositiveFloat
+    protein_depth: PositiveFloat
+    dropout: Annotated[float, Number(least=0, below=1)]
+    n_batches: PositiveInt
+    batch_effect: NonNegativeFloat
+
+    def check(self, where: str) -> None:
+        """Raise ``UserError`` for too few cells for the perturbations, or more proteins than genes."""
+        singles = 1 + 2 * N_REGULATORS
+        pairs = 2 * N_REGULATORS * (N_REGULATORS - 1)
+        least = {"none": 1, "single": singles, "double": 2 * (singles + pairs)}[self.perturbations]
+        few = f"must be at least {least} for {where}.perturbations={self.perturbations}, got {self.n_cells}"
+        require(self.n_cells >= least, f"{where}.n_cells", few)
+        most = f"must be at most {where}.n_target_genes={self.n_target_genes}, got {self.n_proteins}"
+        require(self.n_proteins <= self.n_target_genes, f"{where}.n_proteins", most)
 
 
 def checksum(config: LandscapeConfig) -> str:
@@ -55,12 +68,15 @@ def build(config: LandscapeConfig) -> RawCells:
     Raises
     ------
     UserError
-        A setting is out of its range; the message names it.
+        The cells cannot be held in memory.
     """
-    _check(config)
     from perturbrl.landscape import dataset
 
-    return _cached(checksum(config), lambda key: dataset.simulate_cells(config, key))
+    def simulate(key: str) -> RawCells:
+        _require_memory(config, config.n_cells, f"source.n_cells={config.n_cells}")
+        return dataset.simulate_cells(config, key)
+
+    return _cached(checksum(config), simulate)
 
 
 def fresh_cells(config: LandscapeConfig, n_cells: int, seed: int = 0) -> RawCells:
@@ -72,14 +88,26 @@ def fresh_cells(config: LandscapeConfig, n_cells: int, seed: int = 0) -> RawCell
     Raises
     ------
     UserError
-        A setting is out of its range, or ``n_cells`` is not positive.
+        ``n_cells`` is not positive.
     """
-    _check(config)
     require(n_cells > 0, "n_cells", f"{n_cells} must be positive")
     from perturbrl.landscape import fresh
 
     asked = fingerprint({"landscape": checksum(config), "n_cells": n_cells, "seed": seed})
-    return _cached(asked, lambda key: fresh.simulate_fresh(config, n_cells, seed, key))
+
+    def simulate(key: str) -> RawCells:
+        most = 1 + 2 * N_REGULATORS * N_REGULATORS  # control, singles and pairs
+        conditions = {"none": 1, "single": 1 + 2 * N_REGULATORS}.get(config.perturbations, most)
+        _require_memory(config, conditions * n_cells, f"{n_cells} cells of {conditions} conditions")
+        return fresh.simulate_fresh(config, n_cells, seed, key)
+
+    return _cached(asked, simulate)
+
+
+def _require_memory(config: LandscapeConfig, n_cells: int, where: str) -> None:
+    features = N_REGULATORS + config.n_target_genes + config.n_peaks + config.n_proteins
+    sizes = f"{where} with {features} features each"
+    require_memory(BYTES_PER_ENTRY * n_cells * features, sizes, "simulate fewer cells or features")
 
 
 def _cached(key: str, simulate: Callable[[str], RawCells]) -> RawCells:
@@ -94,23 +122,3 @@ def _cached(key: str, simulate: Callable[[str], RawCells]) -> RawCells:
         except OSError as error:
             warnings.warn(f"{file}: the simulated cells cannot be cached ({error.strerror})", stacklevel=2)
     return cells
-
-
-def _check(config: LandscapeConfig) -> None:
-    choice(config.perturbations, PERTURBATIONS, "source.perturbations")
-    singles = 1 + 2 * N_REGULATORS
-    pairs = 2 * N_REGULATORS * (N_REGULATORS - 1)
-    least = {"none": 1, "single": singles, "double": 2 * (singles + pairs)}[config.perturbations]
-    floors = {"n_cells": least, "n_target_genes": 1, "n_peaks": 1, "n_proteins": 1, "n_batches": 1}
-    for key, floor in floors.items():
-        value = getattr(config, key)
-        require(value >= floor, f"source.{key}", f"{value} is too small; it must be at least {floor}")
-    for key in ("noise", "batch_effect"):
-        value = getattr(config, key)
-        require(value >= 0, f"source.{key}", f"{value} is negative; it must be 0 or more")
-    for key in ("rna_depth", "atac_depth", "protein_depth", "overexpression"):
-        value = getattr(config, key)
-        require(value > 0, f"source.{key}", f"{value} must be more than 0")
-    require(0 <= config.dropout < 1, "source.dropout", f"{config.dropout} must be at least 0 and less than 1")
-    few, most = config.n_proteins, config.n_target_genes
-    require(few <= most, "source.n_proteins", f"{few} is too many; it must be at most source.n_target_genes={most}")

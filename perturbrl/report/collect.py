@@ -115,7 +115,7 @@ def find_runs(where: Sequence[str | Path]) -> list[Path]:
     Raises
     ------
     UserError
-        A path does not exist or a glob matches nothing.
+        A path does not exist, a glob matches nothing, or a path is a file that is no part of a run.
     """
     found: set[Path] = set()
     for item in where:
@@ -123,9 +123,13 @@ def find_runs(where: Sequence[str | Path]) -> list[Path]:
         matches = [text] if os.path.exists(text) else glob.glob(text, recursive=True)
         if not matches:
             raise UserError(f"{item}: no such file or folder; make runs with: {HOW_TO_RUN}")
-        for match in matches:
-            folder = Path(match).resolve()
-            found.update(_walk(folder if folder.is_dir() else folder.parent))
+        for match in map(Path, matches):
+            if match.is_dir():
+                found.update(_walk(match.resolve()))
+            elif match.name in (paths.RUN, paths.CONFIG):
+                found.add(match.resolve().parent)
+            elif matches == [text]:
+                raise UserError(f"{item}: a file, not a folder of runs; give the folder of a run or of many")
     return sorted(found)
 
 

@@ -57,7 +57,7 @@ class Evaluator:
         table = load_cells(job)
         if facts(table).checksum != run["data_checksum"]:
             raise UserError(f"{folder}: the data have changed since this run was trained; train again with force=true")
-        protocol = self._config(job)
+        protocol = self._bound(job.raw["protocol"])
         scoring: Scoring = registry.protocols[own].build(protocol)
         key = json.dumps([job.raw.get(group) for group in SHARED] + [repr(protocol)])
         if key not in self._shared:
@@ -68,9 +68,28 @@ class Evaluator:
         out = folder / paths.EVALUATION
         scoring.evaluate(policy, table, job.config.env, run, out, self._shared[key], self.predictions)
 
-    def _config(self, job: Job) -> Any:
+    def check(self, folders: Sequence[Path]) -> None:
+        """Raise ``UserError`` for overrides that fit no run at all: they are wrong, not one of the runs."""
+        if not self.overrides:
+            return
+        errors: list[UserError] = []
+        for folder in folders:
+            try:
+                protocol = load_job(folder).raw["protocol"]
+            except UserError:
+                continue  # reported with this run
+            try:
+                self._bound(protocol)
+            except UserError as error:
+                errors.append(error)
+            else:
+                return
+        if errors:
+            raise errors[0]
+
+    def _bound(self, protocol: dict[str, Any]) -> Any:
         changed = OmegaConf.from_dotlist([o.removeprefix("protocol.") for o in self.overrides])
-        return registry.protocols.bind(OmegaConf.merge(job.raw["protocol"], changed))
+        return registry.protocols.bind(OmegaConf.merge(protocol, changed))
 
 
 def _simulated(job: Job, table: Table) -> Simulated | None:
@@ -127,6 +146,7 @@ def main(where: Sequence[str], overrides: Sequence[str] = ()) -> int:
     folders = find_runs(where)
     if not folders:
         raise UserError(f"{', '.join(where)}: no runs found; train some first")
+    evaluator.check(folders)
     failed = 0
     for folder in folders:
         try:

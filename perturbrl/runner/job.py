@@ -7,7 +7,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -21,7 +21,8 @@ import perturbrl.landscape  # noqa: F401  (these imports register the built-in c
 from perturbrl import paths, registry
 from perturbrl.agents import kernels
 from perturbrl.agents.model.actor_critic import PolicyConfig
-from perturbrl.config import bind, choice, fingerprint, require
+from perturbrl.bounds import NonNegativeFloat, NonNegativeInt, NotEmpty, Number, OneOf, PerRun, Seed, shared_settings
+from perturbrl.config import bind, fingerprint, require
 from perturbrl.data.preprocess import DataConfig
 from perturbrl.data.split import KINDS, SplitConfig
 from perturbrl.errors import UserError
@@ -32,7 +33,10 @@ from perturbrl.screens.split_config import bind_split
 # keys that change where or how a run is done, but not its result
 NOT_IN_HASH = ("name", "device", "threads", "kernels", "progress", "checkpoint_seconds", "force", "path")
 NOT_IN_PATH = ("source", "source.path", "data", "env", "agent", "seed", "experiment")  # they have places of their own
+EXAMPLES = {"source": "landscape", "data": "rna", "env": "paper", "agent": "ppo"}  # groups that a run's folder names
 QUOTES = "\"'"
+MOST_THREADS = 1024  # of torch, in one process
+MOST_POINTS = 1_000_000  # of a learning curve
 LONGEST_NAME = 200  # bytes of one folder's name; most file systems take 255
 FILE_KEYS = (("source", "path"), ("split", "file"), ("description", "prior"))  # files that cells depend on
 DATA_GROUPS = ("source", "data", "encoder", "split", "conditions", "description")
@@ -43,10 +47,10 @@ class ScheduleConfig:
     """Training budgets in environment steps; see ``conf/schedule``."""
 
     name: str
-    mode: str
-    total: int
-    trpo: int
-    ppo: int
+    mode: Annotated[str, OneOf("stages", "interleaved")]
+    total: NonNegativeInt  # an agent asks for more than 0 of the budgets that it uses
+    trpo: NonNegativeInt
+    ppo: NonNegativeInt
 
 
 @dataclass(frozen=True)
@@ -67,27 +71,17 @@ class RunConfig:
     policy: PolicyConfig
     agent: Any
     protocol: Any
-    seed: int
-    name: str
+    seed: PerRun[Seed]
+    name: PerRun[Annotated[str, NotEmpty("runs")]]
     path: str | None
-    device: str
-    threads: int
-    kernels: str
-    precision: str
-    progress: str
-    checkpoint_seconds: float
-    curve_points: int
-    force: bool
-
-    def __post_init__(self) -> None:
-        choice(self.progress, ("auto", "rich", "plain", "quiet"), "progress")
-        choice(self.device, ("auto", "cpu", "cuda"), "device")
-        require(self.seed >= 0, "seed", f"must not be negative, got {self.seed}")
-        require(self.threads > 0, "threads", f"must be positive, got {self.threads}")
-        choice(self.kernels, kernels.KERNELS, "kernels")
-        choice(self.precision, kernels.PRECISIONS, "precision")
-        require(self.curve_points >= 0, "curve_points", f"must not be negative, got {self.curve_points}")
-        require(self.checkpoint_seconds >= 0, "checkpoint_seconds", "must not be negative")
+    device: Annotated[str, OneOf("auto", "cpu", "cuda")]
+    threads: Annotated[int, Number(least=1, most=MOST_THREADS)]
+    kernels: Annotated[str, OneOf(*kernels.KERNELS)]
+    precision: Annotated[str, OneOf(*kernels.PRECISIONS)]
+    progress: PerRun[Annotated[str, OneOf("auto", "rich", "plain", "quiet")]]
+    checkpoint_seconds: NonNegativeFloat
+    curve_points: Annotated[int, Number(least=0, most=MOST_POINTS)]
+    force: PerRun[bool]
 
 
 @dataclass(frozen=True)
@@ -105,32 +99,15 @@ class Job:
 
     @property
     def signature(self) -> str:
-        """What must be the same for two jobs to be trained together: all but the seed and numbers without a shape."""
-        kept = {k: v for k, v in self.raw.items() if k not in ("seed", "name", "force", "progress")}
-        # whoever writes a plugin need not know that its runs may differ: only what is built in gets a value for each
-        if _built_in(registry.agents[self.config.agent.name]):
-            kept["agent"] = _without_free_numbers(self.raw["agent"])
-        if _built_in(registry.envs[self.config.env.name]):
-            kept["env"] = {k: v for k, v in self.raw["env"].items() if k not in FREE_ENV}
-        return json.dumps(kept, sort_keys=True)
-
-
-FREE_AGENT = (
-    *("lr", "gamma", "gae_lambda", "clip", "vf_coef", "ent_coef", "max_grad_norm"),
-    *("damping", "line_search_shrink"),
-)
-FREE_ENV = ("step_size", "clip", "perturb_prob", "max_perturb", "time_limit")
-
-
-def _built_in(entry: registry.Entry) -> bool:
-    return entry.build.__module__.startswith("perturbrl.")
-
-
-def _without_free_numbers(agent: dict[str, Any]) -> dict[str, Any]:
-    kept = {k: _without_free_numbers(v) if isinstance(v, dict) else v for k, v in agent.items()}
-    # TRPO's trust region may differ from run to run; PPO's early stop on the same key shapes the loop
-    free = (*FREE_AGENT, "target_kl") if "cg_iterations" in agent else FREE_AGENT
-    return {k: v for k, v in kept.items() if k not in free}
+        """What must be the same for two jobs to be trained together: all that is not declared ``PerRun``."""
+        shared = shared_settings(RunConfig, self.raw, "perturbrl")
+        for group, entry in (
+            ("agent", registry.agents[self.config.agent.name]),
+            ("env", registry.envs[self.config.env.name]),
+        ):
+            package = entry.build.__module__.partition(".")[0]
+            shared[group] = shared_settings(entry.schema, self.raw[group], package)
+        return json.dumps(shared, sort_keys=True)
 
 
 def bind_run(config: DictConfig) -> RunConfig:
@@ -146,6 +123,8 @@ def bind_run(config: DictConfig) -> RunConfig:
         "source": registry.sources.bind,
         "encoder": registry.encoders.bind,
         "env": registry.envs.bind,
+        "schedule": lambda node: bind(ScheduleConfig, node, "schedule"),
+        "policy": lambda node: bind(PolicyConfig, node, "policy"),
         "agent": registry.agents.bind,
         "protocol": registry.protocols.bind,
         "split": bind_split,
@@ -155,7 +134,7 @@ def bind_run(config: DictConfig) -> RunConfig:
     resolved = _resolve(config)
     values = {k: groups[k](v) if k in groups else v for k, v in resolved.items() if k != "experiment"}
     # only a split that holds out perturbations needs them; a task without has no such group
-    bound = bind(RunConfig, {"conditions": None, "description": None, **values}, "config")
+    bound = bind(RunConfig, {"conditions": None, "description": None, **values}, "")
     registry.protocols[bound.protocol.name].build(bound.protocol).check(bound.env, bound.split)
     _check_screen(bound)
     return bound
@@ -208,7 +187,7 @@ def _resolve(config: DictConfig) -> dict[str, Any]:
     try:
         resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
     except Exception as error:
-        raise UserError(f"config: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{getattr(error, 'full_key', None) or 'config'}: {str(error).splitlines()[0]}") from None
     assert isinstance(resolved, dict)
     return {str(k): v for k, v in resolved.items()}
 
@@ -219,6 +198,8 @@ def run_path(config: dict[str, str], overrides: list[str], seed: int, name: str)
     ``config`` maps groups to choices. ``env.max_perturb=4`` turns ``paper`` into ``paper,max_perturb=4``, so that a
     sweep over any key gives each job a folder of its own. A file stands under its own name.
     """
+    for group, usual in EXAMPLES.items():
+        require(group in config, group, f"must name one choice, such as {group}={usual}")
     extra: dict[str, list[str]] = {"data": [], "env": [], "agent": []}
     for override in sorted(overrides):
         key, _, value = override.lstrip("+~").partition("=")

@@ -8,20 +8,36 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from omegaconf import OmegaConf
 
+from perturbrl.bounds import OneOf, PositiveInt
 from perturbrl.cores import cores
 from perturbrl.errors import UserError
 from perturbrl.runner.dataset import load_cells
 from perturbrl.runner.job import Job, make_job
+from perturbrl.runner.machine import require_machine
 from perturbrl.runner.progress import Progress, display
 from perturbrl.runner.train import Outcome, pick_device, train_jobs
 
 CPU_RUNS = 5  # on a CPU more runs a process fall out of its cache
 Spec = tuple[dict[str, Any], Path]  # a job as plain data, for another process
+
+VIA = ("processes", "joblib", "submitit_local", "submitit_slurm", "ray")
+
+
+@dataclass(frozen=True)
+class LauncherConfig:
+    """How populations are started; meanings stand in ``conf/hydra/launcher/population.yaml``."""
+
+    workers: PositiveInt | None
+    runs_together: PositiveInt | None
+    via: Annotated[str, OneOf(*VIA)]
+    options: Any
+
 
 Runner = Callable[[Sequence[list[Spec]], str], Iterator[list[Outcome]]]
 
@@ -81,9 +97,9 @@ def in_processes(workers: int) -> Runner:
             return
         for raw, path in {str(g[0][0]): g[0] for g in groups}.values():
             with contextlib.suppress(UserError):  # the job itself reports it
-                load_cells(
-                    make_job(OmegaConf.create(raw), path)
-                )  # prepared once, then read from the cache by every process
+                job = make_job(OmegaConf.create(raw), path)
+                require_machine(job, pick_device(job.config.device))
+                load_cells(job)  # prepared once, then read from the cache by every process
         context = multiprocessing.get_context("spawn")
         with contextlib.ExitStack() as stack:
             relay = None

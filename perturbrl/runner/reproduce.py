@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from perturbrl.config import choice
+from perturbrl.config import choice, require
 from perturbrl.errors import UserError
 from perturbrl.report import build_report
 from perturbrl.runner.evaluate import Evaluator
@@ -19,6 +19,12 @@ from perturbrl.runner.progress import Progress
 TABLES = ("joint", "rna", "atac")
 ARMS = ("ppo", "trpo", "trpo_ppo")
 SCHEDULES = ("released", "text", "equal", "per_iteration")
+SET_HERE = {
+    "agent": f"every table has {', '.join(ARMS)}; for one of them give perturbrl train agent=...",
+    "seed": "give --seeds N for seeds 0 to N-1",
+    "schedule": "give --schedule",
+    "name": "give --out for another folder",
+}
 QUICK = 16  # budgets are divided by this, but no stage is shorter than a rollout
 
 
@@ -43,6 +49,7 @@ def reproduce(
         An override is wrong, or some run failed (the others are kept; the same command goes on with what is missing).
     """
     choice(schedule, SCHEDULES, "--schedule")
+    _check_overrides(overrides)
     show = Progress(progress)
     implied = [f"schedule={schedule}", "data.preset=released", *(_quick_budgets(schedule) if quick else ())]
     name = f"{schedule}-quick" if quick else schedule
@@ -72,6 +79,12 @@ def reproduce(
     report = build_report([out / name], out / name / "report")
     Console(file=sys.stdout).print(report.console)
     return report.page
+
+
+def _check_overrides(overrides: Sequence[str]) -> None:
+    """Refuse keys that the tables set themselves, which would be ignored."""
+    for key in (override.lstrip("+~").partition("=")[0] for override in overrides):
+        require(key not in SET_HERE, key, f"reproduce sets it itself; {SET_HERE.get(key)}")
 
 
 def _quick_budgets(schedule: str) -> list[str]:

@@ -31,6 +31,7 @@ from perturbrl.records import RunDir
 from perturbrl.rng import Streams
 from perturbrl.runner.dataset import facts, load_cells
 from perturbrl.runner.job import Job
+from perturbrl.runner.machine import Shape, require_machine, require_training_memory
 from perturbrl.runner.progress import Progress
 
 Metrics = dict[str, Tensor]
@@ -70,8 +71,11 @@ def train_jobs(jobs: Sequence[Job], progress: Progress) -> list[Outcome]:
     Raises
     ------
     UserError
-        A folder is in use, holds another config or cannot be written; or the data do not fit the config.
+        A folder is in use, holds another config or cannot be written; the data do not fit the config, or this machine
+        cannot do it.
     """
+    for job in jobs:
+        require_machine(job, pick_device(job.config.device))
     with contextlib.ExitStack() as locks:
         todo: list[Job] = []
         outcomes: list[Outcome] = []
@@ -121,6 +125,7 @@ def build_learner(jobs: Sequence[Job], table: Table, device: torch.device) -> Le
     first = configs[0]
     env_entry, agent_entry = registry.envs[first.env.name], registry.agents[first.agent.name]
     env = env_entry.build([c.env for c in configs], table, training_cells(table), first.agent.n_envs, device)
+    require_training_memory(jobs[0], Shape(env.n_runs, env.obs_dim, env.action_space.size), device)
     streams = Streams([c.seed for c in configs], device)
     learner: Learner = agent_entry.build(
         [c.agent for c in configs], [c.policy for c in configs], env, observed_slices(env, table), streams
@@ -137,6 +142,8 @@ class Population:
         torch.set_num_threads(self.config.threads)
         self.arithmetic = kernels.configure(self.config.kernels, self.config.precision)
         self.device = pick_device(self.config.device)
+        if self.device.type == "cpu" and kernels.emulates_bf16():
+            progress.say(f"precision=bf16: {kernels.BF16_EMULATED}; precision=float32 is faster here")
         self.learner = build_learner(jobs, table, self.device)
         self.rows: list[list[dict[str, Any]]] = [[] for _ in jobs]
         self.seconds = 0.0

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from perturbrl.bounds import NotEmpty, PositiveInt
 from perturbrl.config import require
 from perturbrl.data.readers.columns import UNASSIGNED, is_control_name
 from perturbrl.data.readers.opened import listed
@@ -28,15 +30,24 @@ class ConditionsConfig:
     name: str
     perturbation: str | None
     control: list[str]
-    separator: str
+    separator: Annotated[str, NotEmpty("+")]
     strip_suffix: str | None
     effects: dict[str, float]
     context: str | None
     dose: str | None
     batch: str | None
     keep: str | None
-    min_cells: int
-    max_targets: int
+    min_cells: PositiveInt
+    max_targets: PositiveInt
+
+    def check(self, where: str) -> None:
+        """Raise ``UserError`` for a suffix that is no regular expression."""
+        if self.strip_suffix is not None:
+            try:
+                re.compile(self.strip_suffix)
+            except re.error as error:
+                said = f"{self.strip_suffix!r} is no regular expression ({error})"
+                raise UserError(f"{where}.strip_suffix: {said}") from None
 
 
 @dataclass(frozen=True)
@@ -54,26 +65,6 @@ class Parsed:
     batches: tuple[str, ...]
     genes: dict[str, tuple[str, float]]
     notes: tuple[str, ...]
-
-
-def check(config: ConditionsConfig) -> None:
-    """Refuse values that no data set could make valid.
-
-    Raises
-    ------
-    UserError
-        Names the key, its value and what would be right.
-    """
-    require(bool(config.separator), "conditions.separator", "empty; give the text between two targets, such as +")
-    require(config.min_cells > 0, "conditions.min_cells", f"{config.min_cells} must be positive")
-    require(config.max_targets > 0, "conditions.max_targets", f"{config.max_targets} must be positive")
-    if config.strip_suffix is not None:
-        try:
-            re.compile(config.strip_suffix)
-        except re.error as error:
-            raise UserError(
-                f"conditions.strip_suffix: {config.strip_suffix!r} is no regular expression ({error})"
-            ) from None
 
 
 def parse_label(label: str, config: ConditionsConfig) -> tuple[str, ...]:
@@ -108,7 +99,6 @@ def parse_conditions(obs: pd.DataFrame, config: ConditionsConfig, where: str) ->
         A column is not there; a context, batch or dose is missing for a perturbed cell; there are no control cells, or
         none in a context; nothing perturbed is left.
     """
-    check(config)
     notes: list[str] = []
     alive = np.ones(len(obs), dtype=np.bool_)
 

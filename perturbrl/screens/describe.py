@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
-from perturbrl.config import choice, require
+from perturbrl.bounds import NotEmpty, OneOf, PositiveInt
+from perturbrl.config import require
 from perturbrl.screens.genes import gene_embedding, training_rows
 from perturbrl.screens.prior import read_prior
 from perturbrl.screens.schema import PerturbationTable, Screen, ScreenSplit
 
 Block = NDArray[np.float64]
+NAMES = ("gene_embedding", "one_hot", "prior", "dose")
 
 
 @dataclass(frozen=True)
@@ -24,12 +27,18 @@ class DescriptionConfig:
     """What ``conf/description/*.yaml`` holds; the YAML says what each key means."""
 
     name: str
-    kinds: list[str]
-    components: int
+    kinds: Annotated[list[Annotated[str, OneOf(*NAMES)]], NotEmpty("[one_hot]")]
+    components: PositiveInt
     scale: bool
     prior: str | None
-    prior_components: int
+    prior_components: PositiveInt
     prior_keep: dict[str, list[str]]
+
+    def check(self, where: str) -> None:
+        """Raise ``UserError`` for a kind named twice, or a prior without a file."""
+        require(len(set(self.kinds)) == len(self.kinds), f"{where}.kinds", f"{self.kinds} names a kind twice")
+        lacking = "prior" in self.kinds and self.prior is None
+        require(not lacking, f"{where}.prior", "no file; the kind prior needs a .gmt, .csv or .tsv")
 
 
 def describe(screen: Screen, split: ScreenSplit, config: DescriptionConfig) -> PerturbationTable:
@@ -42,9 +51,8 @@ def describe(screen: Screen, split: ScreenSplit, config: DescriptionConfig) -> P
     Raises
     ------
     UserError
-        An unknown kind, a size that is not positive, or a prior file that cannot be used.
+        A prior file that cannot be used.
     """
-    check(config)
     targets = sorted({t for c in screen.conditions for t in c.targets})
     trained = _trained_targets(screen, split)
     blocks, leaks = [], list(split.leaks)
@@ -65,27 +73,6 @@ def describe(screen: Screen, split: ScreenSplit, config: DescriptionConfig) -> P
         covariates=_covariates(screen, split).astype(np.float32),
         seen=np.isin(np.arange(len(screen.conditions)), screen.condition[training_rows(split)]),
         leaks=tuple(leaks),
-    )
-
-
-def check(config: DescriptionConfig) -> None:
-    """Refuse values that no screen could make valid.
-
-    Raises
-    ------
-    UserError
-        Names the key, its value and what would be right.
-    """
-    require(bool(config.kinds), "description.kinds", f"empty; list at least one of {', '.join([*KINDS, 'dose'])}")
-    for kind in config.kinds:
-        choice(kind, (*KINDS, "dose"), "description.kinds")
-    require(len(set(config.kinds)) == len(config.kinds), "description.kinds", f"{config.kinds} names a kind twice")
-    for key in ("components", "prior_components"):
-        require(getattr(config, key) > 0, f"description.{key}", f"{getattr(config, key)} must be positive")
-    require(
-        "prior" not in config.kinds or config.prior is not None,
-        "description.prior",
-        "no file; the kind prior needs a .gmt, .csv or .tsv",
     )
 
 

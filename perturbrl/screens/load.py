@@ -13,7 +13,6 @@ from scipy import sparse
 
 from perturbrl.config import require
 from perturbrl.data.preprocess import DataConfig, TfIdf, transform
-from perturbrl.data.preprocess.config import check as check_data
 from perturbrl.data.schema import Modality, RawCells
 from perturbrl.screens.conditions import ConditionsConfig, parse_conditions
 from perturbrl.screens.schema import Rows, Screen
@@ -33,7 +32,6 @@ def load_screen(raw: RawCells, data: DataConfig, conditions: ConditionsConfig) -
     UserError
         The source lacks a modality, a config value is impossible, a value is not finite, or as ``parse_conditions``.
     """
-    check_data(data)
     for name in data.modalities:
         require(name in raw.modalities, f"data={data.name}", f"source {raw.name} has no {name}; choose another data=")
     parsed = parse_conditions(raw.obs, conditions, raw.name)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-from perturbrl.config import bind, choice, require
+from perturbrl.bounds import Fraction, NonNegativeInt, OneOf, Seed
+from perturbrl.config import bind, choice
 from perturbrl.data.split import KINDS as CELL_KINDS
 from perturbrl.data.split import SplitConfig
 
@@ -18,29 +19,23 @@ class ScreenSplitConfig:
     """What every kind has."""
 
     kind: str
-    seed: int
+    seed: Seed
     file: str | None
-    validation_fraction: float
-
-    def __post_init__(self) -> None:
-        for key in (f.name for f in fields(self) if f.name.endswith("_fraction")):
-            value = getattr(self, key)
-            require(0 < value < 1, f"split.{key}", f"{value} must lie between 0 and 1, both excluded")
-        require(self.seed >= 0, "split.seed", f"{self.seed} must be 0 or more")
+    validation_fraction: Fraction
 
 
 @dataclass(frozen=True)
 class FractionSplit(ScreenSplitConfig):
     """Shares of genes, combinations or cells: ``unseen_single``, ``additive`` and ``iid_cells``."""
 
-    test_fraction: float
+    test_fraction: Fraction
 
 
 @dataclass(frozen=True)
 class CombinationSplit(FractionSplit):
     """Shares of genes, and of the combinations of the genes left."""
 
-    combination_fraction: float
+    combination_fraction: Fraction
 
 
 @dataclass(frozen=True)
@@ -48,22 +43,14 @@ class ContextSplit(ScreenSplitConfig):
     """One context out."""
 
     held_out: str | None
-    few_shot: int
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.few_shot >= 0, "split.few_shot", f"{self.few_shot} must be 0 or more")
+    few_shot: NonNegativeInt
 
 
 @dataclass(frozen=True)
 class DoseSplit(ScreenSplitConfig):
     """One dose of each drug out."""
 
-    direction: str
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        choice(self.direction, DIRECTIONS, "split.direction")
+    direction: Annotated[str, OneOf(*DIRECTIONS)]
 
 
 @dataclass(frozen=True)

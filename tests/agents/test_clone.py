@@ -110,8 +110,8 @@ def test_a_task_that_shows_nothing_is_refused(name: str, space: ActionSpace) -> 
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"clone_steps": -1}, "agent.clone_steps: must not be negative, got -1"),
-        ({"clone_lr": 0.0}, "agent.clone_lr: must be positive, got 0"),
+        ({"clone_steps": -1}, "agent.*clone_steps: must be at least 0, got -1"),
+        ({"clone_lr": 0.0}, "agent.*clone_lr: must be above 0, got 0"),
         ({"clone_steps": 1024}, "agent.clone_steps: 1024 steps of cloning leave none of the .* of stage"),
     ],
 )

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from perturbrl.config import bind
 from perturbrl.effects.baselines import BASELINES, Setting
 from perturbrl.errors import UserError
-from perturbrl.evaluate.counterfactual import COLUMNS, Prediction, observe_truth, predict, score
+from perturbrl.evaluate.counterfactual import COLUMNS, Prediction, ScoreConfig, observe_truth, predict, score
 from perturbrl.evaluate.counterfactual.judge import _JUDGES
 from perturbrl.evaluate.counterfactual.prediction import Emission
 
@@ -284,4 +285,4 @@ def test_a_control_cell_stands_for_one_predicted_cell():
 )
 def test_settings_out_of_range(key, value):
     with pytest.raises(UserError, match=rf"protocol\.score\.{key}.*{value}"):
-        dataclasses.replace(CONFIG, **{key: value})
+        bind(ScoreConfig, dataclasses.asdict(CONFIG) | {key: value}, "protocol.score")

@@ -30,7 +30,8 @@ def profiles(n=40, g=12, seed=0):
 
 
 def encode(name, x, train=TRAIN, seed=3, **changed):
-    config = dataclasses.replace(configs("rna", name, *SMALL.get(name, []))[1], **changed)
+    usual = configs("rna", name, *SMALL.get(name, []))[1]
+    config = registry.encoders.bind(dataclasses.asdict(usual) | changed)
     return registry.encoders[name].build(config, x, train, seed)
 
 
@@ -221,18 +222,18 @@ def test_training_lets_a_linear_map_give_back_the_principal_components():
     ("name", "changed", "said"),
     [
         ("pca", {"components": 13}, "encoder.components: 13 components must be 1 to 12 (the 32 training cells have 12"),
-        ("pca", {"components": 0}, "encoder.components: 0 components must be 1 to 12"),
+        ("pca", {"components": 0}, "encoder.components: must be at least 1, got 0"),
         ("gat", {"components": 33}, "encoder.components: 33 components must be 1 to 12"),
         (
             "random_gat",
             {"k": 33},
             "encoder.k: 33 neighbours, the cell itself included, are asked for among 32 training",
         ),
-        ("random_gat", {"k": 0}, "encoder.k: 0 must be positive"),
-        ("random_gat", {"out": -1}, "encoder.out: -1 must be positive"),
-        ("random_gat", {"dropout": 1.0}, "encoder.dropout: 1.0 must lie in [0, 1)"),
-        ("gat", {"learning_rate": 0.0}, "encoder.learning_rate: 0.0 must be positive"),
-        ("gat", {"epochs": -1}, "encoder.epochs: -1 must not be negative"),
+        ("random_gat", {"k": 0}, "encoder.k: must be at least 1, got 0"),
+        ("random_gat", {"out": -1}, "encoder.out: must be at least 1, got -1"),
+        ("random_gat", {"dropout": 1.0}, "encoder.dropout: must be at least 0 and below 1, got 1.0"),
+        ("gat", {"learning_rate": 0.0}, "encoder.learning_rate: must be above 0, got 0.0"),
+        ("gat", {"epochs": -1}, "encoder.epochs: must be at least 0, got -1"),
     ],
 )
 def test_impossible_encoders_are_refused(name, changed, said):

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
+from perturbrl.config import bind
 from perturbrl.data.split import SplitConfig, split_cells
 from perturbrl.errors import UserError
 from tests.data.made_cells import configs, made_cells
@@ -41,17 +42,19 @@ def test_the_seed_draws_the_split():
 
 
 @pytest.mark.parametrize(
-    ("config", "said"),
+    ("values", "said"),
     [
-        (SplitConfig("cell", 0.2, 0), "split.kind: 'cell' is not known (did you mean 'cells'?); choose cells"),
-        (SplitConfig("cells", 0.0, 0), "split.test_fraction: 0.0 must lie between 0 and 1"),
-        (SplitConfig("cells", 1.0, 0), "split.test_fraction: 1.0 must lie between 0 and 1"),
-        (SplitConfig("cells", 0.95, 0), "0.95 of the 4 cells of made leaves 0 to train on and 4 to test on"),
-        (SplitConfig("cells", 0.2, -1), "split.seed: -1"),
+        (("cell", 0.2, 0), "split.kind: 'cell' is not known (did you mean 'cells'?); choose cells"),
+        (("cells", 0.0, 0), "split.test_fraction: must be above 0 and below 1, got 0.0"),
+        (("cells", 1.0, 0), "split.test_fraction: must be above 0 and below 1, got 1.0"),
+        (("cells", 0.95, 0), "0.95 of the 4 cells of made leaves 0 to train on and 4 to test on"),
+        (("cells", 0.2, -1), "split.seed: must be at least 0 and at most 4294967295, got -1"),
     ],
 )
-def test_impossible_splits_are_refused(config, said):
+def test_impossible_splits_are_refused(values, said):
+    kind, fraction, seed = values
     with pytest.raises(UserError) as error:
+        config = bind(SplitConfig, {"kind": kind, "test_fraction": fraction, "seed": seed}, "split")
         split_cells(cells(4), config)
     assert said in str(error.value)
 

@@ -151,16 +151,16 @@ def test_a_missing_modality_names_source_choice_and_remedy():
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("data.modalities=[]", "data.modalities: empty; list at least one of atac, protein or rna"),
+        ("data.modalities=[]", "data.modalities: must not be empty; give at least one, such as [rna]"),
         ("data.modalities=[rna,rna]", "data.modalities: ['rna', 'rna'] names a modality twice"),
-        ("data.modalities=[gex]", "data.modalities: 'gex' is not known; choose atac, protein or rna"),
+        ("data.modalities=[gex]", "data.modalities[0]: 'gex' is not known; choose atac, protein or rna"),
         ("+data.n_features.adt=3", "data.n_features: 'adt' is not known; choose atac, protein or rna"),
-        ("data.n_features.rna=0", "data.n_features.rna: 0 must be positive, or null for all"),
+        ("data.n_features.rna=0", "data.n_features.rna: must be at least 1, got 0"),
         ("data.preset=strickt", "data.preset: 'strickt' is not known (did you mean 'strict'?)"),
         ("data.select=hvgs", "data.select: 'hvgs' is not known (did you mean 'hvg'?)"),
         ("data.pseudotime=time", "data.pseudotime: 'time' is not known"),
-        ("data.target_sum=0", "data.target_sum: 0.0 must be positive"),
-        ("data.dpt_pcs=0", "data.dpt_pcs: 0 must be positive"),
+        ("data.target_sum=0", "data.target_sum: must be above 0, got 0.0"),
+        ("data.dpt_pcs=0", "data.dpt_pcs: must be at least 1, got 0"),
     ],
 )
 def test_bad_values_are_named(override, said):

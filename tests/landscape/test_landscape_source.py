@@ -201,13 +201,16 @@ def test_a_failed_write_leaves_no_trace_and_no_failure(monkeypatch: pytest.Monke
     ("changes", "message"),
     [
         ({"perturbations": "triple"}, "source.perturbations: 'triple' is not known; choose double, none or single"),
-        ({"perturbations": "single", "n_cells": 22}, "source.n_cells: 22 is too small; it must be at least 23"),
-        ({"n_cells": 0}, "source.n_cells: 0 is too small"),
-        ({"n_proteins": 21}, "source.n_proteins: 21 is too many; it must be at most source.n_target_genes=20"),
-        ({"noise": -0.1}, "source.noise: -0.1 is negative"),
-        ({"dropout": 1.0}, "source.dropout: 1.0 must be at least 0 and less than 1"),
-        ({"rna_depth": 0.0}, "source.rna_depth: 0.0 must be more than 0"),
-        ({"n_batches": 0}, "source.n_batches: 0 is too small"),
+        (
+            {"perturbations": "single", "n_cells": 22},
+            "source.n_cells: must be at least 23 for source.perturbations=single, got 22",
+        ),
+        ({"n_cells": 0}, "source.n_cells: must be at least 1, got 0"),
+        ({"n_proteins": 21}, "source.n_proteins: must be at most source.n_target_genes=20, got 21"),
+        ({"noise": -0.1}, "source.noise: must be at least 0, got -0.1"),
+        ({"dropout": 1.0}, "source.dropout: must be at least 0 and below 1, got 1.0"),
+        ({"rna_depth": 0.0}, "source.rna_depth: must be above 0, got 0.0"),
+        ({"n_batches": 0}, "source.n_batches: must be at least 1, got 0"),
     ],
 )
 def test_bad_settings_are_one_line(changes: dict[str, Any], message: str) -> None:

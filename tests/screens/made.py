@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from scipy import sparse
 
 from perturbrl import paths
@@ -34,24 +35,29 @@ def _composed(*overrides: str) -> Any:
         return compose(overrides=list(overrides))
 
 
+def _changed(node: Any, changes: dict[str, Any]) -> dict[str, Any]:
+    """A group of conf/ with some keys replaced, to be bound: changed values are checked like any others."""
+    return {**OmegaConf.to_container(node, resolve=True), **changes}
+
+
 def data_config(choice: str = "rna", **changes: Any) -> DataConfig:
-    return dataclasses.replace(bind(DataConfig, _composed(f"+data={choice}").data, "data"), **changes)
+    return bind(DataConfig, _changed(_composed(f"+data={choice}").data, changes), "data")
 
 
 def conditions_config(choice: str = "auto", **changes: Any) -> ConditionsConfig:
     node = _composed(f"+conditions={choice}").conditions
-    return dataclasses.replace(bind(ConditionsConfig, node, "conditions"), **changes)
+    return bind(ConditionsConfig, _changed(node, changes), "conditions")
 
 
 def split_config(choice: str, **changes: Any) -> ScreenSplitConfig:
-    config = bind_split(_composed(f"+split={choice}").split)
+    config = bind_split(_changed(_composed(f"+split={choice}").split, changes))
     assert isinstance(config, ScreenSplitConfig)
-    return dataclasses.replace(config, **changes)
+    return config
 
 
 def description_config(**changes: Any) -> DescriptionConfig:
     node = _composed("+description=default").description
-    return dataclasses.replace(bind(DescriptionConfig, node, "description"), **changes)
+    return bind(DescriptionConfig, _changed(node, changes), "description")
 
 
 def made_raw(

@@ -148,10 +148,10 @@ def test_a_description_by_a_prior_is_declared(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"kinds": []}, "description.kinds: empty"),
-        ({"kinds": ["genes"]}, "description.kinds: 'genes' is not known"),
+        ({"kinds": []}, "description.kinds: must not be empty; give at least one, such as [one_hot]"),
+        ({"kinds": ["genes"]}, "description.kinds[0]: 'genes' is not known"),
         ({"kinds": ["one_hot", "one_hot"]}, "names a kind twice"),
-        ({"components": 0}, "description.components: 0 must be positive"),
+        ({"components": 0}, "description.components: must be at least 1, got 0"),
         ({"kinds": ["prior"]}, "description.prior: no file"),
         ({"kinds": ["prior"], "prior": "/no/such.gmt"}, "description.prior=/no/such.gmt: no such file"),
     ],

@@ -227,11 +227,15 @@ def test_a_name_that_is_not_there(kind: str, screen: Screen) -> None:
 @pytest.mark.parametrize(
     ("kind", "changes", "said"),
     [
-        ("unseen_single", {"test_fraction": 1.0}, "split.test_fraction: 1.0 must lie between 0 and 1"),
-        ("combinations", {"combination_fraction": 0.0}, "split.combination_fraction: 0.0 must lie"),
+        ("unseen_single", {"test_fraction": 1.0}, "split.test_fraction: must be above 0 and below 1, got 1.0"),
+        (
+            "combinations",
+            {"combination_fraction": 0.0},
+            "combination_fraction: must be above 0 and below 1, got 0.0",
+        ),
         ("unseen_dose", {"direction": "up"}, "split.direction: 'up' is not known"),
-        ("unseen_context", {"few_shot": -1}, "split.few_shot: -1 must be 0 or more"),
-        ("iid_cells", {"seed": -1}, "split.seed: -1 must be 0 or more"),
+        ("unseen_context", {"few_shot": -1}, "split.few_shot: must be at least 0, got -1"),
+        ("iid_cells", {"seed": -1}, "split.seed: must be at least 0 and at most 9223372036854775807, got -1"),
         ("iid_cells", {"held_out": "x"}, "split.held_out: unknown key"),
         ("iid_cells", {"kind": "genes"}, "split.kind: 'genes' is not known"),
     ],

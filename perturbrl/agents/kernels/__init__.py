@@ -21,6 +21,7 @@ from perturbrl.errors import UserError
 
 KERNELS = ("auto", "native", "torch")
 PRECISIONS = ("float32", "tf32", "bf16")
+BF16_EMULATED = "emulated, slower than float32: native kernels, or a processor that multiplies bfloat16, are missing"
 
 _current = Arithmetic(None, "float32")
 
@@ -85,6 +86,11 @@ def _chosen(kernels: str, precision: str) -> Arithmetic:
         if kernels == "native":
             raise UserError(f"kernels: native cannot be had here: {error}; use kernels=auto or torch") from None
     return Arithmetic(None, precision)
+
+
+def emulates_bf16() -> bool:
+    """Whether products on this CPU are rounded to bfloat16 without instructions for it, which takes longer."""
+    return _current.bf16 and (_current.native is None or not _current.native.has_bf16)
 
 
 __all__ = ["KERNELS", "PRECISIONS", "Arithmetic", "begin", "configure", "current", "using"]

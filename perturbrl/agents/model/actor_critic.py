@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from torch import Tensor
 from perturbrl.agents import kernels
 from perturbrl.agents.model.distributions import Categorical, Distribution, Gaussian
 from perturbrl.agents.model.networks import ACTIVATIONS, Branches, Dense, Layer, Mlp, Sequential, aligned, hidden_layers
-from perturbrl.config import choice, require
+from perturbrl.bounds import NotEmpty, Number, OneOf, PositiveInt
 from perturbrl.envs.base import ActionSpace, BatchedEnv
 from perturbrl.rng import Streams, derive
 
@@ -24,17 +24,10 @@ from perturbrl.rng import Streams, derive
 class PolicyConfig:
     """The networks. ``net``: ``trunk`` (one network over all features) or ``branches`` (one for each modality)."""
 
-    net: str
-    hidden: list[int]
-    activation: str
-    log_std: float
-
-    def __post_init__(self) -> None:
-        choice(self.net, ("trunk", "branches"), "policy.net")
-        choice(self.activation, ACTIVATIONS, "policy.activation")
-        require(
-            len(self.hidden) > 0 and min(self.hidden) > 0, "policy.hidden", "needs at least one width, all positive"
-        )
+    net: Annotated[str, OneOf("trunk", "branches")]
+    hidden: Annotated[list[PositiveInt], NotEmpty("[256, 256]")]
+    activation: Annotated[str, OneOf(*ACTIVATIONS)]
+    log_std: Annotated[float, Number(least=-20, most=20)]  # beyond, exp overflows single precision before long
 
 
 class ActorCritic:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from perturbrl.bounds import NonNegativeInt, Number, PositiveFloat, PositiveInt, Seed
 from perturbrl.config import require
 from perturbrl.data.encoders.linear import Encoded, principal_components
 from perturbrl.data.encoders.neighbors import neighbor_edges
@@ -23,12 +24,12 @@ class RandomGatConfig:
     """An untrained network on a cosine neighbour graph."""
 
     name: str
-    k: int
-    hidden: int
-    heads: int
-    out: int
-    dropout: float
-    weights_seed: int
+    k: PositiveInt
+    hidden: PositiveInt
+    heads: PositiveInt
+    out: PositiveInt
+    dropout: Annotated[float, Number(least=0, below=1)]
+    weights_seed: Seed
 
 
 @dataclass(frozen=True)
@@ -36,15 +37,15 @@ class GatConfig:
     """The same network, trained."""
 
     name: str
-    k: int
-    hidden: int
-    heads: int
-    out: int
-    dropout: float
-    weights_seed: int
-    epochs: int
-    learning_rate: float
-    components: int
+    k: PositiveInt
+    hidden: PositiveInt
+    heads: PositiveInt
+    out: PositiveInt
+    dropout: Annotated[float, Number(least=0, below=1)]
+    weights_seed: Seed
+    epochs: NonNegativeInt
+    learning_rate: PositiveFloat
+    components: PositiveInt
 
 
 @encoders.register("random_gat", RandomGatConfig)
@@ -57,7 +58,7 @@ def random_gat(config: RandomGatConfig, x: Array, train: Rows, seed: int) -> Enc
     Raises
     ------
     UserError
-        Fewer than k training cells, or an impossible size in the config.
+        Fewer than k training cells.
     """
     from perturbrl.data.encoders import network
 
@@ -82,8 +83,6 @@ def gat(config: GatConfig, x: Array, train: Rows, seed: int) -> Encoded:
 
     from perturbrl.data.encoders import network
 
-    require(config.epochs >= 0, "encoder.epochs", f"{config.epochs} must not be negative")
-    require(config.learning_rate > 0, "encoder.learning_rate", f"{config.learning_rate} must be positive")
     scores = principal_components(x[train], np.arange(len(train)), config.components, seed, "encoder.components")
     target = torch.from_numpy(Standardize.fit(scores).apply(scores))
     edges = _edges(config, x, train)
@@ -97,10 +96,6 @@ def gat(config: GatConfig, x: Array, train: Rows, seed: int) -> Encoded:
 def _edges(config: RandomGatConfig | GatConfig, x: Array, train: Rows) -> Any:
     import torch
 
-    for key in ("k", "hidden", "heads", "out"):
-        value = getattr(config, key)
-        require(value > 0, f"encoder.{key}", f"{value} must be positive")
-    require(0 <= config.dropout < 1, "encoder.dropout", f"{config.dropout} must lie in [0, 1)")
     require(
         config.k <= len(train),
         "encoder.k",

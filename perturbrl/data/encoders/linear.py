@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from perturbrl.bounds import PositiveInt
 from perturbrl.config import require
 from perturbrl.data.preprocess.steps import Array, dense
 from perturbrl.registry import encoders
@@ -29,7 +30,7 @@ class PcaConfig:
     """Principal components, fitted on the training cells."""
 
     name: str
-    components: int
+    components: PositiveInt
 
 
 @encoders.register("none", NoneConfig)

@@ -1,12 +1,13 @@
-"""The schema of ``conf/data/*.yaml`` and the checks that need no cells."""
+"""The schema of ``conf/data/*.yaml`` and the rules between its keys."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from perturbrl.bounds import NotEmpty, OneOf, PositiveFloat, PositiveInt
 from perturbrl.config import choice, require
 from perturbrl.data.schema import MODALITIES
-from perturbrl.errors import one_of
 
 PRESETS = ("strict", "released")
 SELECTIONS = ("hvg", "mutual_information", "none")
@@ -18,20 +19,20 @@ class DataConfig:
     """Which modalities, and how they become features; the YAML says what each key means."""
 
     name: str
-    modalities: list[str]
-    preset: str
-    target_sum: float | None
+    modalities: Annotated[list[Annotated[str, OneOf(*MODALITIES)]], NotEmpty("[rna]")]
+    preset: Annotated[str, OneOf(*PRESETS)]
+    target_sum: PositiveFloat | None
     log1p: bool
-    tfidf_scale: float | None
+    tfidf_scale: PositiveFloat | None
     clr: bool
-    select: str
-    n_features: dict[str, int | None]
+    select: Annotated[str, OneOf(*SELECTIONS)]
+    n_features: dict[str, PositiveInt | None]
     scale: bool
-    pseudotime: str
+    pseudotime: Annotated[str, OneOf(*PSEUDOTIMES)]
     root: str | None
-    dpt_pcs: int
-    dpt_neighbors: int
-    dpt_components: int
+    dpt_pcs: PositiveInt
+    dpt_neighbors: PositiveInt
+    dpt_components: PositiveInt
 
     @property
     def pseudotime_kind(self) -> str:
@@ -40,28 +41,9 @@ class DataConfig:
             return self.pseudotime
         return "row" if self.preset == "released" else "dpt"
 
-
-def check(config: DataConfig) -> None:
-    """Refuse values that no source could make valid.
-
-    Raises
-    ------
-    UserError
-        Names the key, its value and the valid choices.
-    """
-    require(bool(config.modalities), "data.modalities", f"empty; list at least one of {one_of(MODALITIES)}")
-    for name in (*config.modalities, *config.n_features):
-        choice(name, MODALITIES, "data.modalities" if name in config.modalities else "data.n_features")
-    doubled = len(set(config.modalities)) < len(config.modalities)
-    require(not doubled, "data.modalities", f"{config.modalities} names a modality twice")
-    choice(config.preset, PRESETS, "data.preset")
-    choice(config.select, SELECTIONS, "data.select")
-    choice(config.pseudotime, PSEUDOTIMES, "data.pseudotime")
-    for key in ("target_sum", "tfidf_scale"):
-        value = getattr(config, key)
-        require(value is None or value > 0, f"data.{key}", f"{value} must be positive, or null to leave the step out")
-    for name, count in config.n_features.items():
-        require(count is None or count > 0, f"data.n_features.{name}", f"{count} must be positive, or null for all")
-    for key in ("dpt_pcs", "dpt_neighbors", "dpt_components"):
-        value = getattr(config, key)
-        require(value > 0, f"data.{key}", f"{value} must be positive")
+    def check(self, where: str) -> None:
+        """Raise ``UserError`` for a modality named twice, or one that there is not."""
+        doubled = len(set(self.modalities)) < len(self.modalities)
+        require(not doubled, f"{where}.modalities", f"{self.modalities} names a modality twice")
+        for name in self.n_features:
+            choice(name, MODALITIES, f"{where}.n_features")

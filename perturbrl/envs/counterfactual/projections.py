@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, svds
 
-from perturbrl.config import choice, require
+from perturbrl.config import require
 from perturbrl.envs.counterfactual.parts import Part, spread
 from perturbrl.screens.schema import PerturbationTable, Rows
 
@@ -49,12 +49,8 @@ def fit(table: PerturbationTable, train: Part, state: str, action: str, state_si
     Raises
     ------
     UserError
-        An unknown choice, a size below 1, or training conditions that change nothing.
+        Training conditions that change nothing.
     """
-    choice(state, STATES, "env.state")
-    choice(action, ACTIONS, "env.action")
-    require(state_size >= 1, "env.state_size", f"{state_size} is too small; give at least 1")
-    require(action_size >= 1, "env.action_size", f"{action_size} is too small; give at least 1")
     effect, x = train.effect, table.screen.x
     norm = float((effect**2).sum(axis=1).mean())
     require(norm > 0, "env", f"the training conditions of {table.screen.source} do not differ from control")

@@ -5,9 +5,9 @@ Letters: S runs, B cells, G genes, A action size, P conditions of the part, O nu
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from perturbrl import registry
-from perturbrl.config import choice, require
+from perturbrl.bounds import OneOf, PerRun, PositiveFloat, PositiveInt, require_shared
+from perturbrl.config import require
 from perturbrl.envs.base import ActionSpace, Step
 from perturbrl.envs.checkpoint import like
 from perturbrl.envs.counterfactual import projections as geometry
@@ -29,23 +30,20 @@ from perturbrl.screens.schema import PerturbationTable
 
 @dataclass(frozen=True)
 class CounterfactualEnvConfig:
-    """Settings of one run; see conf/env/counterfactual.yaml for units.
-
-    ``step_size`` and ``max_perturb`` may differ within a population.
-    """
+    """Settings of one run; see conf/env/counterfactual.yaml for units."""
 
     name: str
-    horizon: int
-    state: str
-    state_size: int
-    action: str
-    action_size: int
-    step_size: float
-    reward: str
-    mates: int
-    residual: str
-    max_perturb: int
-    pool: int
+    horizon: PositiveInt
+    state: Annotated[str, OneOf(*geometry.STATES)]
+    state_size: PositiveInt
+    action: Annotated[str, OneOf(*geometry.ACTIONS)]
+    action_size: PositiveInt
+    step_size: PerRun[PositiveFloat]
+    reward: Annotated[str, OneOf(*rewards.REWARDS)]
+    mates: PositiveInt
+    residual: Annotated[str, OneOf(*RESIDUALS)]
+    max_perturb: PerRun[PositiveInt]
+    pool: PositiveInt
 
 
 class CounterfactualEnv:
@@ -176,23 +174,12 @@ class CounterfactualEnv:
         return self.dynamics.observe(self._states[self._cell], self._index[self._condition], self._change, self._t)
 
 
-SHARED = ("horizon", "state", "state_size", "action", "action_size", "reward", "mates", "residual", "pool")
-
-
 def check(configs: Sequence[CounterfactualEnvConfig], table: object, n_envs: int) -> None:
-    """Raise ``UserError`` for cells without a split of conditions, and for the first setting outside its range."""
+    """Raise ``UserError`` for cells without a split of conditions, and for settings that S runs must share."""
     if not isinstance(table, PerturbationTable):
         raise UserError("env=counterfactual: needs a split that holds out perturbations; choose split=unseen_single")
     require(n_envs >= 1, "n_envs", f"{n_envs} cells cannot be stepped together; give at least 1")
-    for c in configs:
-        for key in ("horizon", "mates", "max_perturb", "pool"):
-            require(getattr(c, key) >= 1, f"env.{key}", f"{getattr(c, key)} is too small; give at least 1")
-        require(0 < c.step_size < math.inf, "env.step_size", f"{c.step_size} must be positive and finite")
-        choice(c.reward, rewards.REWARDS, "env.reward")
-        choice(c.residual, RESIDUALS, "env.residual")
-        for key in SHARED:
-            values = sorted({str(getattr(other, key)) for other in configs})
-            require(len(values) == 1, f"env.{key}", f"runs trained together need one, got {values}")
+    require_shared(configs, "env")
 
 
 @registry.envs.register("counterfactual", CounterfactualEnvConfig)
@@ -208,6 +195,6 @@ def build(
     Raises
     ------
     UserError
-        A setting outside its range; cells of another part or none; a table without held-out perturbations.
+        Cells of another part or none; a table without held-out perturbations.
     """
     return CounterfactualEnv(configs, table, cells, n_envs, device)

@@ -5,9 +5,9 @@ Letters: S runs, B cells, G features, N cells of the table, D uniform numbers a 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from perturbrl import registry
-from perturbrl.config import choice, require
+from perturbrl.bounds import OneOf, PerRun, PositiveFloat, PositiveInt, Probability, require_shared
+from perturbrl.config import require
 from perturbrl.data.schema import CellTable
 from perturbrl.envs import crispr
 from perturbrl.envs.base import ActionSpace, Step
@@ -27,15 +28,15 @@ TIME_LIMITS = ("terminated", "truncated")
 
 @dataclass(frozen=True)
 class PaperEnvConfig:
-    """Settings of one run; see conf/env/paper.yaml for units. All but ``horizon`` may differ within a population."""
+    """Settings of one run; see conf/env/paper.yaml for units."""
 
     name: str
-    horizon: int
-    step_size: float
-    clip: float
-    perturb_prob: float
-    max_perturb: int
-    time_limit: str
+    horizon: PositiveInt
+    step_size: PerRun[PositiveFloat]
+    clip: PerRun[PositiveFloat]
+    perturb_prob: PerRun[Probability]
+    max_perturb: PerRun[PositiveInt]
+    time_limit: PerRun[Annotated[str, OneOf(*TIME_LIMITS)]]
 
 
 class PaperEnv:
@@ -150,18 +151,9 @@ class PaperEnv:
 
 
 def check(configs: Sequence[PaperEnvConfig], n_envs: int) -> None:
-    """Raise ``UserError`` for the first setting outside its range; ``configs`` holds one entry for each run."""
+    """Raise ``UserError`` for no cells, or for settings that S runs must share; ``configs`` has one entry for each."""
     require(n_envs >= 1, "n_envs", f"{n_envs} cells cannot be stepped together; give at least 1")
-    for c in configs:
-        require(c.horizon >= 1, "env.horizon", f"{c.horizon} is too short; an episode has at least 1 step")
-        require(c.max_perturb >= 1, "env.max_perturb", f"{c.max_perturb} is too small; an event hits at least 1 gene")
-        require(0 <= c.perturb_prob <= 1, "env.perturb_prob", f"{c.perturb_prob} is not a probability; give 0 to 1")
-        for key in ("step_size", "clip"):
-            value = getattr(c, key)
-            require(0 < value < math.inf, f"env.{key}", f"{value} must be positive and finite")
-        choice(c.time_limit, TIME_LIMITS, "env.time_limit")
-    horizons = sorted({c.horizon for c in configs})
-    require(len(horizons) == 1, "env.horizon", f"runs trained together need one horizon, got {horizons}")
+    require_shared(configs, "env")
 
 
 @registry.envs.register("paper", PaperEnvConfig)
@@ -177,6 +169,6 @@ def build(
     Raises
     ------
     UserError
-        A setting outside its range, two horizons, no cells, or a cell without pseudotime.
+        Two horizons, no cells, or a cell without pseudotime.
     """
     return PaperEnv(configs, table, cells, n_envs, device)

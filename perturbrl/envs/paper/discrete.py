@@ -5,9 +5,9 @@ Letters: S runs, B cells, G features.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from perturbrl import registry
-from perturbrl.config import choice, require
+from perturbrl.bounds import NonNegativeFloat, OneOf, PerRun
 from perturbrl.data.schema import CellTable
 from perturbrl.envs.base import ActionSpace
 from perturbrl.envs.paper.continuous import PaperEnv, PaperEnvConfig
@@ -25,10 +25,10 @@ REWARD_GENES = ("episode", "step")
 
 @dataclass(frozen=True)
 class PaperDiscreteConfig(PaperEnvConfig):
-    """Settings of one run; see conf/env/paper_discrete.yaml. All but ``horizon`` may differ within a population."""
+    """Settings of one run; see conf/env/paper_discrete.yaml for units."""
 
-    reward_gene: str
-    reward_gene_weight: float
+    reward_gene: PerRun[Annotated[str, OneOf(*REWARD_GENES)]]
+    reward_gene_weight: PerRun[NonNegativeFloat]
 
 
 class PaperDiscreteEnv(PaperEnv):
@@ -50,10 +50,6 @@ class PaperDiscreteEnv(PaperEnv):
         device: torch.device | str,
     ) -> None:
         super().__init__(configs, table, cells, n_envs, device)
-        for c in configs:
-            choice(c.reward_gene, REWARD_GENES, "env.reward_gene")
-            weight = c.reward_gene_weight
-            require(0 <= weight < math.inf, "env.reward_gene_weight", f"{weight} must be finite and at least 0")
         self.n_uniforms += 2
         self.action_space = ActionSpace("discrete", 3 * self.obs_dim)
         self._weight = self._per_run([c.reward_gene_weight for c in configs])

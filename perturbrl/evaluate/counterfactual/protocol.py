@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from perturbrl import registry
-from perturbrl.config import choice, require
+from perturbrl.bounds import Fraction, NonNegativeInt, NotEmpty, Number, NumberOrAll, OneOf, PositiveInt, Seed
+from perturbrl.config import require
 from perturbrl.data.split import SplitConfig
 from perturbrl.effects.baselines import BASELINES, Setting
 from perturbrl.effects.observed import truth_of
@@ -40,6 +41,7 @@ from perturbrl.evaluate.scoring import Simulated
 from perturbrl.screens.schema import PerturbationTable
 
 CURVE_EPISODES = 64
+HEADLINE = tuple(name for name, column in COLUMNS.items() if column.table == "headline")
 PER_RUN = "random"  # the one baseline that depends on the policy: it takes actions as large
 
 
@@ -47,15 +49,9 @@ PER_RUN = "random"  # the one baseline that depends on the policy: it takes acti
 class ClaimsConfig:
     """What the report may claim, declared before the runs."""
 
-    metric: str
-    agents: list[str]
-    alpha: float
-
-    def __post_init__(self) -> None:
-        """Raise ``UserError`` for a value out of range."""
-        choice(self.metric, {name for name, c in COLUMNS.items() if c.table == "headline"}, "protocol.claims.metric")
-        require(len(self.agents) > 0, "protocol.claims.agents", "needs at least one agent")
-        require(0 < self.alpha < 1, "protocol.claims.alpha", f"{self.alpha} must lie between 0 and 1")
+    metric: Annotated[str, OneOf(*HEADLINE)]
+    agents: Annotated[list[str], NotEmpty("[ppo]")]
+    alpha: Fraction
 
 
 @dataclass(frozen=True)
@@ -63,25 +59,16 @@ class CounterfactualProtocolConfig:
     """``n_cells``: a number, or ``all`` or null for every control cell. See conf/protocol/counterfactual.yaml."""
 
     name: str
-    n_cells: int | str | None
-    curve_cells: int
-    episodes: int
-    success: float
-    shown: int
-    truth_cells: int
+    n_cells: Annotated[int | str | None, NumberOrAll(1)]
+    curve_cells: PositiveInt
+    episodes: PositiveInt
+    success: Annotated[float, Number(above=0, most=1)]
+    shown: NonNegativeInt
+    truth_cells: NonNegativeInt
     export: bool
-    seed: int
+    seed: Seed
     claims: ClaimsConfig
     score: ScoreConfig
-
-    def __post_init__(self) -> None:
-        """Raise ``UserError`` for a value out of range."""
-        given = self.n_cells
-        known = given in (None, "all") or (isinstance(given, int) and given >= 1)
-        require(known, "protocol.n_cells", f"{given!r} is neither a number from 1 up nor all")
-        for key, least in (("curve_cells", 1), ("episodes", 1), ("shown", 0), ("truth_cells", 0), ("seed", 0)):
-            require(getattr(self, key) >= least, f"protocol.{key}", f"{getattr(self, key)} must be at least {least}")
-        require(0 < self.success <= 1, "protocol.success", f"{self.success} must lie in (0, 1]")
 
     @property
     def most_cells(self) -> int | None:

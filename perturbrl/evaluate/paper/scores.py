@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from perturbrl import registry
+from perturbrl.bounds import Number, NumberOrAll, PositiveInt, Seed
 from perturbrl.config import require
 from perturbrl.data.schema import CellTable
 from perturbrl.envs.base import ActionSpace, BatchedEnv
@@ -44,22 +45,13 @@ class PaperProtocolConfig:
     """``n_cells``: a number, or ``all`` or null for every test cell. Other keys: see conf/protocol/paper.yaml."""
 
     name: str
-    n_cells: int | str | None
-    clip: float
+    n_cells: Annotated[int | str | None, NumberOrAll(2)]
+    clip: Annotated[float, Number(above=0, finite=False)]
     discrete_step: float
-    return_episodes: int
-    search_episodes: int
-    max_steps: int
-    seed: int
-
-    def __post_init__(self) -> None:
-        """Raise ``UserError`` for a value out of range."""
-        given = self.n_cells
-        known = given in (None, "all") or (isinstance(given, int) and given >= 2)
-        require(known, "protocol.n_cells", f"{given!r} is neither a number from 2 up nor all")
-        require(self.clip > 0, "protocol.clip", f"{self.clip} must be above 0")
-        for key in ("return_episodes", "search_episodes", "max_steps"):
-            require(getattr(self, key) >= 1, f"protocol.{key}", f"{getattr(self, key)} must be at least 1")
+    return_episodes: PositiveInt
+    search_episodes: PositiveInt
+    max_steps: PositiveInt
+    seed: Seed
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+from perturbrl.cli.sweeps import check_sweep
 from perturbrl.errors import UserError
 from perturbrl.runner import guard
 from perturbrl.runner.hydra import errors as hydra_errors
@@ -52,6 +53,7 @@ def run(module: str, function: str, args: Sequence[str], program: str) -> None:
     ordered = flags_first(args)
     overrides = [word for word in ordered if not word.startswith("-")]
     sweep = _check_flags(ordered)
+    check_sweep(overrides)
     main: Callable[[], Any] = getattr(importlib.import_module(module), function)
     with _hydra_raises(), _failures_kept() as failures, _replaced(sys, "argv", [program, *ordered]):
         try:

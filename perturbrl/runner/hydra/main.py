@@ -3,24 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from perturbrl import paths
 from perturbrl.config import require
+from perturbrl.errors import UserError
 from perturbrl.runner.job import make_job, run_path
 from perturbrl.runner.progress import Progress
 from perturbrl.runner.train import train_jobs
 
 
+def _resolved(overrides: ListConfig) -> list[str]:
+    """Return the overrides with what they refer to in its place; an error names the key that was overridden."""
+    found: list[str] = []
+    written: Any = OmegaConf.to_container(overrides, resolve=False)
+    for k, word in enumerate(written):
+        try:
+            found.append(overrides[k])
+        except OmegaConfBaseException as error:
+            key, _, value = str(word).lstrip("+~").partition("=")
+            raise UserError(f"{key}: {value!r} cannot be resolved ({str(error).splitlines()[0]})") from error
+    return found
+
+
 def _run_dir(*, _root_: DictConfig) -> str:
-    choices, overrides = _root_.hydra.runtime.choices, _root_.hydra.overrides.task
+    choices, overrides = _root_.hydra.runtime.choices, _resolved(_root_.hydra.overrides.task)
     name = str(_root_.name)
     inside = name.strip() and not Path(name).is_absolute() and ".." not in Path(name).parts
     require(bool(inside), "name", f"{name!r} must name a folder below outputs/")
-    return str(run_path(dict(choices), list(overrides), _root_.seed, name))
+    return str(run_path(dict(choices), overrides, _root_.seed, name))
 
 
 OmegaConf.register_new_resolver("run_dir", _run_dir, replace=True)

@@ -1,0 +1,204 @@
+"""What a config declares on its fields: the values that make sense, and which may differ between runs trained together.
+
+    lr: PerRun[PositiveFloat]
+    kl: Annotated[str, OneOf("per_dimension", "summed")]
+    hidden: Annotated[list[PositiveInt], NotEmpty()]
+
+``config.bind`` checks them. Every float must be finite, unless its field says ``Number(finite=False)``; every int must
+fit in 64 bits. A setting without ``PerRun`` is shared by all runs of a population.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Protocol, TypeVar, runtime_checkable
+
+from perturbrl.errors import UserError, choice, require
+
+T = TypeVar("T")
+
+LARGEST_FLOAT = 3.4e38  # of single precision, in which everything is computed
+LARGEST_INT = 2**63 - 1
+
+
+@runtime_checkable
+class Bound(Protocol):
+    """A rule on one value. Plugins may write their own."""
+
+    def admit(self, value: Any, where: str) -> None:
+        """Raise ``UserError`` with the full key ``where``, the value and what would be right, unless it holds."""
+        ...
+
+
+@dataclass(frozen=True)
+class Number:
+    """A range: ``above`` and ``below`` are excluded, ``least`` and ``most`` are in it; None takes any number."""
+
+    above: float | None = None
+    least: float | None = None
+    below: float | None = None
+    most: float | None = None
+    finite: bool = True
+
+    def admit(self, value: Any, where: str) -> None:
+        """Raise ``UserError`` for a number outside the range."""
+        if value is None:
+            return
+        inside = (
+            (self.above is None or value > self.above)
+            and (self.least is None or value >= self.least)
+            and (self.below is None or value < self.below)
+            and (self.most is None or value <= self.most)
+        )
+        require(inside, where, f"must be {self}, got {value}")
+
+    def __str__(self) -> str:
+        limits = {"above": self.above, "at least": self.least, "below": self.below, "at most": self.most}
+        return " and ".join(f"{word} {limit}" for word, limit in limits.items() if limit is not None)
+
+
+class OneOf:
+    """One of a few names."""
+
+    def __init__(self, *choices: str) -> None:
+        self.choices = choices
+
+    def admit(self, value: Any, where: str) -> None:
+        """Raise ``UserError`` for another name, and list those that there are."""
+        choice(value, self.choices, where)
+
+
+@dataclass(frozen=True)
+class NotEmpty:
+    """A list or a text with something in it; ``example`` is a value that would do."""
+
+    example: str = ""
+
+    def admit(self, value: Any, where: str) -> None:
+        """Raise ``UserError`` for an empty one."""
+        hint = f", such as {self.example}" if self.example else ""
+        require(len(value) > 0, where, f"must not be empty; give at least one{hint}, got {value!r}")
+
+
+@dataclass(frozen=True)
+class NumberOrAll:
+    """A number from ``least`` up, or ``all``; null means all too."""
+
+    least: int
+
+    def admit(self, value: Any, where: str) -> None:
+        """Raise ``UserError`` for another number or word."""
+        known = value in (None, "all") or (isinstance(value, int) and value >= self.least)
+        require(known, where, f"must be all, or a number from {self.least} up, got {value!r}")
+
+
+class _PerRun:
+    """The mark of ``PerRun``."""
+
+
+PerRun = Annotated[T, _PerRun()]
+"""A setting that may differ between runs trained together; whoever builds them must read it for each run."""
+
+PositiveInt = Annotated[int, Number(least=1)]
+NonNegativeInt = Annotated[int, Number(least=0)]
+PositiveFloat = Annotated[float, Number(above=0)]
+NonNegativeFloat = Annotated[float, Number(least=0)]
+Probability = Annotated[float, Number(least=0, most=1)]
+Fraction = Annotated[float, Number(above=0, below=1)]
+Seed = Annotated[int, Number(least=0, most=LARGEST_INT)]
+
+
+def check(annotation: Any, value: Any, where: str, finite: bool = True) -> None:
+    """Check a value, of the right type already, against everything that its annotation declares.
+
+    Raises
+    ------
+    UserError
+        Names the full key, the value and what would be right.
+    """
+    if typing.get_origin(annotation) is Annotated:
+        marks = annotation.__metadata__
+        check(annotation.__origin__, value, where, finite and all(getattr(mark, "finite", True) for mark in marks))
+        for mark in marks:
+            if isinstance(mark, Bound):
+                mark.admit(value, where)
+    elif annotation is float:
+        require(not math.isnan(value), where, "must be a number, got nan")
+        require(not finite or abs(value) <= LARGEST_FLOAT, where, f"must be a finite number, got {value}")
+    elif annotation is int:
+        require(-LARGEST_INT <= value <= LARGEST_INT, where, f"must be at most {LARGEST_INT}, got {value}")
+    else:
+        for part, item, key in _parts(annotation, value, where):
+            check(part, item, key, finite)
+
+
+def _parts(annotation: Any, value: Any, where: str) -> list[tuple[Any, Any, str]]:
+    """Return what a union, a list, a tuple or a mapping holds: annotation, value and full key."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return [(arm, value, where) for arm in arguments if type(value) is _plain(arm)][:1]
+    if origin in (list, tuple):
+        return [(arguments[0], item, f"{where}[{k}]") for k, item in enumerate(value)]
+    if origin is dict:
+        return [(arguments[1], item, f"{where}.{key}") for key, item in value.items()]
+    return []
+
+
+def _plain(annotation: Any) -> Any:
+    if typing.get_origin(annotation) is Annotated:
+        return _plain(annotation.__origin__)
+    return typing.get_origin(annotation) or annotation
+
+
+def shared_settings(schema: type[Any], values: Mapping[str, Any], package: str) -> dict[str, Any]:
+    """Return the part of a config that runs trained together must have in common.
+
+    A declaration counts only if ``package`` wrote it: a plugin that takes over a schema of perturbrl, but reads only
+    the first run's settings, need not know of the promise.
+    """
+    hints = typing.get_type_hints(schema, include_extras=True)
+    shared: dict[str, Any] = {}
+    for key, value in values.items():
+        hint = hints.get(key)
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+            shared[key] = shared_settings(hint, value, package)
+        elif not (_is_per_run(hint) and _declared_by(schema, key) == package):
+            shared[key] = value
+    return shared
+
+
+def per_run_keys(schema: type[Any]) -> list[str]:
+    """Return the keys that a schema declares ``PerRun``, dotted where they stand in a nested schema."""
+    found: list[str] = []
+    for key, hint in typing.get_type_hints(schema, include_extras=True).items():
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+            found += [f"{key}.{inner}" for inner in per_run_keys(hint)]
+        elif _is_per_run(hint):
+            found.append(key)
+    return found
+
+
+def require_shared(configs: Sequence[Any], where: str) -> None:
+    """Raise ``UserError`` for the first setting of a population that differs and is not declared ``PerRun``."""
+    hints = typing.get_type_hints(type(configs[0]), include_extras=True)
+    for key, hint in hints.items():
+        if not _is_per_run(hint):
+            values = sorted({str(getattr(config, key)) for config in configs})
+            if len(values) > 1:
+                raise UserError(f"{where}.{key}: runs trained together need one value, got {', '.join(values)}")
+
+
+def _is_per_run(hint: Any) -> bool:
+    return any(isinstance(mark, _PerRun) for mark in getattr(hint, "__metadata__", ()))
+
+
+def _declared_by(schema: type[Any], key: str) -> str:
+    """Return the top-level package of the class that declares a field."""
+    declaring = next(c for c in schema.__mro__ if key in inspect.get_annotations(c))
+    return declaring.__module__.partition(".")[0]
