@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from perturbrl.cli.sweeps import check_sweep
 from perturbrl.errors import UserError
 from perturbrl.runner import guard
 from perturbrl.runner.hydra import errors as hydra_errors
+from perturbrl.runner.hydra.sweeps import check_sweep
 
 _WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")
 _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
