@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +131,7 @@ def _spell(value: Any) -> str:
 def _on_disk(cells: AnnData | MuData | str | Path, folder: Path) -> Path:
     """Return a file of the cells; what is in memory is written beside the runs, so that they can be evaluated later."""
     if isinstance(cells, str | Path):
-        return Path(cells).resolve()
+        return Path(os.path.realpath(cells))
     folder.mkdir(parents=True, exist_ok=True)
     kind = "h5mu" if hasattr(cells, "mod") else "h5ad"
     draft = folder / f".cells.{kind}"

@@ -33,4 +33,4 @@ def cache_dir() -> Path:
 def plugin_dirs() -> list[Path]:
     """Return the folders named by ``PERTURBRL_PLUGINS`` (separated as in ``PATH``)."""
     named = os.environ.get("PERTURBRL_PLUGINS", "").split(os.pathsep)
-    return [Path(d).expanduser().resolve() for d in named if d]
+    return [Path(os.path.realpath(Path(d).expanduser())) for d in named if d]

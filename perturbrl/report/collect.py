@@ -123,11 +123,12 @@ def find_runs(where: Sequence[str | Path]) -> list[Path]:
         matches = [text] if os.path.exists(text) else glob.glob(text, recursive=True)
         if not matches:
             raise UserError(f"{item}: no such file or folder; make runs with: {HOW_TO_RUN}")
-        for match in map(Path, matches):
-            if match.is_dir():
-                found.update(_walk(match.resolve()))
-            elif match.name in (paths.RUN, paths.CONFIG):
-                found.add(match.resolve().parent)
+        for match in matches:
+            place = Path(os.path.realpath(match))
+            if place.is_dir():
+                found.update(_walk(place))
+            elif place.name in (paths.RUN, paths.CONFIG):
+                found.add(place.parent)
             elif matches == [text]:
                 raise UserError(f"{item}: a file, not a folder of runs; give the folder of a run or of many")
     return sorted(found)

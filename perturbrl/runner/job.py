@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -160,7 +161,7 @@ def make_job(config: DictConfig, path: Path) -> Job:
     # a run must find its files again from another working directory
     for holder, key in ((raw, "path"), *((raw.get(group), key) for group, key in FILE_KEYS)):
         if holder and holder.get(key):
-            holder[key] = str(Path(str(holder[key])).expanduser().resolve())
+            holder[key] = os.path.realpath(os.path.expanduser(str(holder[key])))  # never raises, unlike resolve
     split_of_cells = str(raw["split"].get("kind")) in KINDS
     if raw["source"].get("name") == "landscape" and raw["source"].get("perturbations") == "none" and not split_of_cells:
         raw["source"]["perturbations"] = "single"  # control cells alone leave nothing to hold out

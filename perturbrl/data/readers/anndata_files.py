@@ -25,16 +25,26 @@ def open_h5ad(path: Path, layer: str | None, modality: str) -> Opened:
     UserError
         The layer or the modality is not in the file, or X is missing or not a matrix.
     """
-    import h5py
-
-    with h5py.File(path, "r") as file:
-        if isinstance(file["obs"], h5py.Dataset):
-            part, obs, types = _old_group(path, layer)
-        else:
-            part, obs, types = _group(file, layer, f"{path}: ", "")
+    part, obs, types = read_part(path, layer)
     parts, notes = split(part, types)
     sure = types is not None and any(modality_named(t) for t in np.unique(types))
     return Opened(path, "h5ad", choose(parts, modality, sure, str(path)), obs, notes)
+
+
+def read_part(path: Path, layer: str | None) -> tuple[Part, pd.DataFrame, Any]:
+    """Read a matrix of a .h5ad file, obs, and the feature types of var (None if absent). Raises as ``open_h5ad``."""
+    import h5py
+
+    from perturbrl.data.readers import elements
+    from perturbrl.data.readers.hdf5_safety import open_hdf5
+
+    with open_hdf5(path) as file:
+        if isinstance(file.get("obs"), h5py.Dataset):
+            elements.check_sparse(file, str(path))
+            return _old_group(path, layer)
+        found = _group(file, layer, f"{path}: ", "")
+        elements.check_sparse(file, str(path), frozenset({found[0].where}))
+        return found
 
 
 def open_h5mu(path: Path, layer: str | None, modality: str) -> Opened:
@@ -46,10 +56,14 @@ def open_h5mu(path: Path, layer: str | None, modality: str) -> Opened:
         No modality of the file is known by its name, ``modality`` is not among them, or none has the layer.
     """
     import h5py
-    from anndata.io import read_elem
 
-    with h5py.File(path, "r") as file:
-        known = {name: modality_named(name) for name in file["mod"]}
+    from perturbrl.data.readers import elements
+    from perturbrl.data.readers.hdf5_safety import open_hdf5
+    from perturbrl.data.readers.stored_tables import read_table
+
+    with open_hdf5(path) as file:
+        modalities = elements.group_of(file, "mod", f"{path}: ")
+        known = {name: modality_named(name) for name in modalities}
         notes = tuple(
             f"mod/{name}: a modality of an unknown name is not used" for name, m in known.items() if m is None
         )
@@ -57,13 +71,13 @@ def open_h5mu(path: Path, layer: str | None, modality: str) -> Opened:
         if not chosen:
             wanted = "rna/gex, atac/peaks or prot/protein/adt" if modality == AUTO else f"modality {modality!r}"
             raise UserError(f"{path}: there is no {wanted} in the file; it holds the modalities {listed(known)}")
-        if layer is not None and not any(_has(file["mod"][name], layer) for name in chosen):
-            there = sorted({k for name in chosen for k in file["mod"][name].get("layers", {})})
+        if layer is not None and not any(_has(modalities[name], layer) for name in chosen):
+            there = sorted({k for name in chosen for k in elements.layers_of(modalities[name], f"{path}: mod/{name}/")})
             raise UserError(f"{path}: no modality has layer {layer!r}; layers there: {listed(there)}")
         parts: dict[str, Part] = {}
         tables: list[pd.DataFrame] = []
         for name in chosen:
-            group = file["mod"][name]
+            group = elements.group_of(modalities, name, f"{path}: mod/")
             used = layer if layer is not None and _has(group, layer) else None
             part, obs, _ = _group(group, used, f"{path}: ", f"mod/{name}/")
             kept = str(known[name])
@@ -74,34 +88,42 @@ def open_h5mu(path: Path, layer: str | None, modality: str) -> Opened:
             parts[kept] = part
             tables.append(obs)
         if "obs" in file and isinstance(file["obs"], h5py.Group):
-            shared = read_elem(file["obs"])
+            shared = read_table(file["obs"], f"{path}: obs")
             tables.insert(0, shared[[c for c in shared.columns if ":" not in str(c)]])
+        elements.check_sparse(file, str(path), frozenset(part.where for part in parts.values()))
     ordered = {m: parts[m] for m in MODALITIES if m in parts}
     return Opened(path, "h5mu", ordered, _joined(tables), notes)
 
 
 def _group(group: Any, layer: str | None, path: str, inside: str) -> tuple[Part, pd.DataFrame, Any]:
     """Read one AnnData group: its matrix, obs, and the feature types of var (None if absent)."""
-    from anndata.io import read_elem
+    import h5py
 
-    obs, var = read_elem(group["obs"]), read_elem(group["var"])
-    layers = tuple(group.get("layers", {}))
-    if layer == RAW and RAW in group:
-        where, var = f"{inside}raw/X", read_elem(group["raw/var"])
-    elif layer is not None:
-        where = f"{inside}layers/{layer}"
-    else:
-        where = f"{inside}X"
-    inner = where[len(inside) :]
+    from perturbrl.data.readers import elements
+    from perturbrl.data.readers.stored_tables import check_table, read_table
+
+    at = f"{path}{inside}"
+    layers = elements.layers_of(group, at)
+    inner = "X" if layer is None else "raw/X" if layer == RAW and RAW in group else f"layers/{layer}"
     if inner not in group or group[inner].attrs.get("encoding-type") == "null":
-        raise UserError(f"{path}{where} is not in the file; layers there: {listed(layers)}")
+        raise UserError(f"{at}{inner} is not in the file; layers there: {listed(layers)}")
+    obs = read_table(elements.group_of(group, "obs", at), f"{at}obs")
+    var = read_table(elements.group_of(group, "var", at), f"{at}var")
+    for name in layers:
+        elements.check_shape(group["layers"][name], f"{at}layers/{name}", len(obs), len(var))
+    if RAW in group and "X" in elements.group_of(group, RAW, at):
+        features = elements.group_of(group[RAW], "var", f"{at}raw/")
+        elements.check_shape(group["raw/X"], f"{at}raw/X", len(obs), check_table(features, f"{at}raw/var"))
+        if inner == "raw/X":
+            var = read_table(features, f"{at}raw/var")
+    uns = group.get("uns")
     part = Part(
-        where=where,
-        x=matrix(read_elem(group[inner]), f"{path}{where}"),
+        where=f"{inside}{inner}",
+        x=elements.read_matrix(group[inner], f"{at}{inner}", len(obs), len(var)),
         features=text(var.index),
         cells=text(obs.index),
         layers=layers,
-        logged="uns" in group and "log1p" in group["uns"],
+        logged=isinstance(uns, h5py.Group) and "log1p" in uns,
     )
     return part, _named(obs), _types(var)
 
@@ -129,7 +151,7 @@ def _old_group(path: Path, layer: str | None) -> tuple[Part, pd.DataFrame, Any]:
 
 
 def _has(group: Any, layer: str) -> bool:
-    return (layer == RAW and RAW in group) or layer in group.get("layers", {})
+    return (layer == RAW and RAW in group) or ("layers" in group and layer in group["layers"])
 
 
 def _types(var: pd.DataFrame) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -27,24 +29,36 @@ def sniff(path: Path) -> str:
     UserError
         Missing, empty, truncated, compressed as a whole, not HDF5, or an HDF5 file of an unknown layout.
     """
-    if not path.exists():
-        raise UserError(f"{path}: no such file or folder")
-    if path.is_dir():
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        what = {
+            errno.ENOENT: "no such file or folder",
+            errno.ENOTDIR: "no such file or folder",
+            errno.ELOOP: "this is a symbolic link that leads back to itself; link it to the file",
+        }.get(error.errno or 0, f"cannot be read ({error.strerror})")
+        raise UserError(f"{path}: {what}") from None
+    if stat.S_ISDIR(mode):
         matrix_file(path)
         return TENX_MTX
+    if not stat.S_ISREG(mode):
+        raise UserError(f"{path}: this is a device or a pipe, not a file; copy its content into a file")
     _check_start(path)
-    import h5py
+    from perturbrl.data.readers.hdf5_safety import open_hdf5
 
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             return _layout(path, file)
-    except OSError as error:
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:  # what a damaged file makes h5py raise
         raise UserError(f"{path}: {_hdf5_fault(error)}") from None
 
 
 def matrix_file(folder: Path) -> Path:
     """Return the one Matrix Market file of a 10x folder (it may carry a prefix, as GEO's do)."""
-    found = sorted(p for p in folder.iterdir() if p.name.endswith(("matrix.mtx", "matrix.mtx.gz")))
+    try:
+        found = sorted(p for p in folder.iterdir() if p.name.endswith(("matrix.mtx", "matrix.mtx.gz")))
+    except OSError as error:
+        raise UserError(f"{folder}: the folder cannot be read ({error.strerror})") from None
     if len(found) != 1:
         what = (
             f"holds {len(found)} matrices ({listed(p.name for p in found)})"
@@ -54,6 +68,8 @@ def matrix_file(folder: Path) -> Path:
         raise UserError(
             f"{folder}: the folder {what}; expected one matrix.mtx[.gz] with barcodes.tsv[.gz] and features.tsv[.gz]"
         )
+    if not found[0].is_file():
+        raise UserError(f"{found[0]}: this is not a file, or a symbolic link that leads to none")
     return found[0]
 
 
@@ -79,19 +95,25 @@ def _layout(path: Path, file: Any) -> str:
     keys = set(file.keys())
     if "mod" in keys:
         return H5MU
-    if "matrix" in keys and "barcodes" in file["matrix"]:
+    if "barcodes" in _members(file, "matrix"):
         return TENX_H5
     if "data.debatched" in keys:
         return PAUL15_H5
     if "obs" in keys and "var" in keys:
         return H5AD
-    if any(hasattr(file[k], "keys") and {"barcodes", "gene_names", "indptr"} <= set(file[k]) for k in keys):
+    if any({"barcodes", "gene_names", "indptr"} <= _members(file, key) for key in keys):
         return TENX_H5_V2
     raise UserError(f"{path}: an HDF5 file of an unknown layout (it holds {listed(sorted(keys))}); expected {READABLE}")
 
 
-def _hdf5_fault(error: OSError) -> str:
-    said = str(error)
+def _members(file: Any, name: str) -> set[str]:
+    """Return the names in a group, none if there is no such group."""
+    found = file.get(name)
+    return set(found.keys()) if hasattr(found, "keys") else set()
+
+
+def _hdf5_fault(error: Exception) -> str:
+    said = str(error) or type(error).__name__
     if "truncated" in said:
         return "the file is truncated; copy or download it again"
     if "lock" in said:

@@ -5,6 +5,7 @@ Letters: N cells, G features.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,3 +77,11 @@ def listed(names: Iterable[str], most: int = 8) -> str:
     """Spell names for a message, cut after ``most``."""
     known = [str(n) for n in names]
     return ", ".join(known[:most]) + (f", ... ({len(known)} in all)" if len(known) > most else "") if known else "none"
+
+
+def memory_bytes() -> int:
+    """Return the size of the physical memory."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # a system that does not say
+        return 1 << 40

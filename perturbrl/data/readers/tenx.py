@@ -5,18 +5,23 @@ Source: 10x Genomics, "Feature-barcode matrices". Features x barcodes by column 
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
+from perturbrl.data.readers import matrix_market
 from perturbrl.data.readers.formats import matrix_file
 from perturbrl.data.readers.modalities import choose, modality_named, split
 from perturbrl.data.readers.opened import Opened, Part, listed, text
 from perturbrl.errors import UserError
+
+if TYPE_CHECKING:
+    import h5py
 
 _COMPANIONS = (("barcodes.tsv",), ("features.tsv", "genes.tsv"))
 
@@ -29,33 +34,17 @@ def open_10x_h5(path: Path, layer: str | None, modality: str) -> Opened:
     UserError
         A ``layer`` is asked for (10x files have none), several genomes in a file of version 2, or inconsistent arrays.
     """
-    import h5py
+    from perturbrl.data.readers import elements
+    from perturbrl.data.readers.hdf5_safety import open_hdf5
 
     _no_layers(path, layer)
-    with h5py.File(path, "r") as file:
-        if "matrix" in file:
-            group, features = file["matrix"], file["matrix"]["features"]
-            names = text(features["name"][()])
-            types = text(features["feature_type"][()]) if "feature_type" in features else None
-        else:
-            genomes = [k for k in file if "indptr" in file[k]]
-            if len(genomes) > 1:
-                raise UserError(
-                    f"{path}: the file holds {len(genomes)} genomes ({listed(genomes)}); split it by genome first"
-                )
-            group = file[genomes[0]]
-            names, types = text(group["gene_names"][()]), None
-        cells = text(group["barcodes"][()])
-        n_features, n_cells = (int(n) for n in group["shape"][()])
-        arrays = group["data"][()], group["indices"][()], group["indptr"][()]
-    if (n_features, n_cells) != (len(names), len(cells)) or len(arrays[2]) != n_cells + 1:
-        raise UserError(
-            f"{path}: the matrix is {n_features} x {n_cells} but the file has {len(names)} feature names and "
-            f"{len(cells)} barcodes"
-        )
-    if arrays[1].size and (arrays[1].max() >= n_features or arrays[1].min() < 0):
-        raise UserError(f"{path}: matrix/indices goes to {int(arrays[1].max())} but there are {n_features} features")
-    x = sparse.csr_matrix(arrays, shape=(n_cells, n_features))
+    with open_hdf5(path) as file:
+        group, where = _matrix_group(file, path)
+        names, types, cells = _names_of(group, where, path)
+        # features x barcodes by column are cells x features by row
+        arrays = elements.arrays_of(group, (len(cells), len(names)), "csr", where)
+        x = sparse.csr_matrix(elements.build(arrays))
+        elements.check_sparse(file, str(path))
     x.sort_indices()
     return _opened(path, "10x .h5", x, names, types, cells, modality)
 
@@ -68,26 +57,64 @@ def open_10x_mtx(path: Path, layer: str | None, modality: str) -> Opened:
     UserError
         A file is missing, the matrix cannot be read, or the number of names differs from the size of the matrix.
     """
-    from scipy.io import mmread
-
     _no_layers(path, layer)
     source = matrix_file(path)
     prefix = source.name[: source.name.index("matrix.mtx")]
     barcodes, features = (_companion(path, prefix, names) for names in _COMPANIONS)
-    try:
-        x = sparse.csr_matrix(mmread(source).T)
-    except (ValueError, OSError, EOFError) as error:
-        raise UserError(f"{source}: not a readable Matrix Market file ({str(error).splitlines()[0][:100]})") from None
     cells = text(_table(barcodes)[0])
     table = _table(features)
     names = text(table[1] if table.shape[1] > 1 else table[0])
     types = text(table[2]) if table.shape[1] > 2 else None
-    if x.shape != (len(cells), len(names)):
+    header = matrix_market.read_header(source)
+    if (header.columns, header.rows) != (len(cells), len(names)):
         raise UserError(
-            f"{source}: the matrix is {x.shape[1]} x {x.shape[0]} but {features.name} has {len(names)} rows and "
+            f"{source}: the matrix is {header.rows} x {header.columns} but {features.name} has {len(names)} rows and "
             f"{barcodes.name} {len(cells)}"
         )
+    x = matrix_market.read(source, header)
     return _opened(path, "10x mtx folder", x, names, types, cells, modality)
+
+
+def _matrix_group(file: h5py.File, path: Path) -> tuple[h5py.Group, str]:
+    """Return the group of the matrix, and what messages call it."""
+    from perturbrl.data.readers.elements import group_of
+
+    name = "matrix"
+    if name not in file:
+        genomes = [k for k in file if hasattr(file[k], "keys") and "indptr" in file[k]]
+        if len(genomes) > 1:
+            raise UserError(
+                f"{path}: the file holds {len(genomes)} genomes ({listed(genomes)}); split it by genome first"
+            )
+        name = genomes[0]
+    return group_of(file, name, f"{path}: "), f"{path}: {name}"
+
+
+def _names_of(
+    group: h5py.Group, where: str, path: Path
+) -> tuple[NDArray[np.str_], NDArray[np.str_] | None, NDArray[np.str_]]:
+    """Return names and types of the features, and the barcodes, as many as the shape of the matrix says."""
+    from perturbrl.data.readers.elements import group_of, read_names
+
+    types = None
+    if "gene_names" in group:  # version 2
+        names = text(read_names(group, "gene_names", where))
+    else:
+        features = group_of(group, "features", f"{where}/")
+        names = text(read_names(features, "name", f"{where}/features"))
+        if "feature_type" in features:
+            types = text(read_names(features, "feature_type", f"{where}/features"))
+    cells = text(read_names(group, "barcodes", where))
+    shape = read_names(group, "shape", where)
+    if shape.shape != (2,) or shape.dtype.kind not in "iu":
+        raise UserError(f"{where}/shape must be two whole numbers, features and barcodes, not {shape.tolist()}")
+    if shape.tolist() != [len(names), len(cells)] or (types is not None and len(types) != len(names)):
+        typed = "" if types is None else f"{len(types)} feature types, "
+        raise UserError(
+            f"{path}: the matrix is {shape[0]} x {shape[1]} but the file has {len(names)} feature names, {typed}"
+            f"{len(cells)} barcodes"
+        )
+    return names, types, cells
 
 
 def _opened(
@@ -117,8 +144,15 @@ def _companion(folder: Path, prefix: str, names: tuple[str, ...]) -> Path:
     raise UserError(f"{folder}: {prefix}{' or '.join(names)} (plain or .gz) is missing beside the matrix")
 
 
-def _table(path: Path) -> Any:
+def _table(path: Path) -> pd.DataFrame:
+    matrix_market.check_unpacked(path)
     try:
-        return pd.read_csv(path, sep="\t", header=None, dtype=str, keep_default_na=False, quoting=3)
-    except (ValueError, OSError, EOFError) as error:
+        table = pd.read_csv(path, sep="\t", header=None, dtype=str, keep_default_na=False, quoting=3)
+    except (ValueError, OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: not a readable tab-separated file ({str(error).splitlines()[0][:100]})") from None
+    short = np.flatnonzero(table.isna().any(axis=1))
+    if len(short):
+        raise UserError(
+            f"{path}: line {int(short[0]) + 1} has fewer than {table.shape[1]} fields; write the file again"
+        )
+    return table

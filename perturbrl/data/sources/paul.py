@@ -44,16 +44,18 @@ def build(config: PaulConfig) -> RawCells:
 
 def _open(path: Path) -> Opened:
     """Open the published file, where genes are rows and the gene names are lists of synonyms ``a;b``."""
-    import h5py
+    from perturbrl.data.readers.elements import check_numbers, dataset
+    from perturbrl.data.readers.hdf5_safety import open_hdf5
 
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
+            check_numbers(dataset(file, "data.debatched", f"{path}: "), f"{path}: data.debatched")
             x = np.asarray(file["data.debatched"][()]).T
             genes = text(file["data.debatched_rownames"][()])
             cells = text(file["data.debatched_colnames"][()])
             clusters = np.asarray(file["cluster.id"][()]).ravel().astype(np.int64)
             informative = text(file["info.genes_strings"][()])
-    except (KeyError, OSError, ValueError) as error:
+    except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"{path}: not the published paul15.h5 ({str(error).splitlines()[0][:120]})") from None
     if x.shape != (len(cells), len(genes)) or len(clusters) != len(cells):
         raise UserError(

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
+from perturbrl.data.readers.anndata_files import read_part
 from perturbrl.data.readers.columns import is_control_name
 from perturbrl.data.readers.kinds import profile
 from perturbrl.data.readers.opened import listed
@@ -37,22 +38,22 @@ def read_predictions(file: str | Path, truth: Truth) -> Prediction:
         The file cannot be read; genes, the labels or test conditions are missing; a label is unknown; values are not
         finite, or not log-normalised as the table is.
     """
-    from anndata import read_h5ad
-
     file = Path(file)
     if not file.is_file():
         raise UserError(f"{file}: no such file; expected predictions as .h5ad")
     try:
-        adata = read_h5ad(file)
+        part, obs, _ = read_part(file, None)
+    except UserError:
+        raise
+    except MemoryError:
+        raise UserError(f"{file}: the file does not fit into memory") from None
     except Exception as error:  # a damaged file can make h5py or anndata raise anything
         said = (str(error).splitlines() or [""])[0][:160]
         raise UserError(f"{file}: cannot be read as .h5ad ({type(error).__name__}: {said})") from None
-    if adata.X is None:
-        raise UserError(f"{file}: X is empty; expected log-normalised predicted cells")
     screen = truth.table.screen
-    found = _columns(file, adata.var_names, screen.features)
-    rows = _rows(file, _labels(file, adata.obs), truth)
-    x = sparse.csr_matrix(adata.X, dtype=np.float32)[:, found]
+    found = _columns(file, pd.Index(part.features), screen.features)
+    rows = _rows(file, _labels(file, obs), truth)
+    x = sparse.csr_matrix(part.x, dtype=np.float32)[:, found]
     _check_values(file, x[np.concatenate(rows)], truth)
     mean = np.vstack([np.asarray(x[own].mean(axis=0, dtype=np.float64)) for own in rows])
     at = dict(zip(truth.conditions.tolist(), rows, strict=True))

@@ -1,0 +1,105 @@
+"""Tables in HDF5 files (obs, var), checked before anndata reads them: lengths, types of columns, codes of categories.
+
+``where`` is ``file: path inside it``, as messages name an element.
+"""
+
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from perturbrl.data.readers.elements import check_text_or_numbers, dataset, described, plain, short
+from perturbrl.errors import UserError
+
+
+def read_table(group: h5py.Group, where: str) -> pd.DataFrame:
+    """Read obs or var.
+
+    Raises
+    ------
+    UserError
+        A column or the index is missing, of another length, not text or numbers, or a categorical with codes that no
+        category has.
+    """
+    from anndata.io import read_elem
+
+    check_table(group, where)
+    return read_elem(group)
+
+
+def check_table(group: h5py.Group, where: str) -> int:
+    """Return the number of rows of obs or var. Raises as ``read_table``."""
+    index, order = plain(group.attrs.get("_index")), group.attrs.get("column-order")
+    if not index:
+        raise UserError(f"{where}: it does not say which column holds the names (attribute _index); write it again")
+    names = [plain(c) for c in np.atleast_1d(np.asarray(order if order is not None else [])).tolist()]
+    repeated = [name for k, name in enumerate(names) if name in names[:k]] if len(set(names)) < len(names) else []
+    if order is None or "" in names or repeated:
+        what = f"names column {repeated[0]!r} twice" if repeated else f"is {short(order)}"
+        raise UserError(f"{where}: its attribute column-order {what}, but must name every column once")
+    rows = _column_length(group, index, where)
+    for name in names:
+        length = _column_length(group, name, where)
+        if length != rows:
+            raise UserError(
+                f"{where}[{name!r}] has {length} rows, but there are {rows} names in {index!r}; write the file again"
+            )
+    return rows
+
+
+def _column_length(group: h5py.Group, name: str, where: str) -> int:
+    column, here = group.get(name), f"{where}[{name!r}]"
+    if isinstance(column, h5py.Dataset):
+        if "categories" in column.attrs:  # as anndata 0.7 wrote categoricals
+            return _check_codes(column, _categories_of(group, column, here), here)
+        return _values_length(column, here)
+    if column is None:
+        raise UserError(f"{here} is missing, though the table names it; write the file again")
+    kind = plain(column.attrs.get("encoding-type"))
+    if kind == "categorical":
+        return _check_codes(dataset(column, "codes", here), dataset(column, "categories", here), here)
+    if kind.startswith("nullable-"):
+        lengths = [_values_length(dataset(column, part, here), here) for part in ("values", "mask")]
+        if lengths[0] != lengths[1]:
+            raise UserError(f"{here}: there are {lengths[0]} values and {lengths[1]} mask entries; write it again")
+        return lengths[0]
+    raise UserError(f"{here} is {described(column)}, but a column must be text, numbers or a categorical")
+
+
+def _values_length(values: h5py.Dataset, where: str) -> int:
+    check_text_or_numbers(values, where)
+    return int(values.shape[0])
+
+
+def _categories_of(group: h5py.Group, column: h5py.Dataset, where: str) -> h5py.Dataset:
+    """Return the categories that an attribute of a column of codes refers to."""
+    try:
+        categories = group[column.attrs["categories"]]
+    except (KeyError, OSError, RuntimeError, TypeError, ValueError):
+        categories = None
+    if not isinstance(categories, h5py.Dataset):
+        raise UserError(f"{where}: its attribute categories does not lead to a list of categories; write it again")
+    return categories
+
+
+def _check_codes(codes: h5py.Dataset, categories: h5py.Dataset, where: str) -> int:
+    check_text_or_numbers(categories, f"{where}/categories")
+    if len(codes.shape) != 1 or codes.dtype.kind not in "iu":
+        raise UserError(f"{where}/codes: expected integers in one dimension, got {codes.dtype} of shape {codes.shape}")
+    n = int(categories.shape[0])
+    values = codes[...]
+    bad = np.flatnonzero((values < -1) | (values >= n))
+    if len(bad):
+        raise UserError(
+            f"{where}: code {int(values[bad[0]])} in row {int(bad[0])} names none of the {n} categories; "
+            "codes go from -1 (missing) to the number of categories less one"
+        )
+    _check_different(categories, where)
+    return int(codes.shape[0])
+
+
+def _check_different(categories: h5py.Dataset, where: str) -> None:
+    values = pd.Index(categories[...])
+    if not values.is_unique:
+        raise UserError(f"{where}: the category {short(values[values.duplicated()][0])} is there twice; merge the two")
