@@ -62,22 +62,19 @@ def read_matrix(element: Any, where: str, n: int, g: int) -> Matrix:
     if isinstance(element, h5py.Dataset):
         check_numbers(element, where)
         return matrix(element[()], where)
-    arrays = compressed(element, where)
-    sparse_checks.check_layout(arrays)
-    return matrix(build(arrays), where)
+    return matrix(build(compressed(element, where)), where)
 
 
 def build(arrays: sparse_checks.Compressed) -> sparse.csr_matrix | sparse.csc_matrix:
     """Read the arrays of a sparse matrix, check them, and only then hand them to scipy."""
+    sparse_checks.check_layout(arrays)
     loaded = sparse_checks.Compressed(
         arrays.data[...], arrays.indices[...], arrays.indptr[...], arrays.shape, arrays.layout, arrays.where
     )
     sparse_checks.check(loaded)
     ready = sparse_checks.native(loaded)
     shape = ready.shape if ready.layout == "csr" else ready.shape[::-1]
-    out = _FORMATS[ready.layout](shape, dtype=ready.data.dtype)
-    out.data, out.indices, out.indptr = ready.data, ready.indices, ready.indptr
-    return out
+    return _FORMATS[ready.layout]((ready.data, ready.indices, ready.indptr), shape=shape)
 
 
 def compressed(group: h5py.Group, where: str) -> sparse_checks.Compressed:
@@ -186,9 +183,9 @@ def read_names(group: h5py.Group, name: str, where: str) -> NDArray[Any]:
 
 def plain(value: Any) -> str:
     """Return an attribute that must be a text, an empty one if it is anything else."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    return value if isinstance(value, str) else ""
+    if isinstance(value, str):  # h5py keeps bytes that are not UTF-8 as characters that cannot be printed
+        value = value.encode("utf-8", "surrogateescape")
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else ""
 
 
 def short(value: Any) -> str:

@@ -20,6 +20,8 @@ from perturbrl.errors import UserError
 MOST_PATHS = 1_000_000
 """How many paths may lead through a file; objects that are linked several times count once for each way to them."""
 MOST_LEVELS = 64
+MOST_UNWRITTEN = 1 << 26
+"""Bytes of an array that holds no data: a small one may be all zeros, a large one is a trap."""
 _ONE_FILE = "perturbrl reads nothing outside the file; copy the data into it"
 
 
@@ -49,12 +51,16 @@ def check_inside(file: h5py.File, path: str) -> None:
 
 
 def check_size(dataset: h5py.Dataset, where: str) -> None:
-    """Raise ``UserError`` if a dataset, as its header declares it, is larger than the memory of this machine."""
+    """Raise ``UserError`` if a dataset does not fit into memory as its header declares it, or was never written."""
     size = int(dataset.size or 0) * int(dataset.dtype.itemsize)
     if size > memory_bytes():
         raise UserError(
-            f"{where}: an array of shape {dataset.shape} and type {dataset.dtype} ({size / 2**30:.0f} GiB) does not "
-            f"fit into memory ({memory_bytes() / 2**30:.0f} GiB)"
+            f"{where}: an array of shape {dataset.shape} and type {dataset.dtype} ({size / 2**30:.1f} GiB) does not "
+            f"fit into memory ({memory_bytes() / 2**30:.1f} GiB are free)"
+        )
+    if size > MOST_UNWRITTEN and not dataset.id.get_storage_size():
+        raise UserError(
+            f"{where}: an array of {size / 2**30:.1f} GiB is declared, but nothing was written; copy the file again"
         )
 
 
@@ -74,7 +80,7 @@ class _Graph:
         while todo:
             group, address, name = todo.pop()
             for link in group:
-                where = f"{name}/{link.decode('utf-8', 'replace')}"
+                where = f"{name}/{self._name(link, name)}"
                 if not self._is_hard(group, link, address, where):
                     continue
                 child = self._opened(group, link, where)
@@ -131,6 +137,14 @@ class _Graph:
                     f"{self.path}: groups are nested more than {MOST_LEVELS} levels deep, or linked in more than "
                     f"{MOST_PATHS} ways; write the file again with a current anndata or mudata"
                 )
+
+    def _name(self, link: bytes, group: str) -> str:
+        try:
+            return link.decode("utf-8")
+        except UnicodeDecodeError:
+            raise UserError(
+                f"{self.path}: {group or '/'} holds the name {link!r}, which is not UTF-8; rename it"
+            ) from None
 
     def _is_hard(self, group: Any, link: bytes, address: int, where: str) -> bool:
         """Say whether a link is a hard one; keep soft ones for later, refuse all others."""

@@ -80,8 +80,13 @@ def listed(names: Iterable[str], most: int = 8) -> str:
 
 
 def memory_bytes() -> int:
-    """Return the size of the physical memory."""
+    """Return how much memory is free, or the size of all memory on a system that does not say."""
+    try:
+        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        return 1024 * sum(int(lines[key].split()[0]) for key in ("MemAvailable", "SwapFree"))
+    except (OSError, KeyError, ValueError):  # not Linux
+        pass
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # a system that does not say
+    except (AttributeError, ValueError, OSError):  # not POSIX
         return 1 << 40

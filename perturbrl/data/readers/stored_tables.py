@@ -38,6 +38,7 @@ def check_table(group: h5py.Group, where: str) -> int:
     if order is None or "" in names or repeated:
         what = f"names column {repeated[0]!r} twice" if repeated else f"is {short(order)}"
         raise UserError(f"{where}: its attribute column-order {what}, but must name every column once")
+    _check_encoding(group, where)
     rows = _column_length(group, index, where)
     for name in names:
         length = _column_length(group, name, where)
@@ -50,6 +51,8 @@ def check_table(group: h5py.Group, where: str) -> int:
 
 def _column_length(group: h5py.Group, name: str, where: str) -> int:
     column, here = group.get(name), f"{where}[{name!r}]"
+    if column is not None:
+        _check_encoding(column, here)
     if isinstance(column, h5py.Dataset):
         if "categories" in column.attrs:  # as anndata 0.7 wrote categoricals
             return _check_codes(column, _categories_of(group, column, here), here)
@@ -65,6 +68,13 @@ def _column_length(group: h5py.Group, name: str, where: str) -> int:
             raise UserError(f"{here}: there are {lengths[0]} values and {lengths[1]} mask entries; write it again")
         return lengths[0]
     raise UserError(f"{here} is {described(column)}, but a column must be text, numbers or a categorical")
+
+
+def _check_encoding(element: h5py.Group | h5py.Dataset, where: str) -> None:
+    for name in ("encoding-type", "encoding-version"):
+        value = element.attrs.get(name, "")
+        if not isinstance(value, str | bytes) or "\ufffd" in plain(value):
+            raise UserError(f"{where}: its attribute {name} is {short(value)}, but must be a text; write it again")
 
 
 def _values_length(values: h5py.Dataset, where: str) -> int:

@@ -23,6 +23,7 @@ from perturbrl.errors import UserError
 if TYPE_CHECKING:
     import h5py
 
+_USED_FIELDS = 3  # identifier (not used), name and type of a feature; the rest says where it lies in the genome
 _COMPANIONS = (("barcodes.tsv",), ("features.tsv", "genes.tsv"))
 
 
@@ -150,9 +151,10 @@ def _table(path: Path) -> pd.DataFrame:
         table = pd.read_csv(path, sep="\t", header=None, dtype=str, keep_default_na=False, quoting=3)
     except (ValueError, OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: not a readable tab-separated file ({str(error).splitlines()[0][:100]})") from None
-    short = np.flatnonzero(table.isna().any(axis=1))
+    fields = table.iloc[:, min(1, table.shape[1] - 1) : _USED_FIELDS]
+    short = np.flatnonzero(
+        (fields.isna() | (fields == "")).any(axis=1)
+    )  # what is missing at the end of a line reads so
     if len(short):
-        raise UserError(
-            f"{path}: line {int(short[0]) + 1} has fewer than {table.shape[1]} fields; write the file again"
-        )
+        raise UserError(f"{path}: row {int(short[0]) + 1} lacks a name or type; write the file again")
     return table
