@@ -159,12 +159,24 @@ def data_show(name: Annotated[str, typer.Argument(help="A name from `perturbrl d
 
 
 @data_app.command("validate")
-def data_validate(file: Annotated[Path, typer.Argument(help=".h5ad, .h5mu, 10x .h5, or a 10x mtx folder.")]) -> None:
-    """Say what a file holds, what is missing, and what each task needs; exit 1 if it cannot be used."""
+def data_validate(
+    file: Annotated[Path, typer.Argument(help=".h5ad, .h5mu, 10x .h5, or a 10x mtx folder.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            autocompletion=complete.overrides,
+            help="As for train: data=atac source.layer=counts source.control_label=WT.",
+        ),
+    ] = None,
+) -> None:
+    """Say what a file holds and lacks, and which tasks can be trained on it; exit 2 if none can."""
     with guarded():
         from perturbrl.cli.data import validate_file
+        from perturbrl.runner.hydra.errors import translated
 
-        sys.exit(0 if validate_file(file) else 1)
+        with translated(overrides or []):
+            validate_file(file, overrides or [])
 
 
 def split_paths(arguments: list[str]) -> tuple[list[str], list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from perturbrl.errors import UserError
@@ -40,20 +41,21 @@ def show_source(name: str) -> None:
         print(f"{label:<{width}}  {text}")
 
 
-def validate_file(file: Path) -> bool:
-    """Print what ``file`` holds and lacks; return whether it is without errors.
+def validate_file(file: Path, overrides: Sequence[str]) -> None:
+    """Print what ``file`` holds and lacks, and which tasks can be trained on it with ``overrides``.
 
     Raises
     ------
     UserError
-        There is no such file.
+        No choice of ``data=`` can be trained, in the words of ``perturbrl train``; or an override is wrong.
     """
     from rich.console import Console
 
-    from perturbrl.data import validate
+    from perturbrl.data.findings import table
+    from perturbrl.runner import validate
 
-    if not file.expanduser().exists():
-        raise UserError(f"{file}: no such file or folder")
-    findings = validate.validate(file)
-    Console().print(validate.table(findings))
-    return not any(finding.severity == "error" for finding in findings)
+    findings = validate.validate(file, overrides)
+    if any(finding.where != "task" for finding in findings):
+        Console().print(table(findings))
+    if not validate.usable(findings):
+        raise UserError(validate.refusal(findings))

@@ -97,12 +97,12 @@ def _require_modalities(raw: RawCells, data: DataConfig) -> None:
         return
     held = [m for m in MODALITIES if m in raw.modalities]
     has = " and ".join(held) or "no modality at all"
-    fitting = sorted(name for name, needs in _known_choices().items() if set(needs) <= set(held))
+    fitting = sorted(name for name, needs in data_needs().items() if set(needs) <= set(held))
     remedy = f"choose data={one_of(fitting)}" if fitting else "no choice of data= fits it"
     raise UserError(f"data={data.name}: source {raw.name} has no {' and no '.join(missing)} (it has {has}); {remedy}")
 
 
-def _known_choices() -> Mapping[str, list[str]]:
+def data_needs() -> Mapping[str, list[str]]:
     """Return which modalities each ``data=`` choice asks for, read from the YAML of the package and of plugins."""
     folders = [paths.conf_dir(), *registry.plugin_conf_dirs()]
     files = [file for folder in folders for file in sorted((folder / "data").glob("*.yaml"))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from perturbrl import registry
 from perturbrl.config import bind
 from perturbrl.data.cache import cached_table, code_digest, stamps
 from perturbrl.data.preprocess import DataConfig
-from perturbrl.data.schema import CellTable
+from perturbrl.data.schema import CellTable, RawCells
 from perturbrl.data.table import load_table
 from perturbrl.envs.factory import Table
 from perturbrl.runner.job import DATA_GROUPS, FILE_KEYS, Job
@@ -65,8 +66,21 @@ def _files(raw: dict[str, Any]) -> list[Path]:
 def _table(groups: str, seen: tuple[str, ...]) -> Table:
     raw = json.loads(groups)
     source = registry.sources.bind(raw["source"])
+    return prepare(raw, functools.partial(registry.sources[source.name].build, source))
+
+
+def prepare(raw: dict[str, Any], read: Callable[[], RawCells]) -> Table:
+    """Return the table that the groups ``DATA_GROUPS`` of a config make of the cells that ``read`` returns.
+
+    ``read`` is not called where a table of cells lies ready on disk.
+
+    Raises
+    ------
+    UserError
+        As ``read``, ``load_table`` or ``load_perturbations``.
+    """
+    source = registry.sources.bind(raw["source"])
     data, split = bind(DataConfig, raw["data"], "data"), bind_split(raw["split"])
-    read = functools.partial(registry.sources[source.name].build, source)
     if isinstance(split, ScreenSplitConfig):
         conditions = bind(ConditionsConfig, raw["conditions"], "conditions")
         description = bind(DescriptionConfig, raw["description"], "description")

@@ -1,0 +1,158 @@
+"""``perturbrl data validate FILE``: what is there, what is missing, and which tasks can be trained on it.
+
+Which tasks can be trained is found by doing what training does, up to its first step, and by no rules of its own: the
+same config, reader, checks, split, preprocessing, environment, networks and protocol. So the two cannot disagree.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from perturbrl.data.examine import ENVS, everything, examine
+from perturbrl.data.findings import Finding
+from perturbrl.data.readers import assemble, open_file, sha256_of
+from perturbrl.data.schema import Modality, RawCells
+from perturbrl.data.split import SplitConfig
+from perturbrl.data.table import data_needs, load_table
+from perturbrl.envs.factory import Table
+from perturbrl.errors import UserError
+from perturbrl.runner.dataset import prepare
+from perturbrl.runner.hydra.compose import compose_job
+from perturbrl.runner.job import Job
+from perturbrl.runner.train import LearningCurve, build_learner
+
+MOST_CELLS = 5000  # of more cells as many are drawn: what diffusion pseudotime costs grows with their square
+
+T = TypeVar("T")
+
+
+def validate(path: str | Path, overrides: Sequence[str] = ()) -> list[Finding]:
+    """Examine a .h5ad, .h5mu or 10x .h5 file or a 10x mtx folder, and try every task on it up to its first step.
+
+    ``overrides`` are those of ``perturbrl train``; ``data=`` and ``env=`` limit what is tried. The last findings, at
+    ``task``, say of each task that it is ready, or, in the words of ``perturbrl train``, why it is not.
+
+    Raises
+    ------
+    UserError
+        An override is wrong. Faults of the file are findings.
+    """
+    chosen = dict(word.partition("=")[::2] for word in overrides)
+    needs = {name: held for name, held in data_needs().items() if name == chosen.get("data", name)}
+    envs = [chosen["env"]] if "env" in chosen else [env.removeprefix("env=") for env in ENVS]
+    if not needs:
+        needs = {chosen["data"]: []}  # composing says which choices there are
+    jobs = _Jobs(Path(path), [word for word in overrides if word.partition("=")[0] not in ("data", "env")])
+    source = jobs(next(iter(needs)), envs[0]).config.source
+    file = Path(source.path)
+    tasks = everything() if not {"data", "env"} & set(chosen) else (*(f"data={d}" for d in needs), f"env={envs[0]}")
+
+    opened, refusal = _attempt(lambda: open_file(file, source.layer, source.modality))
+    if opened is None:
+        return [Finding("error", "task", refusal, "", (task,)) for task in tasks]
+    findings, unforeseen = _attempt(lambda: examine(opened, source))
+    found = findings or [Finding("warning", "file", f"cannot be described ({unforeseen})", "", ())]
+    raw, refusal = _attempt(lambda: assemble(opened, file.stem, source, sha256_of(file)))
+    if raw is None:
+        return found + [Finding("error", "task", refusal, "", (task,)) for task in tasks]
+    return found + _tried(raw, jobs, needs, envs)
+
+
+def usable(findings: Sequence[Finding]) -> bool:
+    """Say whether any choice of ``data=`` can be trained."""
+    return any(f.severity == "ok" and f.tasks[0].startswith("data=") for f in findings if f.where == "task")
+
+
+def refusal(findings: Sequence[Finding]) -> str:
+    """Return why a file that is not ``usable`` is refused, of the tasks that it offers if there are any."""
+    refused = [f for f in findings if f.where == "task" and f.severity != "ok"]
+    return min(refused, key=lambda f: f.severity != "error").what
+
+
+class _Jobs:
+    """Jobs as ``perturbrl train source=file path=FILE data=DATA env=ENV`` composes them."""
+
+    def __init__(self, path: Path, overrides: Sequence[str]) -> None:
+        self._given = ["source=file", f"path={json.dumps(str(path))}", *overrides]
+
+    def __call__(self, data: str, env: str) -> Job:
+        return compose_job([*self._given, f"data={data}", f"env={env}", "progress=quiet"], Path(), "validate")
+
+
+def _tried(
+    raw: RawCells, jobs: Callable[[str, str], Job], needs: Mapping[str, Sequence[str]], envs: Sequence[str]
+) -> list[Finding]:
+    """Try the first of ``envs`` with every choice of ``data=``, the others with those that the file has."""
+    first, *others = envs
+    held = [data for data, modalities in needs.items() if set(modalities) <= set(raw.modalities)] or list(needs)[:1]
+    words = {data: _rehearsed(jobs, data, first, raw) for data in needs}
+    drawn = f"; tried on {MOST_CELLS} of {raw.n_cells} cells" if raw.n_cells > MOST_CELLS else ""
+    found = []
+    for data, modalities in needs.items():
+        said = words[data] or f"ready (needs {' and '.join(modalities)}{drawn})"
+        severity = "ok" if not words[data] else "error" if data in held else "warning"
+        found.append(Finding(severity, "task", said, "", (f"data={data}",)))
+    found.append(_of_env(first, {data: words[data] for data in held}, raw))
+    for env in others:
+        found.append(_of_env(env, {data: _rehearsed(jobs, data, env, raw) for data in held}, raw))
+    return found
+
+
+def _of_env(env: str, words: Mapping[str, str], raw: RawCells) -> Finding:
+    ready = [f"data={data}" for data, said in words.items() if not said]
+    if ready:
+        refused = [f"; data={data}: {said}" for data, said in words.items() if said]
+        return Finding("ok", "task", f"ready (with {', '.join(ready)}){''.join(refused)}", "", (f"env={env}",))
+    offered = env != "counterfactual" or "perturbation" in raw.obs
+    return Finding("error" if offered else "warning", "task", next(iter(words.values())), "", (f"env={env}",))
+
+
+def _rehearsed(jobs: Callable[[str, str], Job], data: str, env: str, raw: RawCells) -> str:
+    """Return what training would refuse these cells with, "" if it would not."""
+    return _attempt(lambda: rehearse(jobs(data, env), raw))[1]
+
+
+def rehearse(job: Job, raw: RawCells) -> None:
+    """Do everything that training does before its first step, with ``raw`` as the cells of the source.
+
+    Raises
+    ------
+    UserError
+        As training would.
+    """
+    table, device = _table(job, raw), torch.device("cpu")
+    LearningCurve([job], table, build_learner([job], table, device), device)
+
+
+def _table(job: Job, raw: RawCells) -> Table:
+    config = job.config
+    if raw.n_cells > MOST_CELLS and isinstance(config.split, SplitConfig):
+        rows = np.sort(np.random.default_rng(0).choice(raw.n_cells, MOST_CELLS, replace=False))
+        parts = {name: Modality(m.x[rows], m.features, m.kind) for name, m in raw.modalities.items()}
+        try:
+            return load_table(
+                replace(raw, modalities=parts, obs=raw.obs.iloc[rows]), config.data, config.encoder, config.split
+            )
+        except UserError:  # what is rare may be missing in the draw only
+            pass
+    return prepare(job.raw, lambda: raw)
+
+
+def _attempt(action: Callable[[], T]) -> tuple[T | None, str]:
+    """Return what ``action`` returns and "", or None and what it raised in one line."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return action(), ""
+    except UserError as error:
+        return None, str(error)
+    except Exception as error:
+        return None, f"internal error: {type(error).__name__}: {' '.join(str(error).split())}"
