@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -166,6 +167,14 @@ def make_job(config: DictConfig, path: Path) -> Job:
     if raw["source"].get("name") == "landscape" and raw["source"].get("perturbations") == "none" and not split_of_cells:
         raw["source"]["perturbations"] = "single"  # control cells alone leave nothing to hold out
     return Job(bind_run(OmegaConf.create(raw)), raw, path)
+
+
+def of_file(job: Job, file: Path) -> Job:
+    """Return the same job for another file of ``source=file``."""
+    place = str(file.expanduser().resolve())
+    raw = {**job.raw, "path": place, "source": {**job.raw["source"], "path": place}}
+    source = dataclasses.replace(job.config.source, path=place)
+    return dataclasses.replace(job, config=dataclasses.replace(job.config, path=place, source=source), raw=raw)
 
 
 def load_job(path: Path) -> Job:
