@@ -1,4 +1,4 @@
-"""What a file of cells holds, what it lacks, and how to mend it: the descriptive half of ``perturbrl data validate``."""
+"""What a file of cells holds, what it lacks and how to mend it: what ``data validate`` says before it tries tasks."""
 
 from __future__ import annotations
 

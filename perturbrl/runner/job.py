@@ -171,7 +171,7 @@ def make_job(config: DictConfig, path: Path) -> Job:
 
 def of_file(job: Job, file: Path) -> Job:
     """Return the same job for another file of ``source=file``."""
-    place = str(file.expanduser().resolve())
+    place = os.path.realpath(file.expanduser())
     raw = {**job.raw, "path": place, "source": {**job.raw["source"], "path": place}}
     source = dataclasses.replace(job.config.source, path=place)
     return dataclasses.replace(job, config=dataclasses.replace(job.config, path=place, source=source), raw=raw)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from perturbrl.data.examine import ENVS, everything, examine
-from perturbrl.data.findings import Finding
+from perturbrl.data.findings import Finding, Severity
 from perturbrl.data.readers import assemble, open_file, sha256_of
 from perturbrl.data.schema import Modality, RawCells
 from perturbrl.data.split import SplitConfig
@@ -30,6 +30,7 @@ from perturbrl.runner.job import Job, of_file
 from perturbrl.runner.train import LearningCurve, build_learner
 
 MOST_CELLS = 5000  # of more cells as many are drawn: what diffusion pseudotime costs grows with their square
+DEFAULT = "data=rna"  # what perturbrl train takes if nothing is said
 
 T = TypeVar("T")
 
@@ -75,7 +76,7 @@ def usable(findings: Sequence[Finding]) -> bool:
 def refusal(findings: Sequence[Finding]) -> str:
     """Return why a file that is not ``usable`` is refused, of the tasks that it offers if there are any."""
     refused = [f for f in findings if f.where == "task" and f.severity != "ok"]
-    return min(refused, key=lambda f: f.severity != "error").what
+    return min(refused, key=lambda f: (f.severity != "error", f.tasks != (DEFAULT,))).what
 
 
 @functools.lru_cache(maxsize=64)  # composing takes a fifth of a second
@@ -95,11 +96,12 @@ def _tried(
     first, *others = envs
     held = [data for data, modalities in needs.items() if set(modalities) <= set(raw.modalities)] or list(needs)[:1]
     words = {data: _rehearsed(jobs, data, first, raw) for data in needs}
-    drawn = f"; tried on {MOST_CELLS} of {raw.n_cells} cells" if raw.n_cells > MOST_CELLS else ""
+    some = raw.n_cells > MOST_CELLS and isinstance(jobs(held[0], first).config.split, SplitConfig)
+    drawn = f"; tried on {MOST_CELLS} of {raw.n_cells} cells" if some else ""
     found = []
     for data, modalities in needs.items():
         said = words[data] or f"ready (needs {' and '.join(modalities)}{drawn})"
-        severity = "ok" if not words[data] else "error" if data in held else "warning"
+        severity: Severity = "ok" if not words[data] else "error" if data in held else "warning"
         found.append(Finding(severity, "task", said, "", (f"data={data}",)))
     found.append(_of_env(first, {data: words[data] for data in held}, raw))
     for env in others:

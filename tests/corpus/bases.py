@@ -1,4 +1,4 @@
-"""The good files that the malformed ones are made of: what anndata, mudata and Cell Ranger write, as small as may be."""
+"""The good files that the malformed ones are made of: as anndata, mudata and Cell Ranger write them, but small."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ def write_all(folder: Path) -> dict[str, Path]:
     made["rna"].write_h5ad(found["h5ad"])
     thick = _cells("rna")
     thick.X = thick.X.toarray()
+    del thick.layers["counts"]
     thick.write_h5ad(found["dense"])
     mudata.MuData({"rna": made["rna"], "atac": made["atac"], "prot": made["protein"]}).write(found["h5mu"])
     found |= {"tenx": folder / "tenx.h5", "tenx2": folder / "tenx2.h5", "mtx": folder / "mtx"}

@@ -30,7 +30,7 @@ def of_h5mu() -> list[Case]:
     c.ready("mod_atac_gone", without("mod/atac"), ("rna", "cite"))
     c.ready("rna_only", without("mod/atac", "mod/prot"), ("rna",), quick=True)
     c.ready("atac_only", without("mod/rna", "mod/prot"), ("atac",), quick=True)
-    c.refused("protein_only", r"no rna", without("mod/rna", "mod/atac"))
+    c.refused("protein_only", r"has no rna.*no choice of data= fits it", without("mod/rna", "mod/atac"))
     c.refused("unknown_names_only", r"there is no rna/gex", _renamed({"rna": "x", "atac": "y", "prot": "z"}))
     c.ready("unknown_name_beside", _renamed({"atac": "riddle"}), ("rna", "cite"))
     c.refused("two_of_a_kind", r"two modalities are both rna", _renamed({"atac": "gex"}))
@@ -52,7 +52,7 @@ def of_h5mu() -> list[Case]:
     c.refused("external_link_matrix", r"(external|link)", link("mod/rna/X", h5py.ExternalLink("other.h5", "/x")))
     c.refused("soft_loop", r"", link("mod/atac", h5py.SoftLink("/mod/atac")))
     c.refused("soft_loop_matrix", r"", link("mod/rna/X", h5py.SoftLink("/mod/rna/X")))
-    c.either("modality_twice_by_link", link("mod/gex", h5py.SoftLink("/mod/rna")))
+    c.refused("modality_twice_by_link", r"two modalities are both rna", link("mod/gex", h5py.SoftLink("/mod/rna")))
     for percent in (10, 50, 90):
         c.refused(f"cut_at_{percent}", r"truncated|damaged|cannot be read", cut(percent / 100))
     for seed in range(4):

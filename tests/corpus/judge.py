@@ -12,6 +12,7 @@ import functools
 import io
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -104,9 +105,10 @@ def _answer(path: str, choices: tuple[str, ...], folder: Path) -> Answer:
     finally:
         validate.validate = plain
     answer.rows = {f.tasks[0]: (f.severity, f.what) for f in seen if f.where == "task"}
+    screens = re.search(r"ready \(with data=(\w+)", answer.rows.get("env=counterfactual", ("", ""))[1])
     held = [data for data in ALL if answer.rows.get(f"data={data}", ("warning",))[0] != "warning"] or ["rna"]
     asked = {f"data={data}": (f"data={data}", *CELLWISE) for data in choices}
-    asked["env=counterfactual"] = (*SCREEN, f"data={held[0]}")
+    asked["env=counterfactual"] = (*SCREEN, f"data={screens[1] if screens else held[0]}")
     for task, words in asked.items():
         if task == "data=rna":
             place = (f"path={json.dumps(path)}", f"hydra.run.dir={folder}/rna")

@@ -84,10 +84,10 @@ def of_mtx() -> list[Case]:
     c.refused("index_zero", r"not a readable", _matrix(_line(5, "0 4 2")))
     c.refused("index_beyond", r"not a readable", _matrix(_line(5, "13 4 2")), True)
     c.refused("index_negative", r"not a readable", _matrix(_line(5, "-1 4 2")))
-    c.refused("text_value", r"not a readable", _matrix(_line(5, "3 4 many")))
-    c.refused("nan", r"NaN|not a readable", _matrix(_real(5, "3 4 nan")))
-    c.refused("infinite", r"infinite|not a readable", _matrix(_real(5, "3 4 inf")))
-    c.refused("negative", r"negative counts", _matrix(_line(5, "3 4 -2")))
+    c.refused("text_value", r"not a readable", _matrix(_line(5, "many", True)))
+    c.refused("nan", r"NaN|not a readable", _matrix(_real(5, "nan")))
+    c.refused("infinite", r"infinite|not a readable", _matrix(_real(5, "inf")))
+    c.refused("negative", r"negative counts", _matrix(_line(5, "-2", True)))
     c.refused("transposed", r"12 x 120|120 x 12", _matrix(_transposed))
     c.refused("dimensions_zero", r"", _matrix(_dimensions("0 0 0", 0)))
     c.refused("dimensions_huge", r"", _matrix(_dimensions("1000000000000 1000000000000 2", 2)))
@@ -100,7 +100,7 @@ def of_mtx() -> list[Case]:
     c.refused("symmetric", r"", _matrix(lambda t: t.replace("general", "symmetric")))
     c.ready("comments", _matrix(lambda t: t.replace("\n", "\n% a comment\n% another\n", 1)))
     c.ready("carriage_returns", _matrix(lambda t: t.replace("\n", "\r\n")))
-    c.ready("entries_twice", _matrix(_line(5, "1 1 1")))
+    c.refused("entries_twice", r"given twice", _matrix(_line(5, "1 1 1")))
     c.refused("all_zero", r"constant", _matrix(_dimensions("12 120 1", 1)))
     c.refused("matrix_gone", r"no matrix.mtx", lambda p: (p / "matrix.mtx").unlink())
     c.refused("matrix_is_a_folder", r"", _matrix_folder)
@@ -147,20 +147,21 @@ def _lines(name: str, change: Callable[[list[str]], list[str]]) -> Callable[[Pat
     return lambda p: _write(p / name, "".join(f"{line}\n" for line in change((p / name).read_text().splitlines())))
 
 
-def _line(number: int, text: str) -> Callable[[str], str]:
-    """Replace an entry, counted from the line of the dimensions."""
+def _line(number: int, text: str, value_only: bool = False) -> Callable[[str], str]:
+    """Replace an entry, counted from the line of the dimensions, or only its value."""
 
     def change(whole: str) -> str:
         lines = whole.splitlines()
         first = next(i for i, line in enumerate(lines) if not line.startswith("%"))
-        lines[first + number] = text
+        place = lines[first + number].rsplit(" ", 1)[0]
+        lines[first + number] = f"{place} {text}" if value_only else text
         return "\n".join(lines) + "\n"
 
     return change
 
 
 def _real(number: int, text: str) -> Callable[[str], str]:
-    return lambda whole: _line(number, text)(whole.replace("integer", "real"))
+    return lambda whole: _line(number, text, True)(whole.replace("integer", "real"))
 
 
 def _dimensions(text: str, entries: int) -> Callable[[str], str]:

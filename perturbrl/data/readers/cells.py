@@ -92,7 +92,9 @@ def assemble(opened: Opened, name: str, keys: ColumnKeys, checksum: str) -> RawC
     for kind, part in opened.parts.items():
         seen = profile(part.x)
         for fault in part_faults(part, kind, seen):
-            raise UserError(f"{opened.path}: {part.where}: {fault.what}; {fault.mend}")
+            others = [m for m in opened.parts if m != kind]
+            beside = f"; source.modality={others[0]} reads without it" if others else ""
+            raise UserError(f"{opened.path}: {part.where}: {fault.what}; {fault.mend}{beside}")
         x = part.x if np.array_equal(part.cells, cells) else part.x[pd.Index(part.cells).get_indexer(pd.Index(cells))]
         modalities[kind] = Modality(x, unique(part.features), kind_of(seen, kind))
     obs = opened.obs if np.array_equal(opened.obs.index.to_numpy(dtype=str), cells) else _aligned(opened.obs, cells)

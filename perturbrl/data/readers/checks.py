@@ -9,6 +9,7 @@ import numpy as np
 from perturbrl.data.readers.kinds import Profile, first_where, kind_of
 from perturbrl.data.readers.opened import Part
 
+LARGEST = 1e15  # no measurement is beyond, and the squares of single precision end at 1e38
 COUNT_LAYERS = frozenset({"counts", "count", "raw_counts", "umi", "umis", "umi_counts"})
 
 
@@ -30,7 +31,7 @@ def size_fault(part: Part) -> Fault | None:
 
 
 def part_faults(part: Part, modality: str, seen: Profile) -> list[Fault]:
-    """Return the faults of a matrix: sizes, empty names, NaN or infinite, negative counts, logs called counts."""
+    """Return the faults of a matrix: sizes, empty names, values not finite or too large, counts that are none."""
     size = size_fault(part)
     if size is not None:
         return [size]
@@ -44,6 +45,12 @@ def part_faults(part: Part, modality: str, seen: Profile) -> list[Fault]:
         cell, feature = _place(part, first_where(part.x, lambda v: ~np.isfinite(v)))
         said = f"{seen.nan} NaN and {seen.infinite} infinite values, the first in cell {cell!r}, feature {feature!r}"
         faults.append(Fault(said, "fill or remove them"))
+    elif max(-seen.low, seen.high) > LARGEST:
+        cell, feature = _place(part, first_where(part.x, lambda v: np.abs(v) > LARGEST))
+        said = (
+            f"values from {seen.low:g} to {seen.high:g} are too large, the first in cell {cell!r}, feature {feature!r}"
+        )
+        faults.append(Fault(said, f"values lie between -{LARGEST:g} and {LARGEST:g}; check the matrix"))
     called_counts = part.where.rpartition("/")[2].lower() in COUNT_LAYERS
     if seen.negative and (seen.whole or called_counts):
         cell, feature = _place(part, first_where(part.x, lambda v: v < 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,6 @@ def _hdf5_fault(error: Exception) -> str:
     said = str(error) or type(error).__name__
     if "truncated" in said:
         return "the file is truncated; copy or download it again"
-    if "lock" in said:
+    if re.search(r"\block", said):  # not the superblock
         return "another program has the file open for writing; close it there first"
     return f"the HDF5 file is damaged ({said.splitlines()[0][:120]}); copy or download it again"
