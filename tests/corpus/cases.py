@@ -19,7 +19,8 @@ N, G = 120, 12  # cells and genes of every good file
 class Case:
     """``ready`` are the choices of ``data=`` that train, ``refused`` a regular expression of the words if none does.
 
-    Where both are None (bytes overwritten at random), any answer will do that both commands give.
+    ``screen`` is one of what env=counterfactual is refused with. Where ``ready`` and ``refused`` are both None (bytes
+    overwritten at random), any answer will do that both commands give.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Case:
     ready: tuple[str, ...] | None
     refused: str | None
     quick: bool
+    screen: str | None = None
 
     def make(self, bases: dict[str, Path], folder: Path) -> Path:
         source = bases[self.base]
@@ -51,9 +53,14 @@ class Collection:
         self._add(name, change, None, words, quick)
 
     def ready(
-        self, name: str, change: Callable[[Any], None], data: tuple[str, ...] | None = None, quick: bool = False
+        self,
+        name: str,
+        change: Callable[[Any], None],
+        data: tuple[str, ...] | None = None,
+        quick: bool = False,
+        screen: str | None = None,
     ) -> None:
-        self._add(name, change, self.good if data is None else data, None, quick)
+        self._add(name, change, self.good if data is None else data, None, quick, screen)
 
     def either(self, name: str, change: Callable[[Any], None]) -> None:
         self._add(name, change, None, None, False)
@@ -65,8 +72,9 @@ class Collection:
         ready: tuple[str, ...] | None,
         words: str | None,
         quick: bool,
+        screen: str | None = None,
     ) -> None:
-        self.cases.append(Case(f"{self.prefix}_{name}", self.base, change, ready, words, quick))
+        self.cases.append(Case(f"{self.prefix}_{name}", self.base, change, ready, words, quick, screen))
 
 
 def inside(change: Callable[[h5py.File], None]) -> Callable[[Path], None]:

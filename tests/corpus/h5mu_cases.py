@@ -12,7 +12,7 @@ from .cases import ALL, Case, Collection, N, at, attribute, both, cut, inside, l
 
 def of_h5mu() -> list[Case]:
     c = Collection("h5mu", "h5mu", ALL)
-    c.refused("rna_nan", r"mod/rna/X: 1 NaN", at("mod/rna/X/data", 3, np.nan), True)
+    c.refused("rna_nan", r"mod/rna/X: 1 NaN", at("mod/rna/X/data", 3, np.nan))
     c.refused("atac_nan", r"mod/atac/X: 1 NaN.*source.modality=", at("mod/atac/X/data", 3, np.nan), True)
     c.refused("protein_negative", r"mod/prot/X: 1 negative counts", at("mod/prot/X/data", 3, -1))
     c.refused("atac_index_beyond", r"mod/atac/X.*ind", at("mod/atac/X/indices", 3, 20))
@@ -28,8 +28,8 @@ def of_h5mu() -> list[Case]:
     c.refused("mod_is_numbers", r"", both(without("mod"), put("mod", np.arange(4))))
     c.refused("mod_empty", r"there is no rna/gex", without("mod/rna", "mod/atac", "mod/prot"))
     c.ready("mod_atac_gone", without("mod/atac"), ("rna", "cite"))
-    c.ready("rna_only", without("mod/atac", "mod/prot"), ("rna",), quick=True)
-    c.ready("atac_only", without("mod/rna", "mod/prot"), ("atac",), quick=True)
+    c.ready("rna_only", without("mod/atac", "mod/prot"), ("rna",))
+    c.ready("atac_only", without("mod/rna", "mod/prot"), ("atac",))
     c.refused("protein_only", r"has no rna.*no choice of data= fits it", without("mod/rna", "mod/atac"))
     c.refused("unknown_names_only", r"there is no rna/gex", _renamed({"rna": "x", "atac": "y", "prot": "z"}))
     c.ready("unknown_name_beside", _renamed({"atac": "riddle"}), ("rna", "cite"))

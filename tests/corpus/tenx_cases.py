@@ -16,7 +16,7 @@ FEATURES = 38
 
 def of_h5() -> list[Case]:
     c = Collection("tenx", "tenx", ALL)
-    c.refused("index_beyond", r"matrix/indices", at("matrix/indices", 4, FEATURES), True)
+    c.refused("index_beyond", r"matrix/indices", at("matrix/indices", 4, FEATURES))
     c.refused("index_negative", r"matrix/indices", at("matrix/indices", 4, -1))
     c.refused("index_unsigned_wraps", r"matrix/indices", put("matrix/indices", lambda i: (i - 1).astype(np.uint64)))
     c.refused("pointer_decreases", r"indptr", at("matrix/indptr", 60, 0), True)
@@ -48,7 +48,7 @@ def of_h5() -> list[Case]:
     c.refused("types_short", r"", put("matrix/features/feature_type", lambda v: v[:-1]))
     c.ready("types_unknown", put("matrix/features/feature_type", lambda v: np.full(len(v), b"Riddle")), ("rna",))
     c.ready("types_numbers", put("matrix/features/feature_type", lambda v: np.arange(len(v))), ("rna",))
-    c.ready("genes_and_guides", put("matrix/features/feature_type", _guides), ("rna",), quick=True)
+    c.ready("genes_and_guides", put("matrix/features/feature_type", _guides), ("rna",))
     c.refused("matrix_is_numbers", r"", both(without("matrix"), put("matrix", np.arange(4))))
     c.refused("all_zero", r"constant", put("matrix/data", lambda d: d * 0))
     c.refused("external_link", r"(external|link)", link("matrix/data", h5py.ExternalLink("other.h5", "/x")))
@@ -77,12 +77,12 @@ def of_mtx() -> list[Case]:
     )
     c.refused("complex", r"", _matrix(_complex))
     c.refused(
-        "too_few_lines", r"not a readable|lines|entries", _matrix(lambda t: "\n".join(t.splitlines()[:-5]) + "\n"), True
+        "too_few_lines", r"not a readable|lines|entries", _matrix(lambda t: "\n".join(t.splitlines()[:-5]) + "\n")
     )
     c.refused("too_many_lines", r"not a readable|lines|entries", _matrix(lambda t: t + "1 1 5\n2 2 5\n"))
     c.refused("ragged_line", r"not a readable", _matrix(_line(5, "3 4")))
     c.refused("index_zero", r"not a readable", _matrix(_line(5, "0 4 2")))
-    c.refused("index_beyond", r"not a readable", _matrix(_line(5, "13 4 2")), True)
+    c.refused("index_beyond", r"not a readable", _matrix(_line(5, "13 4 2")))
     c.refused("index_negative", r"not a readable", _matrix(_line(5, "-1 4 2")))
     c.refused("text_value", r"not a readable", _matrix(_line(5, "many", True)))
     c.refused("nan", r"NaN|not a readable", _matrix(_real(5, "nan")))

@@ -39,6 +39,9 @@ def faults(case: Case, answer: Answer) -> list[str]:
         found.append(f"more than one line: {answer.validated[1]}")
     if case.ready is not None and ready != case.ready:
         found.append(f"expected {case.ready} to train, found {ready}: {answer.validated[1]}")
+    severity, words = answer.rows.get("env=counterfactual", ("none", ""))
+    if case.screen is not None and (severity == "ok" or not re.search(case.screen, words)):
+        found.append(f"expected {case.screen!r} for env=counterfactual, found {severity}: {words}")
     if case.refused is not None and not re.search(case.refused, answer.validated[1]):
         found.append(f"expected {case.refused!r}, found {answer.validated}")
     return found
