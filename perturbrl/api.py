@@ -51,7 +51,7 @@ class Runs:
 
     def progress(self, k: int = 0) -> pd.DataFrame:
         """Return run k's training log, one row an iteration."""
-        return pd.read_parquet(self.jobs[k].path / paths.PROGRESS)
+        return records.read_parquet(self.jobs[k].path / paths.PROGRESS)
 
     def table(self) -> pd.DataFrame:
         """Evaluate every run by the paper's protocol: a row a policy or floor, a column a metric; means over seeds."""

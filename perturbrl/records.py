@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -16,10 +17,14 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
-from perturbrl import paths
+from perturbrl import files, paths
 from perturbrl.errors import UserError
+from perturbrl.files import read_json as read_json
+from perturbrl.files import replacing as replacing
+from perturbrl.files import write_json as write_json
+from perturbrl.files import write_text as write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,48 +33,9 @@ if TYPE_CHECKING:
 FINISHED = ("complete", "diverged")
 PACKAGES = ("perturbrl", "torch", "numpy", "anndata", "scanpy", "hydra-core", "torch-geometric")
 SPARE_BYTES = 64 * 2**20
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside ``path``; rename it to ``path`` once its content is on disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file whole or not at all; numbers that are not finite are an error."""
-    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises
-    ------
-    UserError
-        The file is missing or is not JSON.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as JSON ({error})") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: holds {type(content).__name__}, an object was expected")
-    return content
+DIGEST = "sha256"  # in the metadata of a checkpoint
+TRAIN_AGAIN = "add force=true to the training command, or delete this folder, to train again"
+GO_ON = "delete it and give the training command again, it goes on from the checkpoint"
 
 
 def write_parquet(path: Path, frame: pd.DataFrame) -> None:
@@ -90,36 +56,58 @@ def read_parquet(path: Path) -> pd.DataFrame:
 
     try:
         return pd.read_parquet(path)
-    except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: is not a readable table ({reason}); delete its folder to train again") from None
+    except FileNotFoundError:
+        raise UserError(f"{path}: is missing; {TRAIN_AGAIN}") from None
+    except Exception as error:  # pyarrow raises its own errors, but a damaged file can make it raise anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path}: is not a readable table ({reason}); {TRAIN_AGAIN}") from None
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Write tensors as safetensors, with the JSON of ``about`` in the file's metadata."""
+    """Write tensors as safetensors; the file's metadata hold the JSON of ``about`` and a sha256 over all that."""
     from safetensors.torch import save_file
 
     with replacing(path) as temporary:
         kept = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
-        save_file(kept, temporary, metadata={"about": json.dumps(about)})
+        signed = {**about, DIGEST: _digest(kept, about)}
+        save_file(kept, temporary, metadata={"about": json.dumps(signed)})
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what ``write_tensors`` wrote; nothing in the file is executed.
 
+    A checkpoint without a digest (of version 0.1.0) is read as it is.
+
     Raises
     ------
     UserError
-        The file is missing, cut short or not safetensors.
+        The file is missing, cut short, damaged or not safetensors.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {}).get("about", "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118
-    except (OSError, SafetensorError, ValueError) as error:
-        raise UserError(f"{path}: is not a readable checkpoint ({error}); delete it to train again") from None
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        digest = about.pop(DIGEST, None)
+        if digest not in (None, _digest(tensors, about)):
+            raise ValueError("the tensors do not have the sha256 that was written with them")
+    except FileNotFoundError:
+        raise UserError(f"{path}: is missing; {TRAIN_AGAIN}") from None
+    except Exception as error:  # a damaged header can make safetensors and torch raise anything
+        raise UserError(f"{path}: is not a readable checkpoint ({error}); {TRAIN_AGAIN}") from None
+    return tensors, about
+
+
+def _digest(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> str:
+    """Return a sha256 of names, types, shapes and bytes of tensors on the CPU, and of the JSON of ``about``."""
+    import torch
+
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 class RunDir:
@@ -132,7 +120,12 @@ class RunDir:
     def run(self) -> dict[str, Any]:
         """Content of ``run.json``; empty if there is none yet."""
         file = self.path / paths.RUN
-        return read_json(file) if file.exists() else {}
+        if not file.exists():
+            return {}
+        try:
+            return read_json(file)
+        except UserError as error:
+            raise UserError(f"{error}; {GO_ON}") from None
 
     def finished(self, config_hash: str) -> bool:
         """Whether this run is done with this very config.
@@ -140,14 +133,47 @@ class RunDir:
         Raises
         ------
         UserError
-            The folder holds a run with another config.
+            The folder holds a run with another config, or a finished one of which a file is missing or damaged.
         """
         run = self.run
         if run and run.get("config_hash") != config_hash:
             raise UserError(
                 f"{self.path}: holds a run with another config; choose another name=, or force=true to replace it"
             )
-        return run.get("status") in FINISHED
+        if run.get("status") not in FINISHED:
+            return False
+        self.check()
+        return True
+
+    def check(self) -> None:
+        """Look whether checkpoint and log can be relied on.
+
+        Raises
+        ------
+        UserError
+            One of them is unreadable, or the run is finished and one is missing or not what was written.
+        """
+        run = self.run
+        finished = run.get("status") in FINISHED
+        for name in (paths.CHECKPOINT, paths.PROGRESS):
+            file = self.path / name
+            if finished and (problem := files.damage(self.path, run.get("digests"), name)):
+                raise UserError(f"{file}: {problem}; {TRAIN_AGAIN}")
+            if file.exists() and not (finished and "digests" in run):
+                (read_tensors if name == paths.CHECKPOINT else read_parquet)(file)
+
+    def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Read the checkpoint: its tensors, and what stands in its metadata.
+
+        Raises
+        ------
+        UserError
+            It is missing, damaged, or not the one with which the run was finished.
+        """
+        run, file = self.run, self.path / paths.CHECKPOINT
+        if run.get("status") in FINISHED and (problem := files.damage(self.path, run.get("digests"), file.name)):
+            raise UserError(f"{file}: {problem}; {TRAIN_AGAIN}")
+        return read_tensors(file)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -158,28 +184,57 @@ class RunDir:
         UserError
             Another process trains here, or the folder cannot be written, or the disk is full.
         """
+        folder = self.path.absolute()
+        was_there = next(each for each in (folder, *folder.parents) if each.exists())
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            file = (self.path / paths.LOCK).open("w")
+            file = _lock(folder)
         except OSError as error:
+            remove_unused(folder, was_there)
             raise UserError(f"{self.path}: cannot be written ({error.strerror}); choose another folder") from None
+        if file is None:
+            raise UserError(f"{self.path}: another process is training in this folder; wait for it to end")
         with file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(
-                    f"{self.path}: another process is training in this folder; wait for it to end"
-                ) from None
-            for left in self.path.glob(".*.tmp"):  # by a process that was killed while it wrote
-                left.unlink(missing_ok=True)
-            check_space(self.path)
-            yield
+                for left in self.path.glob(".*.tmp"):  # by a process that was killed while it wrote
+                    left.unlink(missing_ok=True)
+                check_space(self.path)
+                yield
+            finally:
+                remove_unused(folder, was_there)
 
     def clear(self) -> None:
         """Remove an earlier run's results."""
         for name in (paths.RUN, paths.CHECKPOINT, paths.PROGRESS):
             (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.path / paths.EVALUATION, ignore_errors=True)
+
+
+def _lock(folder: Path) -> TextIO | None:
+    """Make a folder and lock it; None if another process holds it."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            file = (folder / paths.LOCK).open("w")
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(file.fileno()), (folder / paths.LOCK).stat()):
+                return file
+            file.close()
+        except BlockingIOError:
+            file.close()
+            return None
+        except FileNotFoundError:
+            continue  # a process that failed has removed the folder as it ended
+
+
+def remove_unused(folder: Path, keep: Path) -> None:
+    """Remove a run's folder where nothing but a lock was left in it, and empty folders above it, up to ``keep``."""
+    with contextlib.suppress(OSError):
+        if {file.name for file in folder.iterdir()} == {paths.LOCK}:
+            (folder / paths.LOCK).unlink()
+        for each in (folder, *folder.parents):
+            if each == keep or keep.is_relative_to(each):
+                break
+            each.rmdir()  # fails, and so ends it, where there is something in it
 
 
 def check_space(folder: Path, needed: int = SPARE_BYTES) -> None:

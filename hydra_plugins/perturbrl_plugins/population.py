@@ -83,11 +83,15 @@ class PopulationLauncher(Launcher):
     def _joblib(self, workers: int) -> Runner:
         import joblib
 
+        from perturbrl.runner import interrupt
         from perturbrl.runner.population import train_group
 
         def run(groups: Sequence[list[Spec]], mode: str) -> Iterator[list[Outcome]]:
             pool = joblib.Parallel(**{"n_jobs": workers, "return_as": "generator_unordered", **self.options})
-            yield from pool(joblib.delayed(train_group)(each, mode) for each in groups)
+            with interrupt.request_file() as request, interrupt.deferred(mode == "quiet", request):
+                with interrupt.shielded():
+                    found = pool(joblib.delayed(train_group)(each, mode, None, request) for each in groups)
+                yield from found
 
         return run
 

@@ -103,7 +103,11 @@ def report(
         from perturbrl.report.build import build_report
 
         sources = paths or [OUTPUTS]
-        Console().print(build_report(sources, out or sources[0] / "report").console)
+        built = build_report(sources, out or sources[0] / "report")
+        Console().print(built.console)
+        for item in built.collection.damaged:
+            print(f"error: {item.run}: {item.reason}", file=sys.stderr)
+        sys.exit(1 if built.collection.damaged else 0)
 
 
 @app.command()

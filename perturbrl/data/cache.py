@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import inspect
 import io
 import json
-import zipfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,7 @@ import pandas as pd
 
 from perturbrl import __version__, paths
 from perturbrl.data.schema import CellTable
-from perturbrl.records import replacing
-
-DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+from perturbrl.files import replacing
 
 
 def cached_table(settings: str, file: Path | None, code: str, build: Callable[[], CellTable]) -> CellTable:
@@ -33,10 +30,12 @@ def cached_table(settings: str, file: Path | None, code: str, build: Callable[[]
     place = paths.cache_dir() / "tables" / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.npz"
     try:
         return _read(place)
-    except DAMAGED:
+    except Exception:  # a damaged archive can make zipfile, numpy and pandas raise anything
         table = build()
-    with contextlib.suppress(OSError):
+    try:
         _write(place, table)
+    except OSError as error:
+        warnings.warn(f"{place}: the prepared cells cannot be cached ({error.strerror})", stacklevel=2)
     return table
 
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,9 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from perturbrl.data.schema import Modality, RawCells
-
-DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
-"""What reading a damaged or foreign .npz raises."""
+from perturbrl.files import replacing
 
 
 def save(cells: RawCells, path: Path) -> None:
@@ -34,17 +28,8 @@ def save(cells: RawCells, path: Path) -> None:
                 arrays[f"{key}/csr/{part}"] = getattr(modality.x, part)
         else:
             arrays[f"{key}/dense"] = modality.x
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".npz")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)
 
 
 def load(path: Path, checksum: str) -> RawCells | None:
@@ -53,7 +38,7 @@ def load(path: Path, checksum: str) -> RawCells | None:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         return _cells(arrays) if str(arrays["checksum"]) == checksum else None
-    except DAMAGED:
+    except Exception:  # a damaged archive can make zipfile, numpy and pandas raise anything; it is made anew
         return None
 
 

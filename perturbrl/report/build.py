@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perturbrl.errors import UserError
+from perturbrl.files import write_text
 from perturbrl.report.collect import Collection, collect
 from perturbrl.report.counterfactual.gather import gather
 from perturbrl.report.counterfactual.render import Sheet, sheet
@@ -61,8 +62,7 @@ def build_report(where: Sequence[str | Path], out: Path, figures: bool = True) -
 
     def write(name: str, text: str) -> Path:
         file = out / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8", newline="\n")
+        write_text(file, text)
         written.append(file)
         return file
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import json
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,9 @@ import pandas as pd
 
 from perturbrl import paths
 from perturbrl.errors import UserError
+from perturbrl.report import run_files
 from perturbrl.report.names import COLUMNS
+from perturbrl.report.run_files import COUNTERFACTUAL, LeftOut
 
 RUN_COLUMNS = (
     *("run", "name", "source", "data", "cells", "env", "task", "agent", "label", "policy"),
@@ -34,13 +35,12 @@ SETTINGS = (
     "return_episodes",
     "evaluation_seed",
 )  # of a summary: runs that differ are apart
-COUNTERFACTUAL = "counterfactual"  # name of a protocol, and of the env whose runs it scores
 HOW_TO_RUN = "perturbrl train -m agent=ppo,trpo,trpo_ppo data=rna"
 
 
 @dataclass(frozen=True)
 class Incomplete:
-    """A run directory that the report leaves out, and why."""
+    """A run directory that the report leaves out, or of which it lacks something, and why."""
 
     run: Path
     reason: str
@@ -54,11 +54,13 @@ class Collection:
     together with the values overridden on the command line; ``settings`` are those of the evaluation
     (``n_cells=30,return_episodes=256``), empty where there was none. ``frame``: one row a (run, row, metric), columns
     ``FRAME_COLUMNS``; a diverged run that was never evaluated has its ``policy`` rows with the value NaN.
+    ``damaged``: runs with a file that is not as it was written; the report has what can still be read of them.
     """
 
     runs: pd.DataFrame
     frame: pd.DataFrame
     incomplete: tuple[Incomplete, ...]
+    damaged: tuple[Incomplete, ...] = ()
 
     @property
     def paper(self) -> pd.DataFrame:
@@ -87,12 +89,15 @@ def collect(where: Sequence[str | Path]) -> Collection:
     runs: list[dict[str, Any]] = []
     values: list[tuple[int, str, str, float]] = []
     incomplete: list[Incomplete] = []
+    damaged: list[Incomplete] = []
     for folder in find_runs(where):
         try:
-            record, rows = _read_run(folder)
-        except _LeftOut as error:
+            record, rows, lacking = _read_run(folder)
+        except LeftOut as error:
             incomplete.append(Incomplete(folder, str(error)))
+            damaged += incomplete[-1:] if error.damaged else []
             continue
+        damaged += [Incomplete(folder, lacking)] if lacking else []
         values += [(len(runs), row, metric, value) for row, cells in rows.items() for metric, value in cells.items()]
         runs.append(record)
     if not runs:
@@ -106,7 +111,7 @@ def collect(where: Sequence[str | Path]) -> Collection:
         raise UserError(f"{spelled}: no runs found; make some with: {HOW_TO_RUN}")
     table = pd.DataFrame(runs, columns=list(RUN_COLUMNS))
     table["name"] = _unique_names(table)
-    return Collection(table, _tidy(table, values), tuple(incomplete))
+    return Collection(table, _tidy(table, values), tuple(incomplete), tuple(damaged))
 
 
 def find_runs(where: Sequence[str | Path]) -> list[Path]:
@@ -142,44 +147,42 @@ def _walk(folder: Path) -> Iterator[Path]:
         below[:] = [d for d in below if not d.startswith(".")]  # .hydra holds a config.yaml too
 
 
-class _LeftOut(Exception):
-    """Why a run directory cannot be reported."""
-
-
-def _read_run(folder: Path) -> tuple[dict[str, Any], dict[str, dict[str, float]]]:
+def _read_run(folder: Path) -> tuple[dict[str, Any], dict[str, dict[str, float]], str]:
+    """Return what a run says of itself, its rows, and what it lacks though it can be reported."""
     if not (folder / paths.RUN).exists():
-        raise _LeftOut(f"no {paths.RUN}: interrupted, or still running")
-    said = _json(folder / paths.RUN)
+        raise LeftOut(f"no {paths.RUN}: interrupted, or still running")
+    said = run_files.run(folder)
     status = str(said.get("status"))
     if status not in ("complete", "diverged"):
         message = said.get("message")
-        raise _LeftOut(f"status {status}" + (f": {message}" if message else ""))
+        raise LeftOut(f"status {status}" + (f": {message}" if message else ""))
     for key in ("agent", "env", "source", "data", "seed", "steps"):
         if not isinstance(said.get(key), int if key in ("seed", "steps") else str):
-            raise _LeftOut(f"{paths.RUN}: {key} is missing or of the wrong type")
+            raise LeftOut(f"{paths.RUN}: {key} is missing or of the wrong type", damaged=True)
     summary_file = folder / paths.EVALUATION / paths.SUMMARY
     summary: dict[str, Any] = {}
     if summary_file.exists():
-        summary = _json(summary_file)
+        summary = run_files.summary(folder)
     elif status == "complete":
-        raise _LeftOut(f"not evaluated; run: perturbrl evaluate {folder}")
+        raise LeftOut(f"not evaluated; run: perturbrl evaluate {folder}")
     rows = _rows(summary)
     if status == "diverged":
         rows.setdefault("policy", dict.fromkeys(COLUMNS, math.nan))
     if "policy" not in rows:
-        raise _LeftOut(f"{paths.EVALUATION}/{paths.SUMMARY}: rows.policy is missing")
-    return _record(folder, said, summary), rows
+        raise LeftOut(f"{paths.EVALUATION}/{paths.SUMMARY}: rows.policy is missing", damaged=True)
+    return _record(folder, said, summary), rows, run_files.log_damage(folder, said)
 
 
 def _rows(summary: dict[str, Any]) -> dict[str, dict[str, float]]:
     rows = summary.get("rows", {})
     if not isinstance(rows, dict) or not all(isinstance(cells, dict) for cells in rows.values()):
-        raise _LeftOut(f"{paths.EVALUATION}/{paths.SUMMARY}: rows must map names to metrics")
+        raise LeftOut(f"{paths.EVALUATION}/{paths.SUMMARY}: rows must map names to metrics", damaged=True)
     out: dict[str, dict[str, float]] = {}
     for row, cells in rows.items():
         for metric, value in cells.items():
             if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-                raise _LeftOut(f"{paths.EVALUATION}/{paths.SUMMARY}: rows.{row}.{metric} is not a number: {value!r}")
+                where = f"{paths.EVALUATION}/{paths.SUMMARY}: rows.{row}.{metric}"
+                raise LeftOut(f"{where} is not a number: {value!r}", damaged=True)
         out[row] = {metric: math.nan if value is None else float(value) for metric, value in cells.items()}
     return out
 
@@ -222,16 +225,6 @@ def _is(folder: str, name: str) -> bool:
 
 def _text(value: Any) -> str:
     return "" if value is None else str(value)
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise _LeftOut(f"{file.name} cannot be read: {str(error).splitlines()[0]}") from None
-    if not isinstance(content, dict):
-        raise _LeftOut(f"{file.name} does not hold an object")
-    return content
 
 
 def _unique_names(runs: pd.DataFrame) -> list[str]:

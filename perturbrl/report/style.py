@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perturbrl.files import replacing, write_text
+
 if TYPE_CHECKING:
     from perturbrl.report.layout import Drawn
 
@@ -94,12 +96,13 @@ def save(drawn: Drawn, stem: Path) -> Picture:
     import matplotlib as mpl
 
     png, svg = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")
-    drawn.figure.savefig(png, dpi=120, metadata={"Software": None})
+    with replacing(png) as temporary:
+        drawn.figure.savefig(temporary, format="png", dpi=120, metadata={"Software": None})
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": "perturbrl"}):
         drawn.figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
-    svg.write_text(text, encoding="utf-8")
+    write_text(svg, text)
     return Picture(drawn.title, drawn.caption, png, svg, _inline(text, re.sub(r"\W", "", stem.name)))
 
 

@@ -11,22 +11,25 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from perturbrl import paths, records, registry
+from perturbrl import files, paths, records, registry
 from perturbrl.agents import kernels
 from perturbrl.config import choice
 from perturbrl.envs.factory import Table
 from perturbrl.errors import UserError
 from perturbrl.evaluate.actions import Act
-from perturbrl.evaluate.scoring import Scoring, Simulated
+from perturbrl.evaluate.scoring import INFO, Scoring, Simulated
 from perturbrl.landscape.source import LandscapeConfig
 from perturbrl.landscape.truth import true_means
+from perturbrl.records import RunDir
 from perturbrl.report.collect import find_runs
 from perturbrl.runner.dataset import facts, load_cells
 from perturbrl.runner.job import Job, load_job
+from perturbrl.runner.population import failure
 from perturbrl.runner.train import build_learner
 from perturbrl.screens.schema import PerturbationTable
 
 KEPT = 4  # tables of rows at a time: each may hold a large data set
+NEEDED = (*INFO, "config_hash", "data_checksum", "wall_seconds")  # of run.json
 SHARED = ("source", "data", "encoder", "split", "conditions", "description", "env")
 
 
@@ -45,10 +48,12 @@ class Evaluator:
         UserError
             The run is not finished, its checkpoint is unreadable, or its data have changed since.
         """
-        run = records.read_json(folder / paths.RUN) if (folder / paths.RUN).exists() else {}
+        run = RunDir(folder).run
         if run.get("status") not in records.FINISHED:
             raise UserError(f"{folder}: the run is not finished; give the command that started it again, it resumes")
-        job = load_job(folder)
+        if missing := [key for key in NEEDED if key not in run]:
+            raise UserError(f"{folder / paths.RUN}: is damaged, {missing[0]} is missing; {records.GO_ON}")
+        job = load_job(folder, run["config_hash"])
         own = job.config.protocol.name
         if self.protocol not in (None, own):
             raise UserError(f"{folder}: protocol={self.protocol} does not fit; this run is for protocol={own}")
@@ -66,7 +71,10 @@ class Evaluator:
             self._shared[key] = scoring.shared(table, job.config.env, _simulated(job, table))
         policy = load_policy(job, table, "float32") if run["status"] == "complete" else None
         out = folder / paths.EVALUATION
+        (out / paths.DIGESTS).unlink(missing_ok=True)
         scoring.evaluate(policy, table, job.config.env, run, out, self._shared[key], self.predictions)
+        written = sorted(file.name for file in out.iterdir() if file.suffix in (".json", ".parquet"))
+        records.write_json(out / paths.DIGESTS, files.digests(out, written))
 
     def check(self, folders: Sequence[Path]) -> None:
         """Raise ``UserError`` for overrides that fit no run at all: they are wrong, not one of the runs."""
@@ -125,7 +133,7 @@ def load_policy(job: Job, table: Table, precision: str | None = None) -> Act:
 
     It acts in the run's kernels and precision, whatever is configured then; ``precision`` replaces the run's.
     """
-    tensors, _ = records.read_tensors(job.path / paths.CHECKPOINT)
+    tensors, _ = RunDir(job.path).checkpoint()
     if precision is None:
         precision = "float32" if job.config.precision == "tf32" else job.config.precision  # a CPU has no tf32
     with kernels.using(job.config.kernels, precision):
@@ -152,9 +160,10 @@ def main(where: Sequence[str], overrides: Sequence[str] = ()) -> int:
         try:
             evaluator.evaluate(folder)
             print(f"{_short(folder)}: evaluated", file=sys.stderr)
-        except UserError as error:
+        except Exception as error:  # one run, whatever is wrong with it, does not stop the others
             failed += 1
-            print(f"error: {error}", file=sys.stderr)
+            where = "" if isinstance(error, UserError) else f"{_short(folder)}: "
+            print(f"error: {where}{failure(folder, error).message}", file=sys.stderr)
     if failed:
         print(f"error: {failed} of {len(folders)} runs could not be evaluated", file=sys.stderr)
     return 1 if failed else 0

@@ -1,8 +1,10 @@
-"""From exceptions to one line on stderr and an exit code: 0 done, 1 failed, 2 a user's mistake, 130 interrupted."""
+"""From exceptions to one line on stderr and an exit code: 0 done, 1 failed, 2 a user's mistake, 128 + n by signal n."""
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -14,10 +16,11 @@ from pathlib import Path
 
 from perturbrl import paths
 from perturbrl.errors import UserError
+from perturbrl.runner import interrupt
 
 FAILED = 1
 MISTAKE = 2
-INTERRUPTED = 130
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def fail(message: str, code: int = MISTAKE) -> SystemExit:
@@ -30,8 +33,17 @@ def describe(error: BaseException) -> str:
     """Say in one line what ``error`` is: the message alone where a user can mend it, else with type and log file."""
     if isinstance(error, UserError):
         return f"error: {error}"
+    if no_room(error):
+        assert isinstance(error, OSError)
+        where = f"{error.filename}: " if error.filename else ""
+        return f"error: {where}cannot be written ({error.strerror}); free some space and give the same command again"
     words = " ".join(str(error).split())
     return f"internal error: {type(error).__name__}: {words} (traceback in {write_traceback(error)})"
+
+
+def no_room(error: BaseException) -> bool:
+    """Return whether a file could not be written because a disk or a quota is full."""
+    return isinstance(error, OSError) and error.errno in NO_ROOM
 
 
 def write_traceback(error: BaseException) -> Path:
@@ -59,9 +71,12 @@ def guarded() -> Iterator[None]:
     """Turn whatever the body raises into one line and an exit code; warnings take one line too."""
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
-        yield
-    except KeyboardInterrupt:
-        raise fail("interrupted", INTERRUPTED) from None
+        with interrupt.ends_with_code(signal.SIGTERM):
+            yield
+    except KeyboardInterrupt as error:
+        stopped = error if isinstance(error, interrupt.Interrupted) else interrupt.Interrupted()
+        words = f"interrupted: {stopped.message}" if stopped.message else "interrupted"
+        raise fail(words, 128 + stopped.number) from None
     except BrokenPipeError:
         # The reader of a pipe has gone (`perturbrl ... | head`); Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -69,4 +84,4 @@ def guarded() -> Iterator[None]:
     except Exception as error:
         if debugging():
             traceback.print_exception(error)
-        raise fail(describe(error), MISTAKE if isinstance(error, UserError) else FAILED) from None
+        raise fail(describe(error), MISTAKE if isinstance(error, UserError) or no_room(error) else FAILED) from None

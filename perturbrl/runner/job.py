@@ -7,11 +7,14 @@ import dataclasses
 import hashlib
 import json
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 import perturbrl.agents
 import perturbrl.data.encoders
@@ -28,6 +31,7 @@ from perturbrl.config import bind, fingerprint, require
 from perturbrl.data.preprocess import DataConfig
 from perturbrl.data.split import KINDS, SplitConfig
 from perturbrl.errors import UserError
+from perturbrl.files import write_text
 from perturbrl.screens.conditions import ConditionsConfig
 from perturbrl.screens.describe import DescriptionConfig
 from perturbrl.screens.split_config import bind_split
@@ -177,20 +181,50 @@ def of_file(job: Job, file: Path) -> Job:
     return dataclasses.replace(job, config=dataclasses.replace(job.config, path=place, source=source), raw=raw)
 
 
-def load_job(path: Path) -> Job:
-    """Read back the job of a run directory.
+def load_job(path: Path, config_hash: str | None = None) -> Job:
+    """Read back the job of a run directory; warn where it is not the config of which ``config_hash`` is known.
 
     Raises
     ------
     UserError
-        There is no config, or it no longer binds.
+        There is no config, it is damaged, or it no longer binds.
     """
     file = path / paths.CONFIG
+    anew = "the command that trained this run writes it anew and trains nothing twice"
     if not file.exists():
-        raise UserError(f"{path}: no {paths.CONFIG} here, so this is not a run directory")
-    config = OmegaConf.load(file)
-    assert isinstance(config, DictConfig)
-    return make_job(config, path)
+        raise UserError(f"{file}: is missing, so this is not a run directory; if it is one, {anew}")
+    config = _saved_config(file)
+    same = config is not None and config_hash in (None, fingerprint(config, NOT_IN_HASH))
+    try:
+        job = make_job(OmegaConf.create() if config is None else config, path)
+    except Exception as error:  # where groups are missing anything may be raised
+        if same:
+            raise
+        reason = str(error) if isinstance(error, UserError) else "it holds no whole config"
+        raise UserError(f"{file}: is damaged ({reason}); {anew}") from None
+    if not same:
+        warnings.warn(f"{file}: has been changed since the run was trained; {anew}", stacklevel=2)
+    return job
+
+
+def save_config(job: Job) -> None:
+    """Write the config of a job, as composed, into its run directory."""
+    write_text(job.path / paths.CONFIG, yaml.safe_dump(job.raw, sort_keys=False))
+
+
+def holds_config(path: Path, config_hash: str) -> bool:
+    """Return whether the config in a run directory is the one with this hash."""
+    config = _saved_config(path / paths.CONFIG)
+    return config is not None and fingerprint(config, NOT_IN_HASH) == config_hash
+
+
+def _saved_config(file: Path) -> DictConfig | None:
+    try:
+        config = OmegaConf.load(file)
+        OmegaConf.to_container(config, resolve=True)
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException):
+        return None
+    return config if isinstance(config, DictConfig) else None
 
 
 def _resolve(config: DictConfig) -> dict[str, Any]:

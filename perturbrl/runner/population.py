@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ from omegaconf import OmegaConf
 from perturbrl.bounds import OneOf, PositiveInt
 from perturbrl.cores import cores
 from perturbrl.errors import UserError
+from perturbrl.runner import interrupt
 from perturbrl.runner.dataset import load_cells
 from perturbrl.runner.job import Job, make_job
 from perturbrl.runner.machine import require_machine
@@ -68,14 +70,23 @@ def specs(groups: Sequence[Sequence[Job]]) -> list[list[Spec]]:
     return [[(job.raw, job.path) for job in jobs] for jobs in groups]
 
 
-def train_group(group: Sequence[Spec], mode: str, relay: Any = None) -> list[Outcome]:
-    """Train one group; never raises. If the group cannot be trained as a whole, its jobs are tried one by one."""
+def train_group(group: Sequence[Spec], mode: str, relay: Any = None, request: Path | None = None) -> list[Outcome]:
+    """Train one group; never raises. If the group cannot be trained as a whole, its jobs are tried one by one.
+
+    Training stops, and is saved, when the file ``request`` appears.
+    """
+    interrupt.follow(request)
+    if interrupt.asked():
+        return []
     try:
         return train_jobs([make_job(OmegaConf.create(raw), path) for raw, path in group], Progress(mode, relay))
+    except interrupt.Interrupted as stopped:
+        interrupt.leave_worker()
+        return [Outcome(path, "interrupted", stopped.message) for _, path in group]
     except Exception as error:
         if len(group) == 1:
             return [failure(group[0][1], error)]
-    return [outcome for spec in group for outcome in train_group([spec], mode, relay)]
+    return [outcome for spec in group for outcome in train_group([spec], mode, relay, request)]
 
 
 def failure(path: Path, error: BaseException) -> Outcome:
@@ -88,31 +99,51 @@ def failure(path: Path, error: BaseException) -> Outcome:
 
 
 def in_processes(workers: int) -> Runner:
-    """Return a runner that trains groups in this many processes of this machine."""
+    """Return a runner that trains groups in this many processes of this machine.
+
+    It raises ``Interrupted`` where a signal asked to stop, once every process has saved what it computed.
+    """
 
     def run(groups: Sequence[list[Spec]], mode: str) -> Iterator[list[Outcome]]:
-        if min(workers, len(groups)) <= 1:
-            for each in groups:
-                yield train_group(each, mode)
-            return
-        for raw, path in {str(g[0][0]): g[0] for g in groups}.values():
-            with contextlib.suppress(UserError):  # the job itself reports it
-                job = make_job(OmegaConf.create(raw), path)
-                require_machine(job, pick_device(job.config.device))
-                load_cells(job)  # prepared once, then read from the cache by every process
-        context = multiprocessing.get_context("spawn")
-        with contextlib.ExitStack() as stack:
+        processes = min(workers, len(groups))
+        yield from _one_by_one(groups, mode) if processes <= 1 else _in_pool(groups, mode, processes)
+
+    return run
+
+
+def _one_by_one(groups: Sequence[list[Spec]], mode: str) -> Iterator[list[Outcome]]:
+    for each in groups:
+        outcomes = train_group(each, mode)
+        yield outcomes
+        if any(outcome.status == "interrupted" for outcome in outcomes):
+            raise interrupt.stop(interrupt.GO_ON)
+
+
+def _in_pool(groups: Sequence[list[Spec]], mode: str, processes: int) -> Iterator[list[Outcome]]:
+    for raw, path in {str(g[0][0]): g[0] for g in groups}.values():
+        with contextlib.suppress(UserError):  # the job itself reports it
+            job = make_job(OmegaConf.create(raw), path)
+            require_machine(job, pick_device(job.config.device))
+            load_cells(job)  # prepared once, then read from the cache by every process
+    context = multiprocessing.get_context("spawn")
+    with contextlib.ExitStack() as stack:
+        request = stack.enter_context(interrupt.request_file())
+        stack.enter_context(interrupt.deferred(mode == "quiet", request))
+        resource_tracker.ensure_running()  # it changes the mask of signals, so it comes before ``shielded``
+        with interrupt.shielded():
             relay = None
             if mode == "rich":
                 relay = stack.enter_context(context.Manager()).Queue()
                 stack.enter_context(display(relay))
-            pool = stack.enter_context(ProcessPoolExecutor(min(workers, len(groups)), mp_context=context))
-            futures = {pool.submit(train_group, each, mode, relay): each for each in groups}
-            for future in as_completed(futures):
-                error = future.exception()
-                yield future.result() if error is None else [failure(path, error) for _, path in futures[future]]
-
-    return run
+            pool = ProcessPoolExecutor(processes, mp_context=context, initializer=interrupt.begin_worker)
+            stack.enter_context(pool)
+            futures = {pool.submit(train_group, each, mode, relay, request): each for each in groups}
+        for future in as_completed(futures):
+            error = future.exception()
+            if error is None:
+                yield future.result()
+            elif not interrupt.asked():
+                yield [failure(path, error) for _, path in futures[future]]
 
 
 def default_workers(device: str) -> int:

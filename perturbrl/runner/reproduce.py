@@ -11,6 +11,7 @@ from rich.console import Console
 from perturbrl.config import choice, require
 from perturbrl.errors import UserError
 from perturbrl.report import build_report
+from perturbrl.runner import interrupt
 from perturbrl.runner.evaluate import Evaluator
 from perturbrl.runner.hydra.compose import compose_config, compose_job
 from perturbrl.runner.population import default_limit, default_workers, group, in_processes, specs
@@ -73,10 +74,11 @@ def reproduce(
         failed += [outcome for outcome in found if outcome.status == "failed"]
     if failed:
         raise UserError(f"{len(failed)} of {len(jobs)} runs failed; first: {failed[0]}")
-    evaluator = Evaluator()
-    for job in jobs:
-        evaluator.evaluate(job.path)
-    report = build_report([out / name], out / name / "report")
+    with interrupt.explained("every run is trained; the same command goes on with the evaluation"):
+        evaluator = Evaluator()
+        for job in jobs:
+            evaluator.evaluate(job.path)
+        report = build_report([out / name], out / name / "report")
     Console(file=sys.stdout).print(report.console)
     return report.page
 

@@ -14,23 +14,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
-import yaml
 from safetensors import SafetensorError
 from torch import Tensor
 
-from perturbrl import paths, records, registry
+from perturbrl import files, paths, records, registry
 from perturbrl.agents import kernels
 from perturbrl.agents.learner import Learner
 from perturbrl.envs.factory import Table, observed_slices, training_cells
 from perturbrl.errors import UserError
-from perturbrl.evaluate.scoring import Curve, Scoring
 from perturbrl.records import RunDir
 from perturbrl.rng import Streams
+from perturbrl.runner import interrupt
 from perturbrl.runner.dataset import facts, load_cells
-from perturbrl.runner.job import Job
+from perturbrl.runner.job import Job, holds_config, save_config
+from perturbrl.runner.learning_curve import LearningCurve
 from perturbrl.runner.machine import Shape, require_machine, require_training_memory
 from perturbrl.runner.progress import Progress
 
@@ -39,7 +38,7 @@ Metrics = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one job: ``complete``, ``diverged``, ``skipped`` (it was finished before) or ``failed``."""
+    """What became of one job: ``complete``, ``diverged``, ``skipped`` (was finished), ``interrupted``, ``failed``."""
 
     path: Path
     status: str
@@ -71,8 +70,10 @@ def train_jobs(jobs: Sequence[Job], progress: Progress) -> list[Outcome]:
     Raises
     ------
     UserError
-        A folder is in use, holds another config or cannot be written; the data do not fit the config, or this machine
-        cannot do it.
+        A folder is in use, cannot be written, holds another config or a damaged file; the data do not fit the config, or
+        this machine cannot do it.
+    Interrupted
+        A signal asked to stop; what was computed is saved.
     """
     for job in jobs:
         require_machine(job, pick_device(job.config.device))
@@ -82,10 +83,13 @@ def train_jobs(jobs: Sequence[Job], progress: Progress) -> list[Outcome]:
         for job in jobs:
             folder = RunDir(job.path)
             locks.enter_context(folder.locked())
-            if job.config.force and _holds_other(folder.run, job):
+            if job.config.force and _must_go(folder, job):
                 folder.clear()
             if folder.finished(job.hash):
-                outcomes.append(Outcome(job.path, "skipped", folder.run["message"]))
+                if not holds_config(job.path, job.hash):
+                    save_config(job)
+                    progress.say(f"{job.path / paths.CONFIG}: was missing or damaged, written anew")
+                outcomes.append(Outcome(job.path, "skipped", str(folder.run.get("message") or "")))
             else:
                 todo.append(job)
         if todo:
@@ -94,6 +98,8 @@ def train_jobs(jobs: Sequence[Job], progress: Progress) -> list[Outcome]:
             for said in facts(table).told:
                 progress.say(said)
             for group in _by_checkpoint(todo):
+                if interrupt.asked():
+                    raise interrupt.stop(interrupt.GO_ON)
                 try:
                     outcomes += Population(group, table, progress).train()
                 except (OSError, SafetensorError) as error:  # a disk that has filled up, or gone
@@ -103,17 +109,23 @@ def train_jobs(jobs: Sequence[Job], progress: Progress) -> list[Outcome]:
     return sorted(outcomes, key=lambda o: order[o.path])
 
 
-def _holds_other(run: dict[str, Any], job: Job) -> bool:
-    """Whether a folder's run was made with another config, or from data that have changed since."""
-    return bool(run) and (run["config_hash"] != job.hash or run["data_checksum"] != facts(load_cells(job)).checksum)
+def _must_go(folder: RunDir, job: Job) -> bool:
+    """Whether a folder's run is damaged, was made with another config, or from data that have changed since."""
+    try:
+        run = folder.run
+        folder.check()
+    except UserError:
+        return True
+    if not run:
+        return False
+    return run.get("config_hash") != job.hash or run.get("data_checksum") != facts(load_cells(job)).checksum
 
 
 def _by_checkpoint(jobs: Sequence[Job]) -> Iterator[list[Job]]:
     """Group jobs by the iteration from which they go on, -1 if anew: those in one group can be stepped together."""
     found: dict[int, list[Job]] = {}
     for job in jobs:
-        file = job.path / paths.CHECKPOINT
-        about = records.read_tensors(file)[1] if file.exists() else {}
+        about = RunDir(job.path).checkpoint()[1] if (job.path / paths.CHECKPOINT).exists() else {}
         start = int(about["iteration"]) if about.get("config_hash") == job.hash else -1
         found.setdefault(start, []).append(job)
     yield from found.values()
@@ -156,13 +168,17 @@ class Population:
         self._resume()
         for job in self.jobs:
             job.path.mkdir(parents=True, exist_ok=True)
-            records.write_text(job.path / paths.CONFIG, yaml.safe_dump(job.raw, sort_keys=False))
+            save_config(job)
             self._write_run(job, "running", "")
         steps = self.learner.steps_per_iteration
         began, saved = time.monotonic() - self.seconds, time.monotonic()
         label = f"{self.config.agent.name} on {self.about.source} ({self.config.data.name})"
-        with self.progress.task(label, len(self.jobs), self.learner.n_iterations, steps, self.start) as tick:
-            for iteration in range(self.start, self.learner.n_iterations):
+        total = self.learner.n_iterations
+        with (
+            interrupt.deferred(quiet=self.progress.mode == "quiet"),
+            self.progress.task(label, len(self.jobs), total, steps, self.start) as tick,
+        ):
+            for iteration in range(self.start, total):
                 before = {name: tensor.clone() for name, tensor in self.learner.state().items()}
                 metrics = self.learner.iterate(iteration)
                 metrics |= self._curve.at(iteration + 1)
@@ -172,11 +188,15 @@ class Population:
                 tick(iteration + 1, metrics)
                 if len(self.diverged) == len(self.jobs):
                     break
-                if time.monotonic() - saved >= self.config.checkpoint_seconds:
+                stopping = interrupt.asked() and iteration + 1 < total
+                if stopping or time.monotonic() - saved >= self.config.checkpoint_seconds:
                     self._save(iteration + 1, self.learner.state())
                     saved = time.monotonic()
-        self._save(self.learner.n_iterations, self.learner.state())
-        return [self._finish(k, job) for k, job in enumerate(self.jobs)]
+                if stopping:
+                    at = f"saved at step {(iteration + 1) * steps:,} of {total * steps:,}"
+                    raise interrupt.stop(f"{at}; the same command goes on from there")
+            self._save(total, self.learner.state())
+            return [self._finish(k, job) for k, job in enumerate(self.jobs)]
 
     def _resume(self) -> None:
         kept: list[dict[str, Tensor]] = []
@@ -184,7 +204,7 @@ class Population:
             file = job.path / paths.CHECKPOINT
             if not file.exists():
                 continue
-            tensors, about = records.read_tensors(file)
+            tensors, about = RunDir(job.path).checkpoint()
             if about.get("config_hash") != job.hash:
                 continue
             if about["data_checksum"] != self.about.checksum:
@@ -276,30 +296,9 @@ class Population:
             "versions": records.versions(),
             "git_commit": records.git_commit(),
         }
+        if status in records.FINISHED:
+            content["digests"] = files.digests(job.path, (paths.CHECKPOINT, paths.PROGRESS))
         records.write_json(job.path / paths.RUN, content)
-
-
-class LearningCurve:
-    """Scores of the deterministic policies by the run's protocol, at points spaced evenly in log steps."""
-
-    def __init__(self, jobs: Sequence[Job], table: Table, learner: Learner, device: torch.device) -> None:
-        config = jobs[0].config
-        last, points = learner.n_iterations, config.curve_points
-        self.points = {round(p) for p in np.geomspace(1, last, points)} | {last} if points else set()
-        self._learner, self._n_runs = learner, len(jobs)
-        if self.points:
-            scoring: Scoring = registry.protocols[config.protocol.name].build(config.protocol)
-            self._curve: Curve = scoring.curve([job.config.env for job in jobs], table, device)
-
-    @torch.no_grad()
-    def at(self, iteration: int) -> Metrics:
-        """Return ``eval/...`` after ``iteration`` rollouts, each [S]; NaN between the points."""
-        if not self.points:
-            return {}
-        if iteration not in self.points:
-            missing = torch.full((self._n_runs,), torch.nan)
-            return {f"eval/{name}": missing for name in self._curve.names}
-        return {f"eval/{name}": value for name, value in self._curve.at(self._learner.model.act).items()}
 
 
 def _join(parts: Sequence[Tensor]) -> Tensor:

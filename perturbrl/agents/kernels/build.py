@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -12,10 +13,12 @@ import tempfile
 from pathlib import Path
 
 from perturbrl import paths
+from perturbrl.files import sha256
 
 SOURCES = ("kernels.h", "dense.c", "ppo.c")
 COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-std=gnu11", "-O2", "-ftree-vectorize", "-march=native", "-fno-math-errno", "-fno-trapping-math")
+DIGITS = 32  # of the sha256 in a library's name
 SECONDS = 120.0  # a compiler that hangs is one that is not there
 ENTRIES = (
     *("chain_forward", "chain_jvp", "chain_vjp", "gaussian_log_prob", "gaussian_vjp"),
@@ -42,10 +45,10 @@ def library() -> ctypes.CDLL:
         raise Unavailable(f"no C compiler was found (looked for $CC, {', '.join(COMPILERS)})")
     texts = [_source(name).read_text(encoding="utf-8") for name in SOURCES]
     identity = "\n".join([*texts, compiler, *FLAGS, _processor()])
-    file = paths.cache_dir() / "kernels" / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
+    folder, key = paths.cache_dir() / "kernels", hashlib.sha256(identity.encode()).hexdigest()[:16]
+    file = folder
     try:
-        if not file.exists():
-            _compile(compiler, file)
+        file = _cached(folder, key) or _compile(compiler, folder, key)
         found = ctypes.CDLL(str(file))
         for entry in ENTRIES:
             getattr(found, entry)
@@ -54,10 +57,27 @@ def library() -> ctypes.CDLL:
     return found
 
 
-def _compile(compiler: str, file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=file.parent) as folder:  # on the same disk, so that the last step is atomic
-        made = Path(folder) / file.name
+def _cached(folder: Path, key: str) -> Path | None:
+    """Return the library if it is there and whole: to load one that was cut short kills the process.
+
+    Its name ends with the start of its own sha256; what does not fit its name is removed.
+    """
+    for file in sorted(folder.glob(f"{key}-*.so")):
+        with contextlib.suppress(FileNotFoundError):  # another process has removed it just now
+            if file.stem == f"{key}-{_digest(file)}":
+                return file
+            file.unlink()
+    return None
+
+
+def _digest(file: Path) -> str:
+    return sha256(file)[:DIGITS]
+
+
+def _compile(compiler: str, folder: Path, key: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as inside:  # on the same disk, so that the last step is atomic
+        made = Path(inside) / f"{key}.so"
         units = [_source(name) for name in SOURCES if name.endswith(".c")]
         command = [compiler, *FLAGS, "-shared", "-fPIC", *map(str, units), "-o", str(made), "-lm"]
         try:
@@ -67,7 +87,11 @@ def _compile(compiler: str, file: Path) -> None:
         if done.returncode:
             said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
             raise Unavailable(f"{compiler} failed: {said[0]}")
+        file = folder / f"{key}-{_digest(made)}.so"
+        with made.open("rb") as written:
+            os.fsync(written.fileno())
         os.replace(made, file)
+    return file
 
 
 def _source(name: str) -> Path:

@@ -12,7 +12,7 @@ from scipy import sparse
 from perturbrl.effects.observed import Truth
 from perturbrl.envs.counterfactual.parts import spread
 from perturbrl.evaluate.counterfactual.prediction import Emission
-from perturbrl.records import replacing
+from perturbrl.files import replacing
 from perturbrl.screens.schema import Condition
 
 PREDICTIONS = "predictions.h5ad"

@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from perturbrl import paths
 from perturbrl.config import require
 from perturbrl.errors import UserError
+from perturbrl.records import remove_unused
 from perturbrl.runner.job import make_job, run_path
 from perturbrl.runner.progress import Progress
 from perturbrl.runner.train import train_jobs
@@ -51,7 +52,11 @@ def main(config: DictConfig) -> None:
     UserError
         See ``training.train_jobs``.
     """
-    job = make_job(config, Path(HydraConfig.get().runtime.output_dir))
-    progress = Progress(job.config.progress)
-    for outcome in train_jobs([job], progress):
-        progress.say(str(outcome))
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    try:
+        job = make_job(config, folder)
+        progress = Progress(job.config.progress)
+        for outcome in train_jobs([job], progress):
+            progress.say(str(outcome))
+    finally:  # Hydra has made the folder before it called
+        remove_unused(folder, Path.cwd() if folder.is_relative_to(Path.cwd()) else folder.parent)
