@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -218,3 +221,22 @@ def test_building_ahead_and_asking_at_once_build_once(anew, tmp_path) -> None:
     kernels.begin("auto")
     assert kernels.configure("native", "float32") == "native"
     assert len(list((tmp_path / "cache" / "kernels").iterdir())) == 1
+
+
+LOAD = "from perturbrl.agents import kernels; print(kernels.configure('native', 'float32'))"
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda b: b[: len(b) // 2], lambda b: b[:100], lambda b: b"", lambda b: b[:-9] + b"x" * 9]
+)
+def test_a_damaged_library_is_built_anew(anew, tmp_path, spoil) -> None:
+    """In a process of its own: to load a library that was cut short ends in a bus error."""
+    assert kernels.configure("native", "float32") == "native"
+    (built,) = (tmp_path / "cache" / "kernels").iterdir()
+    whole = built.read_bytes()
+    built.unlink()  # this process has it loaded
+    built.write_bytes(spoil(whole))
+    done = subprocess.run([sys.executable, "-c", LOAD], capture_output=True, text=True, timeout=300, check=False)
+    assert (done.returncode, done.stdout) == (0, "native\n"), done.stderr
+    (again,) = (tmp_path / "cache" / "kernels").iterdir()
+    assert len(again.read_bytes()) == len(whole)
