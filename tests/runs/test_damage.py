@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import multiprocessing
+import os
+import resource
 import shutil
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -284,3 +288,41 @@ def test_a_folder_that_was_there_is_left_there(tmp_path) -> None:
         assert (tmp_path / "mine" / "a" / "b" / paths.LOCK).exists()
         raise ZeroDivisionError
     assert list(tmp_path.rglob("*")) == [tmp_path / "mine"]
+
+
+@pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="needs a limit on the size of files")
+def test_a_disk_without_room_in_the_middle(tmp_path, done) -> None:
+    """Small files fit, a checkpoint does not: one line, no half files, and the same command goes on."""
+    mine = dataclasses.replace(done, path=tmp_path / "run")
+    said = tmp_path / "said"
+
+    def body() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))
+        try:
+            train(mine)
+        except UserError as error:
+            said.write_text(str(error))
+
+    child = multiprocessing.get_context("fork").Process(target=body)
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
+    assert str(mine.path) in said.read_text() and "the same command goes on" in said.read_text()
+    assert {file.name for file in mine.path.iterdir()} <= {paths.LOCK, paths.CONFIG, paths.RUN, paths.PROGRESS}
+    assert train(mine)[0].status == "complete"
+    assert_same_run(mine.path, done.path)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+def test_a_report_on_a_full_disk_leaves_no_half_file(n: int, copy, run, monkeypatch) -> None:
+    plain, calls = os.fsync, count(1)
+
+    def full(fd: int) -> None:
+        if next(calls) >= n:
+            raise OSError(28, "No space left on device")
+        plain(fd)
+
+    monkeypatch.setattr(os, "fsync", full)
+    code, _, err = run("report", str(copy.path))
+    assert code == 2 and "No space left on device" in one_error(err)
+    assert len([file for file in (copy.path / "report").rglob("*") if file.is_file()]) == n - 1
