@@ -75,7 +75,7 @@ def deferred(quiet: bool = False, request: Path | None = None) -> Iterator[None]
             return  # where workers are ended one by one the signal may come twice
         for each in before:
             signal.signal(each, _kill if multiprocessing.active_children() else signal.SIG_DFL)
-        if not quiet:
+        if not quiet and _state.request is None:  # else the parent says it
             with contextlib.suppress(OSError):
                 os.write(2, f"\n{NOTICE}\n".encode())  # print may not be entered twice
 

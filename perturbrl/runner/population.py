@@ -129,7 +129,8 @@ def _in_pool(groups: Sequence[list[Spec]], mode: str, processes: int) -> Iterato
     with contextlib.ExitStack() as stack:
         request = stack.enter_context(interrupt.request_file())
         stack.enter_context(interrupt.deferred(mode == "quiet", request))
-        resource_tracker.ensure_running()  # it changes the mask of signals, so it comes before ``shielded``
+        with interrupt.shielded():  # by itself, as it changes the mask of signals when it begins
+            resource_tracker.ensure_running()
         with interrupt.shielded():
             relay = None
             if mode == "rich":

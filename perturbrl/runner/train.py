@@ -70,8 +70,8 @@ def train_jobs(jobs: Sequence[Job], progress: Progress) -> list[Outcome]:
     Raises
     ------
     UserError
-        A folder is in use, cannot be written, holds another config or a damaged file; the data do not fit the config, or
-        this machine cannot do it.
+        A folder is in use, cannot be written, holds another config or a damaged file; the data do not fit the config,
+        or this machine cannot do it.
     Interrupted
         A signal asked to stop; what was computed is saved.
     """

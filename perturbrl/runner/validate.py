@@ -27,7 +27,8 @@ from perturbrl.errors import UserError
 from perturbrl.runner.dataset import prepare
 from perturbrl.runner.hydra.compose import compose_job
 from perturbrl.runner.job import Job, of_file
-from perturbrl.runner.train import LearningCurve, build_learner
+from perturbrl.runner.learning_curve import LearningCurve
+from perturbrl.runner.train import build_learner
 
 MOST_CELLS = 5000  # of more cells as many are drawn: what diffusion pseudotime costs grows with their square
 DEFAULT = "data=rna"  # what perturbrl train takes if nothing is said
