@@ -11,11 +11,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RUN := $(BIN)/python -m perturbrl
+# Some dependencies are source packages. They are built with the pinned build tools of .venv, by the one way that every
+# pip from 23.0 on has, so that what is built does not depend on pip's cache and a second install needs no network.
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
+PIP_BUILD := $(PIP) --use-pep517 --no-build-isolation
 
 # A venv whose Python has gone, or that was moved with the checkout, must not pass for installed.
 PROBE := import os, importlib.metadata as m, perturbrl; m.version("torch"); m.version("pytest"); \
   assert os.path.samefile(os.path.dirname(os.path.dirname(perturbrl.__file__)), os.getcwd())
-$(shell test ! -e $(STAMP) || $(BIN)/python -I -c '$(PROBE)' >/dev/null 2>&1 || rm -f $(STAMP))
+$(shell test ! -e $(STAMP) || $(BIN)/python -I -c '$(PROBE)' >/dev/null 2>&1 || rm -f $(STAMP) $(STAMP)-*)
 
 # Tests run in several processes: one thread each.
 export OMP_NUM_THREADS ?= 1
@@ -34,9 +38,17 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
 	  { echo "error: $(PYTHON) has no venv module; on Debian: apt-get install python3-venv" >&2; exit 2; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	@# Without build isolation the build tool is pinned too, and a second install needs no network.
-	$(BIN)/python -m pip install -q -c constraints.txt hatchling
-	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[test]'
+	@echo "installing perturbrl into $(VENV): about 2 minutes, more where torch (up to 3 GB with CUDA) downloads slowly"
+	@$(PIP) hatchling setuptools
+	@$(PIP_BUILD) -e '.[test]'
+	@touch $@
+
+# What test-full and bench need on top, once each.
+$(STAMP)-test-full: EXTRAS := test,launchers,peers
+$(STAMP)-bench: EXTRAS := test,peers
+$(STAMP)-test-full $(STAMP)-bench: $(STAMP)
+	@echo "installing peer libraries into $(VENV): about 3 minutes"
+	@$(PIP_BUILD) -e '.[$(EXTRAS)]'
 	@touch $@
 
 .PHONY: test
@@ -44,8 +56,7 @@ test: $(STAMP) ## the fast tests
 	$(BIN)/python -m pytest -q -n $(WORKERS) $(ARGS)
 
 .PHONY: test-full
-test-full: $(STAMP) ## every test: slow ones, and against peer libraries (installs them)
-	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[test,launchers,peers]'
+test-full: $(STAMP)-test-full ## every test: slow ones, and against peer libraries (installs them)
 	$(BIN)/python -m pytest -q -n $(WORKERS) -m '' $(ARGS)
 
 .PHONY: lint
@@ -55,8 +66,7 @@ lint: $(STAMP) ## ruff, formatting and types
 	$(BIN)/python -m mypy
 
 .PHONY: bench
-bench: $(STAMP) ## speed, side by side with peers (installs them): every script of benchmarks/; ARGS=--quick is a smoke run
-	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[test,peers]'
+bench: $(STAMP)-bench ## speed, side by side with peers (installs them): every script of benchmarks/; ARGS=--quick is a smoke run
 	@set -e; for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script $(ARGS); done
 
 .PHONY: smoke

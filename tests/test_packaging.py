@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from perturbrl import __version__
 
@@ -236,33 +238,66 @@ def test_make_says_what_python_it_needs(checkout: Path, body: str, said: str) ->
     assert not (checkout / ".venv").exists()
 
 
-def test_make_install_is_done_once_and_mends_a_broken_venv(checkout: Path) -> None:
-    """With a stand-in for Python that writes down what it is asked, and makes venvs that hold itself."""
+Asked = Callable[..., tuple[list[str], str]]
+
+
+@pytest.fixture
+def asked(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
+    """``make`` with a stand-in for Python that makes venvs that hold itself: what it was asked, and what was printed."""
     (checkout / "python").write_text(
         '#!/bin/sh\necho "$@" >>"$LOG"\n'
         'case "$*" in *"-m venv"*) mkdir -p .venv/bin; cp "$SELF" .venv/bin/python;; esac\n'
     )
     (checkout / "python").chmod(0o755)
     log = checkout / "log"
-    os.environ |= {"LOG": str(log), "SELF": str(checkout / "python")}
-    try:
+    monkeypatch.setenv("LOG", str(log))
+    monkeypatch.setenv("SELF", str(checkout / "python"))
 
-        def asked() -> str:
-            log.write_text("")
-            assert make(checkout, "install", f"PYTHON={checkout / 'python'}").returncode == 0
-            return log.read_text()
+    def ask(target: str = "install") -> tuple[list[str], str]:
+        log.write_text("")
+        done = make(checkout, target, f"PYTHON={checkout / 'python'}")
+        assert done.returncode == 0, done.stderr
+        return log.read_text().splitlines(), done.stdout + done.stderr
 
-        first = asked()
-        assert "-m venv --clear .venv" in first and "-c constraints.txt --no-build-isolation -e .[test]" in first
-        assert "pip install" not in asked()
-        (checkout / ".venv" / "bin" / "python").write_text("#!/no/such/python\n")
-        mended = asked()
-        assert "-m venv --clear .venv" in mended and "-e .[test]" in mended
-        (checkout / ".venv" / ".installed").unlink()
-        half = asked()
-        assert "-m venv" not in half and "-e .[test]" in half
-    finally:
-        del os.environ["LOG"], os.environ["SELF"]
+    return ask
+
+
+def installs(lines: list[str]) -> list[str]:
+    return [line for line in lines if "pip install" in line]
+
+
+def test_make_install_is_done_once_and_mends_a_broken_venv(checkout: Path, asked: Asked) -> None:
+    first, _ = asked()
+    assert "-m venv --clear .venv" in first and installs(first)[-1].endswith("-e .[test]")
+    assert installs(asked()[0]) == []
+    (checkout / ".venv" / "bin" / "python").write_text("#!/no/such/python\n")
+    mended, _ = asked()
+    assert "-m venv --clear .venv" in mended and installs(mended)[-1].endswith("-e .[test]")
+    (checkout / ".venv" / ".installed").unlink()
+    half, _ = asked()
+    assert "-m venv --clear .venv" not in half and installs(half)[-1].endswith("-e .[test]")
+
+
+@pytest.mark.parametrize(("target", "extras"), [("test-full", "test,launchers,peers"), ("bench", "test,peers")])
+def test_peers_are_installed_once(target: str, extras: str, checkout: Path, asked: Asked) -> None:
+    assert [line.split(" -e ")[-1] for line in installs(asked(target)[0])][-2:] == [".[test]", f".[{extras}]"]
+    assert installs(asked(target)[0]) == []
+    (checkout / ".venv" / "bin" / "python").write_text("#!/no/such/python\n")
+    assert len(installs(asked(target)[0])) == 3
+
+
+def test_source_packages_are_built_with_pinned_tools(asked: Asked) -> None:
+    """A new venv has an old setuptools or none, and no wheel: what builds there comes from constraints.txt."""
+    tools, package = installs(asked()[0])
+    assert tools.endswith(" hatchling setuptools")
+    assert "--use-pep517 --no-build-isolation" in package
+    assert all("-c constraints.txt" in line and " -q " in line for line in (tools, package))
+    assert Version(pins()["setuptools"]) >= Version("70.1")  # from here on it has a bdist_wheel of its own
+
+
+def test_an_install_prints_one_line(asked: Asked) -> None:
+    _, printed = asked()
+    assert re.fullmatch(r"installing perturbrl into \.venv: about \d+ minutes.*\n", printed)
 
 
 def test_the_python_interface_loads_late() -> None:
