@@ -243,7 +243,7 @@ Asked = Callable[..., tuple[list[str], str]]
 
 @pytest.fixture
 def asked(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
-    """``make`` with a stand-in for Python that makes venvs that hold itself: what it was asked, and what was printed."""
+    """``make`` with a stand-in for Python that makes venvs that hold itself: what it was asked, what was printed."""
     (checkout / "python").write_text(
         '#!/bin/sh\necho "$@" >>"$LOG"\n'
         'case "$*" in *"-m venv"*) mkdir -p .venv/bin; cp "$SELF" .venv/bin/python;; esac\n'

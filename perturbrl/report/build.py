@@ -100,11 +100,10 @@ def _console(collection: Collection, tables: Sequence[Table], held_out: Sequence
     from rich.text import Text
 
     from perturbrl.report.counterfactual import render
-    from perturbrl.report.page import summary_lines
-    from perturbrl.report.render import console
+    from perturbrl.report.render import console, verdicts
 
     left_out = [Text(f"left out: {item.run}: {item.reason}", style="yellow") for item in collection.incomplete[:10]]
     if (more := len(collection.incomplete) - len(left_out)) > 0:
         left_out.append(Text(f"and {more} more runs left out; {html} lists them", style="yellow"))
-    answers = [Text(line) for line in summary_lines(tables)]
-    return Group(render.console(held_out), console(tables), *answers, *left_out, Text(f"report: {html}", style="bold"))
+    answers = [verdicts(tables)] if tables else []
+    return Group(render.console(held_out), console(tables), *left_out, *answers, Text(f"report: {html}", style="bold"))

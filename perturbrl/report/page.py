@@ -176,12 +176,3 @@ def _incomplete(collection: Collection) -> str:
         '<section id="incomplete"><h2>Runs left out</h2><div class="scroll"><table class="left"><thead><tr><th>Run</th>'
         f"<th>Why</th></tr></thead><tbody>{rows}</tbody></table></div>{rest}</section>"
     )
-
-
-def summary_lines(tables: Sequence[Table]) -> list[str]:
-    """Return the verdict of each table as plain sentences."""
-    out = []
-    for table in tables:
-        for question, verdict in (("released metric", released(table)), ("true task", true_task(table))):
-            out.append(f"{table.title}: did {PROPOSED} win, {question}: {verdict.answer}. {verdict.why}")
-    return out

@@ -13,9 +13,10 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table as Grid
 from rich.text import Text
 
-from perturbrl.report.names import COLUMNS, DASH, HEADINGS, MINUS, number
+from perturbrl.report.names import COLUMNS, DASH, HEADINGS, MINUS, PROPOSED, number
 from perturbrl.report.tables import Row, Table
 from perturbrl.report.tex import escape
+from perturbrl.report.verdict import released, true_task
 
 PUBLISHED, DIFFERENCE, LATER = "published", "difference", "published, equal budgets"
 
@@ -128,8 +129,8 @@ def _tex_cell(cell: Cell) -> str:
 class ConsoleTable:
     """A table for rich, its columns in as many blocks as the terminal's width asks for."""
 
-    def __init__(self, table: Table) -> None:
-        self.table = table
+    def __init__(self, table: Table, left_out: Sequence[str] = ()) -> None:
+        self.table, self.left_out = table, left_out
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Render for the width at hand."""
@@ -138,7 +139,8 @@ class ConsoleTable:
             yield self._grid(columns)
         yield Text(str(self.table.within), style="bold")
         for text in self.table.footer:
-            yield Text(text, style="dim")
+            if text not in self.left_out:
+                yield Text(text, style="dim")
 
     def _blocks(self, console: Console, options: ConsoleOptions) -> list[Sequence[str]]:
         unbounded = options.update(max_width=10_000)
@@ -173,5 +175,21 @@ class ConsoleTable:
 
 
 def console(tables: Sequence[Table]) -> RenderableType:
-    """Return what a terminal shows of all tables."""
-    return Group(*(part for table in tables for part in (ConsoleTable(table), Text(""))))
+    """Return what a terminal shows of all tables; what is true of each stands once, below the last."""
+    footers = [table.footer for table in tables]
+    shared = [text for text in footers[0] if all(text in footer for footer in footers)] if len(tables) > 1 else []
+    parts = [part for table in tables for part in (ConsoleTable(table, shared), Text(""))]
+    return Group(*parts, *(Text(text, style="dim") for text in ([*shared, ""] if shared else [])))
+
+
+def verdicts(tables: Sequence[Table]) -> RenderableType:
+    """Return one line a table: whether the proposed method won, and how many published cells ours lies close to."""
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    grid.add_column(f"Verdict: did {PROPOSED} win?")
+    for heading in ("released\nmetric", "true\ntask", "published\nwithin 0.05", "published\nwithin 0.10"):
+        grid.add_column(heading, justify="right", no_wrap=True)
+    for table in tables:
+        within = table.within
+        near = (f"{n} of {within.cells}" if within.cells else DASH for n in (within.by_005, within.by_010))
+        grid.add_row(table.title, released(table).answer, true_task(table).answer, *near)
+    return grid

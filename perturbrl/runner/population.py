@@ -22,7 +22,7 @@ from perturbrl.runner import interrupt
 from perturbrl.runner.dataset import load_cells
 from perturbrl.runner.job import Job, make_job
 from perturbrl.runner.machine import require_machine
-from perturbrl.runner.progress import Progress, display
+from perturbrl.runner.progress import SECONDS_AMONG_MANY, SECONDS_BETWEEN_LINES, Progress, display
 from perturbrl.runner.train import Outcome, pick_device, train_jobs
 
 CPU_RUNS = 5  # on a CPU more runs a process fall out of its cache
@@ -71,22 +71,24 @@ def specs(groups: Sequence[Sequence[Job]]) -> list[list[Spec]]:
 
 
 def train_group(group: Sequence[Spec], mode: str, relay: Any = None, request: Path | None = None) -> list[Outcome]:
-    """Train one group; never raises. If the group cannot be trained as a whole, its jobs are tried one by one.
-
-    Training stops, and is saved, when the file ``request`` appears.
-    """
+    """Train one group in a process of its own; never raises. Training stops, and is saved, when ``request`` appears."""
     interrupt.follow(request)
+    return _train(group, Progress(mode, relay))
+
+
+def _train(group: Sequence[Spec], progress: Progress) -> list[Outcome]:
+    """Train one group. If it cannot be trained as a whole, its jobs are tried one by one."""
     if interrupt.asked():
         return []
     try:
-        return train_jobs([make_job(OmegaConf.create(raw), path) for raw, path in group], Progress(mode, relay))
+        return train_jobs([make_job(OmegaConf.create(raw), path) for raw, path in group], progress)
     except interrupt.Interrupted as stopped:
         interrupt.leave_worker()
         return [Outcome(path, "interrupted", stopped.message) for _, path in group]
     except Exception as error:
         if len(group) == 1:
             return [failure(group[0][1], error)]
-    return [outcome for spec in group for outcome in train_group([spec], mode, relay, request)]
+    return [outcome for spec in group for outcome in _train([spec], progress)]
 
 
 def failure(path: Path, error: BaseException) -> Outcome:
@@ -106,20 +108,21 @@ def in_processes(workers: int) -> Runner:
 
     def run(groups: Sequence[list[Spec]], mode: str) -> Iterator[list[Outcome]]:
         processes = min(workers, len(groups))
-        yield from _one_by_one(groups, mode) if processes <= 1 else _in_pool(groups, mode, processes)
+        progress = Progress(mode, every=SECONDS_AMONG_MANY if len(groups) > 1 else SECONDS_BETWEEN_LINES)
+        yield from _one_by_one(groups, progress) if processes <= 1 else _in_pool(groups, progress, processes)
 
     return run
 
 
-def _one_by_one(groups: Sequence[list[Spec]], mode: str) -> Iterator[list[Outcome]]:
+def _one_by_one(groups: Sequence[list[Spec]], progress: Progress) -> Iterator[list[Outcome]]:
     for each in groups:
-        outcomes = train_group(each, mode)
+        outcomes = _train(each, progress)
         yield outcomes
         if any(outcome.status == "interrupted" for outcome in outcomes):
             raise interrupt.stop(interrupt.GO_ON)
 
 
-def _in_pool(groups: Sequence[list[Spec]], mode: str, processes: int) -> Iterator[list[Outcome]]:
+def _in_pool(groups: Sequence[list[Spec]], progress: Progress, processes: int) -> Iterator[list[Outcome]]:
     for raw, path in {str(g[0][0]): g[0] for g in groups}.values():
         with contextlib.suppress(UserError):  # the job itself reports it
             job = make_job(OmegaConf.create(raw), path)
@@ -128,17 +131,17 @@ def _in_pool(groups: Sequence[list[Spec]], mode: str, processes: int) -> Iterato
     context = multiprocessing.get_context("spawn")
     with contextlib.ExitStack() as stack:
         request = stack.enter_context(interrupt.request_file())
-        stack.enter_context(interrupt.deferred(mode == "quiet", request))
+        stack.enter_context(interrupt.deferred(progress.mode == "quiet", request))
         with interrupt.shielded():  # by itself, as it changes the mask of signals when it begins
             resource_tracker.ensure_running()
         with interrupt.shielded():
             relay = None
-            if mode == "rich":
+            if progress.mode != "quiet":
                 relay = stack.enter_context(context.Manager()).Queue()
-                stack.enter_context(display(relay))
+                stack.enter_context(display(relay, progress))
             pool = ProcessPoolExecutor(processes, mp_context=context, initializer=interrupt.begin_worker)
             stack.enter_context(pool)
-            futures = {pool.submit(train_group, each, mode, relay, request): each for each in groups}
+            futures = {pool.submit(train_group, each, progress.mode, relay, request): each for each in groups}
         for future in as_completed(futures):
             error = future.exception()
             if error is None:

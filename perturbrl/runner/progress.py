@@ -7,34 +7,53 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from queue import Queue
 
     from torch import Tensor
 
-    Relay = Queue[tuple[str, int, int, float, str] | None]
+    Relay = Queue[tuple[str, tuple[Any, ...]] | None]  # say, notice or loop, and what to call it with
 
 Tick = Callable[[int, "dict[str, Tensor]"], None]
-SECONDS_BETWEEN_LINES = 10.0
+Update = Callable[[str, int, int, int, float, str], None]  # label, iterations in all, steps in each, and a Show's
+SECONDS_BETWEEN_LINES = 10.0  # of one training loop
+SECONDS_AMONG_MANY = 60.0  # of each loop, where every run also has a line when it starts and when it ends
 
 
 class Progress:
     """How progress is shown: ``rich``, ``plain``, ``quiet``, or ``auto`` (rich on a terminal, else plain).
 
-    With a ``relay`` nothing is printed: updates go to another process, which draws them with ``display``.
+    One object serves all runs of a command: a notice that holds for many is printed once. With a ``relay`` nothing is
+    printed: everything goes to another process, which shows it with ``display``.
     """
 
-    def __init__(self, mode: str, relay: Relay | None = None) -> None:
+    def __init__(self, mode: str, relay: Relay | None = None, every: float = SECONDS_BETWEEN_LINES) -> None:
         if mode == "auto":
             mode = "rich" if sys.stderr.isatty() else "plain"
-        self.mode, self.relay = mode, relay
+        self.mode, self.relay, self.every = mode, relay, every
+        self._notices: set[str] = set()
 
     def say(self, text: str) -> None:
         """Print a line on stderr, unless quiet."""
-        if self.mode != "quiet" and self.relay is None:
+        if self.relay is not None:
+            self._send("say", text)
+        elif self.mode != "quiet":
             print(text, file=sys.stderr, flush=True)
+
+    def notice(self, text: str) -> None:
+        """Print a line that many runs share, the first time only."""
+        if self.relay is not None:
+            self._send("notice", text)
+        elif text not in self._notices:
+            self._notices.add(text)
+            self.say(text)
+
+    def _send(self, kind: str, *arguments: Any) -> None:
+        assert self.relay is not None
+        with contextlib.suppress(OSError, EOFError):  # nobody listens any more, which is no reason to stop training
+            self.relay.put((kind, arguments))
 
     @contextlib.contextmanager
     def task(self, label: str, n_runs: int, total: int, steps: int, start: int) -> Iterator[Tick]:
@@ -44,25 +63,33 @@ class Progress:
         """
         label = f"{label}, {n_runs} runs" if n_runs > 1 else f"{label}, 1 run"
         if self.relay is not None:
-            relay = self.relay
-            yield _timed(lambda *shown: relay.put((label, total, *shown)), n_runs, steps, start)
-        elif self.mode == "rich":
-            with _bars() as update:
-                yield _timed(lambda *shown: update(label, total, *shown), n_runs, steps, start)
-        elif self.mode == "plain":
-            yield _timed(_PlainLines(label, total, steps).show, n_runs, steps, start)
-        else:
+            yield _timed(lambda *shown: self._send("loop", label, total, steps, *shown), n_runs, steps, start)
+        elif self.mode == "quiet":
             yield lambda done, metrics: None
+        else:
+            with self.loops() as update:
+                yield _timed(lambda *shown: update(label, total, steps, *shown), n_runs, steps, start)
+
+    @contextlib.contextmanager
+    def loops(self) -> Iterator[Update]:
+        """Show training loops: yields a function to call with what one of them has done."""
+        if self.mode == "rich":
+            with _bars() as update:
+                yield update
+        else:
+            yield _PlainLines(self.every).show
 
 
 @contextlib.contextmanager
-def display(relay: Relay) -> Iterator[None]:
-    """Draw a bar for each training loop that other processes report through ``relay``."""
+def display(relay: Relay, progress: Progress) -> Iterator[None]:
+    """Show with ``progress`` what other processes report through ``relay``."""
 
     def listen() -> None:
-        with _bars() as update:
-            while (shown := relay.get()) is not None:
-                update(*shown)
+        with progress.loops() as update:
+            show: dict[str, Callable[..., None]] = {"say": progress.say, "notice": progress.notice, "loop": update}
+            while (message := relay.get()) is not None:
+                kind, arguments = message
+                show[kind](*arguments)
 
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()
@@ -73,7 +100,7 @@ def display(relay: Relay) -> Iterator[None]:
         listener.join()
 
 
-Show = Callable[[int, float, str], None]
+Show = Callable[[int, float, str], None]  # iterations done, steps a second, what was logged
 
 
 def _timed(show: Show, n_runs: int, steps: int, start: int) -> Tick:
@@ -97,7 +124,7 @@ def _summary(metrics: dict[str, Tensor]) -> str:
 
 
 @contextlib.contextmanager
-def _bars() -> Iterator[Callable[[str, int, int, float, str], None]]:
+def _bars() -> Iterator[Update]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
@@ -113,7 +140,7 @@ def _bars() -> Iterator[Callable[[str, int, int, float, str], None]]:
     known: dict[str, TaskID] = {}
     with Bars(*columns, console=Console(stderr=True)) as bars:
 
-        def update(label: str, total: int, done: int, rate: float, text: str) -> None:
+        def update(label: str, total: int, steps: int, done: int, rate: float, text: str) -> None:
             if label not in known:
                 known[label] = bars.add_task(label, total=total, completed=done - 1, rate="", metrics="")
             bars.update(known[label], completed=done, rate=f"{rate:,.0f} steps/s", metrics=text)
@@ -122,16 +149,20 @@ def _bars() -> Iterator[Callable[[str, int, int, float, str], None]]:
 
 
 class _PlainLines:
-    def __init__(self, label: str, total: int, steps: int) -> None:
-        self.label, self.total, self.steps = label, total, steps
-        self.last = time.monotonic()
+    """A line for each loop every so many seconds, and one at its end where lines are not rare."""
 
-    def show(self, done: int, rate: float, text: str) -> None:
+    def __init__(self, every: float) -> None:
+        self.every = every
+        self.last: dict[str, float] = {}
+
+    def show(self, label: str, total: int, steps: int, done: int, rate: float, text: str) -> None:
         now = time.monotonic()
-        if done < self.total and now - self.last < SECONDS_BETWEEN_LINES:
+        last = done == total and self.every <= SECONDS_BETWEEN_LINES
+        if not last and now - self.last.setdefault(label, now) < self.every:
             return
-        self.last = now
-        steps, all_steps = done * self.steps, self.total * self.steps
+        self.last[label] = now
         print(
-            f"{self.label}: {steps:,} of {all_steps:,} steps, {rate:,.0f} steps/s, {text}", file=sys.stderr, flush=True
+            f"{label}: {done * steps:,} of {total * steps:,} steps, {rate:,.0f} steps/s, {text}",
+            file=sys.stderr,
+            flush=True,
         )

@@ -16,6 +16,7 @@ from perturbrl.runner.evaluate import Evaluator
 from perturbrl.runner.hydra.compose import compose_config, compose_job
 from perturbrl.runner.population import default_limit, default_workers, group, in_processes, specs
 from perturbrl.runner.progress import Progress
+from perturbrl.runner.train import Outcome
 
 TABLES = ("joint", "rna", "atac")
 ARMS = ("ppo", "trpo", "trpo_ppo")
@@ -67,13 +68,14 @@ def reproduce(
     workers = workers or default_workers(device)
     groups = group(jobs, workers, default_limit(device))
     show.say(f"{len(jobs)} runs in {len(groups)} populations, {workers} at a time")
-    failed = []
+    outcomes: list[Outcome] = []
     for found in in_processes(workers)(specs(groups), show.mode):
         for outcome in found:
-            show.say(str(outcome))
-        failed += [outcome for outcome in found if outcome.status == "failed"]
-    if failed:
+            outcomes.append(outcome)
+            show.say(f"{outcome} ({len(outcomes)} of {len(jobs)})")
+    if failed := [outcome for outcome in outcomes if outcome.status == "failed"]:
         raise UserError(f"{len(failed)} of {len(jobs)} runs failed; first: {failed[0]}")
+    show.say(f"evaluating {len(jobs)} runs and writing the report")
     with interrupt.explained("every run is trained; the same command goes on with the evaluation"):
         evaluator = Evaluator()
         for job in jobs:

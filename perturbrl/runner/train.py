@@ -96,7 +96,7 @@ def train_jobs(jobs: Sequence[Job], progress: Progress) -> list[Outcome]:
             kernels.begin(todo[0].config.kernels)
             table = load_cells(todo[0])
             for said in facts(table).told:
-                progress.say(said)
+                progress.notice(said)
             for group in _by_checkpoint(todo):
                 if interrupt.asked():
                     raise interrupt.stop(interrupt.GO_ON)
@@ -171,6 +171,9 @@ class Population:
             save_config(job)
             self._write_run(job, "running", "")
         steps = self.learner.steps_per_iteration
+        for job in self.jobs:
+            since = f", going on from {self.start * steps:,}" if self.start else ""
+            self.progress.say(f"{job.path}: training, {self.learner.n_iterations * steps:,} steps{since}")
         began, saved = time.monotonic() - self.seconds, time.monotonic()
         label = f"{self.config.agent.name} on {self.about.source} ({self.config.data.name})"
         total = self.learner.n_iterations

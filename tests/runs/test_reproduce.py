@@ -71,7 +71,9 @@ def test_the_same_command_again_skips_every_run(page: Path, run, no_figures) -> 
     assert err.count("skipped: already complete") == 9
     assert [(r / paths.CHECKPOINT).stat().st_mtime_ns for r in all_runs(page.parents[1])] == stamps
     assert page.exists() and str(page) in out.replace("\n", "")
-    assert all(f"Table {n} (" in out for n in ("I", "II", "III"))
+    assert all(out.count(f"Table {n} (") == 2 for n in ("I", "II", "III"))  # the table, and its verdict
+    _, verdicts = out.split("did trpo_ppo win?")
+    assert len(re.findall(r"(Yes|No|Open) +(Yes|No|Open) +\d+ of 30 +\d+ of 30", verdicts)) == 3
 
 
 @pytest.mark.slow
@@ -94,6 +96,10 @@ def test_an_arm_that_fails_is_told_in_one_line_and_the_others_are_kept(tmp_path:
     assert last.startswith("error: 3 of 6 runs failed; first: ") and "has no atac" in last
     done = all_runs(Path("out"))
     assert len(done) == 3 and all(status(r) == "complete" for r in done)
+    for one in done:  # a line when it starts and one when it ends; what they share is printed once
+        assert re.search(rf"^{one}: training, 4,096 steps\n(?s:.*)^{one}: done \([1-6] of 6\)$", err, re.MULTILINE)
+    notices = [line for line in err.splitlines() if line.startswith("data.preset=released: ")]
+    assert len(notices) == len(set(notices)) == 3
     code, _, err = run(*command)
     assert code == 2 and err.count("skipped: already complete") == 3
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ def _run_dir(*, _root_: DictConfig) -> str:
     return str(run_path(dict(choices), overrides, _root_.seed, name))
 
 
+_progress = functools.cache(Progress)  # one for all jobs of a sweep, so that what they share is printed once
+
 OmegaConf.register_new_resolver("run_dir", _run_dir, replace=True)
 
 
@@ -55,7 +58,7 @@ def main(config: DictConfig) -> None:
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
         job = make_job(config, folder)
-        progress = Progress(job.config.progress)
+        progress = _progress(job.config.progress)
         for outcome in train_jobs([job], progress):
             progress.say(str(outcome))
     finally:  # Hydra has made the folder before it called
