@@ -15,6 +15,7 @@ N_UNIFORMS = 3
 
 _WORD = 0xFFFFFFFF
 _GOLDEN = 0x9E3779B9
+BLOCK = 1024  # genes of an event drawn at a time
 
 
 class CrisprEvents:
@@ -33,19 +34,28 @@ class CrisprEvents:
         self._max = torch.tensor(max_perturb, dtype=torch.float32, device=device)[:, None]
         self._prob = torch.tensor(prob, dtype=torch.float32, device=device)[:, None]
         self._scale = (self._max / self._prob).masked_fill(self._prob == 0, 0.0)
-        self._slots = torch.arange(max(max_perturb), device=device)
-        self._offsets = self._slots * _GOLDEN
+        self._most = max(max_perturb)
+        self._slots = torch.arange(min(self._most, BLOCK), device=device)
 
     def apply_(self, cells: Tensor, u: Tensor) -> Tensor:
         """Let an event happen, or not, to each of ``cells`` [S, B, G], in place; return ``cells``.
 
         ``u`` is [S, B, 3], uniform numbers in [0, 1) of 24 random bits.
         """
-        draws = self.draws(u)
-        factor = ((draws & 1) * 2).to(cells.dtype)
-        factor.masked_fill_(self._slots >= self.sizes(u[..., 0])[..., None], 1.0)
-        # Factors commute, so drawing a gene twice needs no order: one scattered product is the whole event.
-        return cells.scatter_reduce_(-1, draws >> 1, factor, "prod")
+        sizes, key = self.sizes(u[..., 0]), self._key(u)
+        if self._most <= BLOCK:
+            return self._scale_(cells, key, sizes, self._slots)
+        # A gene once knocked out stays 0, and some G ln G draws knock out every one: an event of a million genes
+        # ends long before its last.
+        run, cell = (sizes > 0).nonzero(as_tuple=True)
+        for start in range(0, self._most, BLOCK):
+            if not len(run):
+                break
+            part = self._scale_(cells[run, cell], key[run, cell], sizes[run, cell], self._slots + start)
+            cells[run, cell] = part
+            goes_on = (sizes[run, cell] > start + BLOCK) & (part != 0).any(-1)
+            run, cell = run[goes_on], cell[goes_on]
+        return cells
 
     def sizes(self, u: Tensor) -> Tensor:
         """Return the number of genes of each event, [S, B] float, 0 where none happens; ``u`` is [S, B]."""
@@ -54,10 +64,27 @@ class CrisprEvents:
         return torch.minimum(size, self._max).mul_(u < self._prob)
 
     def draws(self, u: Tensor) -> Tensor:
-        """Return P draws of 0..2G-1 for each cell, [S, B, P] int64: draw // 2 is the gene, draw % 2 over-expression."""
+        """Return the first P draws of 0..2G-1 for each cell, at most ``BLOCK``, [S, B, P] int64.
+
+        draw // 2 is the gene, draw % 2 over-expression.
+        """
+        return self._draws(self._key(u), self._slots)
+
+    def _key(self, u: Tensor) -> Tensor:
         key = (u[..., 1:3] * 2**24).long()
-        words = ((key[..., 0] << 8) ^ key[..., 1])[..., None] + self._offsets
+        return (key[..., 0] << 8) ^ key[..., 1]
+
+    def _draws(self, key: Tensor, slots: Tensor) -> Tensor:
+        words = key[..., None] + slots * _GOLDEN
         return mix32_(words.bitwise_and_(_WORD)).mul_(2 * self.n_features).bitwise_right_shift_(32)
+
+    def _scale_(self, cells: Tensor, key: Tensor, sizes: Tensor, slots: Tensor) -> Tensor:
+        """Scale in place the genes of ``cells`` [..., G] that the draws ``slots`` of events of ``sizes`` [...] hit."""
+        draws = self._draws(key, slots)
+        factor = ((draws & 1) * 2).to(cells.dtype)
+        factor.masked_fill_(slots >= sizes[..., None], 1.0)
+        # Factors commute, so drawing a gene twice needs no order: one scattered product is the whole event.
+        return cells.scatter_reduce_(-1, draws >> 1, factor, "prod")
 
 
 def mix32_(x: Tensor) -> Tensor:

@@ -68,6 +68,29 @@ def test_a_smaller_event_is_the_beginning_of_a_larger_one():
     assert torch.equal(few, many[..., :3])
 
 
+def test_an_event_in_blocks_is_the_event_at_once(monkeypatch):
+    largest, prob, u = [900, 200, 1], [0.9, 0.5, 1.0], uniform(3, 500, 3)
+    cells = uniform(3, 500, 7, seed=1) - 0.5
+    at_once = CrisprEvents(largest, prob, 7, "cpu").apply_(cells.clone(), u)
+    monkeypatch.setattr("perturbrl.envs.crispr.BLOCK", 16)
+    in_blocks = CrisprEvents(largest, prob, 7, "cpu").apply_(cells.clone(), u)
+    assert torch.equal(at_once, in_blocks)
+    assert torch.equal(torch.signbit(at_once), torch.signbit(in_blocks))
+
+
+def test_an_event_of_any_number_of_genes_ends_when_every_gene_is_knocked_out(monkeypatch):
+    drawn = []
+
+    def counting(words):
+        drawn.append(words.numel())
+        return mix32_(words)
+
+    monkeypatch.setattr("perturbrl.envs.crispr.mix32_", counting)
+    cells = CrisprEvents([10**12], [1.0], 64, "cpu").apply_(torch.ones(1, 100, 64), uniform(1, 100, 3))
+    assert (cells == 0).all()
+    assert sum(drawn) < 100 * 64 * 64, "some 2 G ln G draws a cell, not max_perturb"
+
+
 @given(st.integers(1, 2**22))
 def test_the_largest_uniform_picks_the_last_of_any_number(n):
     assert int(torch.tensor(1 - 2**-24) * n) == n - 1
