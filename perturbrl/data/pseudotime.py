@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from perturbrl import status
 from perturbrl.config import require
 from perturbrl.data.preprocess.config import DataConfig
 from perturbrl.data.preprocess.steps import Array, dense
@@ -17,6 +18,7 @@ from perturbrl.errors import UserError
 Rows = NDArray[np.int64]
 Times = NDArray[np.float64]
 MIN_GAP = 1e-10  # least 1 - eigenvalue; rounding can bring a slow process to 1
+GRAPH_CELLS = 40_000  # search and eigenvectors take time with the square of the cells in the graph; this many: 10 s
 
 
 def pseudotime(raw: RawCells, x: Array, config: DataConfig, train: Rows, test: Rows, seed: int) -> Times:
@@ -42,23 +44,47 @@ def diffusion_pseudotime(
 
     Everything is fitted on the training cells of ``x`` [N, G]: principal components, neighbour graph, eigenvectors. A
     test cell takes the mean of its nearest training cells. ``root`` is a row of ``train``. A training cell that no
-    path joins to the root gets 1, with a warning.
+    path joins to the root gets 1, with a warning. Of more than ``GRAPH_CELLS`` training cells, that many, drawn at
+    random (the root among them), make the graph, and the others take the mean of their nearest as test cells do.
     """
     from sklearn.neighbors import NearestNeighbors
 
+    graph = _graph_cells(train, root, seed)
     require(
-        n_neighbors < len(train),
+        n_neighbors < len(graph),
         "data.dpt_neighbors",
-        f"{n_neighbors} neighbours need more than {n_neighbors} training cells; there are {len(train)}",
+        f"{n_neighbors} neighbours need more than {n_neighbors} training cells; there are {len(graph)}",
     )
-    scores = _principal_components(x, train, n_pcs, seed)
-    search = NearestNeighbors(n_neighbors=n_neighbors, algorithm="brute").fit(scores[train])
+    with status.step("diffusion pseudotime: principal components"):
+        scores = _principal_components(x, train, n_pcs, seed)
+    with status.step(f"diffusion pseudotime: neighbours of {len(graph):,} cells"):
+        search = NearestNeighbors(n_neighbors=n_neighbors, algorithm="brute").fit(scores[graph])
+        distance, neighbour = search.kneighbors()
     times = np.empty(len(scores))
-    distance, neighbour = search.kneighbors()
-    times[train] = _diffusion_distance(distance, neighbour, int(np.searchsorted(train, root)), n_components)
-    if len(test):
-        times[test] = times[train][search.kneighbors(scores[test], return_distance=False)].mean(axis=1)
+    with status.step("diffusion pseudotime: eigenvectors"):
+        times[graph] = _diffusion_distance(distance, neighbour, int(np.searchsorted(graph, root)), n_components)
+    rest = test
+    if len(graph) < len(train):
+        rest = np.setdiff1d(np.concatenate([train, test]), graph)
+        # a tree where there are few dimensions; it rounds and breaks ties in another way, so small data do without
+        search = NearestNeighbors(n_neighbors=n_neighbors).fit(scores[graph])
+    if len(rest):
+        with status.step(f"diffusion pseudotime: nearest cells of {len(rest):,} others"):
+            times[rest] = times[graph][search.kneighbors(scores[rest], return_distance=False)].mean(axis=1)
     return times
+
+
+def _graph_cells(train: Rows, root: int, seed: int) -> Rows:
+    """Return the training cells that make the graph, in order: all, or ``GRAPH_CELLS`` of them with the root."""
+    if len(train) <= GRAPH_CELLS:
+        return train
+    warnings.warn(
+        f"diffusion pseudotime: the neighbour graph is made of {GRAPH_CELLS:,} of the {len(train):,} training cells; "
+        "the others take the mean of their nearest",
+        stacklevel=3,
+    )
+    drawn = np.random.default_rng(seed).choice(train[train != root], GRAPH_CELLS - 1, replace=False)
+    return np.sort(np.append(drawn, root))
 
 
 def _diffusion_distance(distance: Times, neighbour: Rows, root: int, n_components: int) -> Times:

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from perturbrl import status
+
 if TYPE_CHECKING:
     from queue import Queue
 
@@ -30,10 +32,9 @@ class Progress:
     """
 
     def __init__(self, mode: str, relay: Relay | None = None, every: float = SECONDS_BETWEEN_LINES) -> None:
-        if mode == "auto":
-            mode = "rich" if sys.stderr.isatty() else "plain"
-        self.mode, self.relay, self.every = mode, relay, every
+        self.mode, self.relay, self.every = status.resolve(mode), relay, every
         self._notices: set[str] = set()
+        status.show(self.mode, None if relay is None else self.say)
 
     def say(self, text: str) -> None:
         """Print a line on stderr, unless quiet."""
@@ -63,18 +64,21 @@ class Progress:
         """
         label = f"{label}, {n_runs} runs" if n_runs > 1 else f"{label}, 1 run"
         if self.relay is not None:
-            yield _timed(lambda *shown: self._send("loop", label, total, steps, *shown), n_runs, steps, start)
+            self._send("loop", label, total, steps, start, 0.0, "")
+            with status.hidden():
+                yield _timed(lambda *shown: self._send("loop", label, total, steps, *shown), n_runs, steps, start)
         elif self.mode == "quiet":
             yield lambda done, metrics: None
         else:
-            with self.loops() as update:
+            with self.loops() as update, status.step(f"{label}: training") as step:
                 yield _timed(lambda *shown: update(label, total, steps, *shown), n_runs, steps, start)
+                step.announced = False  # the last line of the loop says that it is done
 
     @contextlib.contextmanager
     def loops(self) -> Iterator[Update]:
         """Show training loops: yields a function to call with what one of them has done."""
         if self.mode == "rich":
-            with _bars() as update:
+            with status.hidden(), _bars() as update:
                 yield update
         else:
             yield _PlainLines(self.every).show
@@ -126,10 +130,11 @@ def _summary(metrics: dict[str, Tensor]) -> str:
 @contextlib.contextmanager
 def _bars() -> Iterator[Update]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
     columns = (
+        SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
@@ -142,8 +147,8 @@ def _bars() -> Iterator[Update]:
 
         def update(label: str, total: int, steps: int, done: int, rate: float, text: str) -> None:
             if label not in known:
-                known[label] = bars.add_task(label, total=total, completed=done - 1, rate="", metrics="")
-            bars.update(known[label], completed=done, rate=f"{rate:,.0f} steps/s", metrics=text)
+                known[label] = bars.add_task(label, total=total, completed=done, rate="", metrics="")
+            bars.update(known[label], completed=done, rate=f"{rate:,.0f} steps/s" if rate else "", metrics=text)
 
         yield update
 
@@ -161,6 +166,7 @@ class _PlainLines:
         if not last and now - self.last.setdefault(label, now) < self.every:
             return
         self.last[label] = now
+        status.spoken()
         print(
             f"{label}: {done * steps:,} of {total * steps:,} steps, {rate:,.0f} steps/s, {text}",
             file=sys.stderr,

@@ -244,3 +244,13 @@ def test_impossible_encoders_are_refused(name, changed, said):
 
 def test_as_many_neighbours_as_training_cells_is_still_possible():
     assert np.isfinite(encode("random_gat", profiles(), k=32)[0]).all()
+
+
+def test_many_cells_look_for_neighbours_among_some_of_the_training_cells(monkeypatch):
+    monkeypatch.setattr(neighbors, "MOST_REFERENCES", 10)
+    with pytest.warns(UserWarning, match="among 10 of the 32 training cells"):
+        source, target = neighbor_edges(profiles(), TRAIN, 4)
+    near = np.unique(source)
+    assert len(near) <= 10 and np.isin(near, TRAIN).all()
+    assert len(source) == 40 * 3 and (source != target).all()
+    assert (target[: len(TRAIN) * 3] == np.repeat(TRAIN, 3)).all()

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
+from sklearn.neighbors import NearestNeighbors
 
 from perturbrl.data.preprocess import (
     CentredLogRatio,
@@ -223,6 +224,26 @@ def test_diffusion_pseudotime_orders_a_curve_and_test_cells_by_their_neighbours(
     assert np.corrcoef(order[test], truth[test])[0, 1] > 0.99
     near = np.argsort(((x[test[0]] - x[train]) ** 2).sum(1))[:10]
     np.testing.assert_allclose(got[test[0]], got[train][near].mean(), rtol=1e-5)
+
+
+def test_many_cells_take_their_pseudotime_from_a_graph_of_some(monkeypatch):
+    monkeypatch.setattr("perturbrl.data.pseudotime.GRAPH_CELLS", 100)
+    searched = []
+    plain = NearestNeighbors.kneighbors
+
+    def kneighbors(search, x=None, *args, **kwargs):
+        searched.append((search.n_samples_fit_, search.n_samples_fit_ if x is None else len(x)))
+        return plain(search, x, *args, **kwargs)
+
+    monkeypatch.setattr(NearestNeighbors, "kneighbors", kneighbors)
+    t, x = arc(400)
+    train, test = np.arange(0, 320), np.arange(320, 400)
+    root = int(t[train].argmin())
+    with pytest.warns(UserWarning, match="made of 100 of the 320 training cells"):
+        got = diffusion_pseudotime(x, train, test, root, 50, 10, 10, seed=0)
+    assert searched == [(100, 100), (100, 300)], "never all cells against all"
+    assert got[root] == 0 and got.max() == 1
+    assert np.corrcoef(got.argsort().argsort(), t.argsort().argsort())[0, 1] > 0.98
 
 
 def test_cells_that_no_path_joins_to_the_root_come_last_with_a_warning():

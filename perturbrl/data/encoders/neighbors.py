@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from perturbrl import status
 from perturbrl.data.preprocess.steps import Array, dense
 
 CHUNK = 1024  # query cells compared at a time: CHUNK x M similarities are held
+MOST_REFERENCES = 40_000  # every cell is compared with every reference: this keeps the work linear in the cells
 # A sparse multiply-add costs some hundred times a dense one, so that a feature with more than this share of nonzeros in
 # the reference cells is cheaper as a dense column (10 000 cells x 20 000 genes, one core).
 DENSE_SHARE = 0.1
@@ -33,15 +36,17 @@ def cosine_neighbors(x: Array, reference: Rows, queries: Rows, k: int) -> Rows:
     place = np.full(unit.shape[0], -1)
     place[reference] = np.arange(len(reference))
     common_t = torch.from_numpy(common[reference]).T
-    for start in range(0, len(queries) if k else 0, CHUNK):
-        rows = queries[start : start + CHUNK]
-        similarity = torch.from_numpy(common[rows]) @ common_t
-        if rare is not None:
-            similarity += torch.from_numpy((rare[rows] @ rare_t).toarray())
-        own = place[rows]
-        held = np.flatnonzero(own >= 0)
-        similarity[held, own[held]] = -torch.inf
-        out[start : start + CHUNK] = reference[similarity.topk(k, dim=1).indices.numpy()]
+    with status.step("nearest cells by cosine similarity") as step:
+        for start in range(0, len(queries) if k else 0, CHUNK):
+            step.at(f"cell {start + 1:,} of {len(queries):,}")
+            rows = queries[start : start + CHUNK]
+            similarity = torch.from_numpy(common[rows]) @ common_t
+            if rare is not None:
+                similarity += torch.from_numpy((rare[rows] @ rare_t).toarray())
+            own = place[rows]
+            held = np.flatnonzero(own >= 0)
+            similarity[held, own[held]] = -torch.inf
+            out[start : start + CHUNK] = reference[similarity.topk(k, dim=1).indices.numpy()]
     return out
 
 
@@ -49,11 +54,19 @@ def neighbor_edges(x: Array, train: Rows, k: int) -> Rows:
     """Return directed edges [2, E] (source, target): each cell receives from its k - 1 nearest training cells.
 
     The cell itself is the k-th; its loop is left to the attention layer. E = N (k - 1); edges into training cells come
-    first.    No edge leaves a cell outside ``train``, so nothing flows from a test cell to any other.
+    first. No edge leaves a cell outside ``train``, so nothing flows from a test cell to any other. Of more than
+    ``MOST_REFERENCES`` training cells, that many, drawn at random, stand for all; a warning says so.
     """
     others = np.setdiff1d(np.arange(x.shape[0]), train)
     targets = np.concatenate([train, others])
-    sources = np.concatenate([cosine_neighbors(x, train, rows, k - 1) for rows in (train, others)])
+    near = train
+    if len(train) > MOST_REFERENCES:
+        near = np.sort(np.random.default_rng(0).choice(train, MOST_REFERENCES, replace=False))
+        warnings.warn(
+            f"the encoder looks for the neighbours of a cell among {len(near):,} of the {len(train):,} training cells",
+            stacklevel=2,
+        )
+    sources = np.concatenate([cosine_neighbors(x, near, rows, k - 1) for rows in (train, others)])
     return np.stack([sources.ravel(), np.repeat(targets, k - 1)])
 
 

@@ -1,0 +1,172 @@
+"""What is being done during long work: a spinner on a terminal, a few plain lines elsewhere, or nothing.
+
+``step("reading cells.h5ad")`` goes around work that may be long. Nothing is shown of a step that is short. Who starts
+work says with ``show`` how steps are shown; until then, as in a library, they are not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+MODES = ("auto", "rich", "plain", "quiet")
+SECONDS_UNTIL_LINE = 2.5
+SECONDS_UNTIL_SPINNER = 0.5
+LONGEST_SILENCE = 60.0
+_TICK = 0.1
+
+
+def resolve(mode: str) -> str:
+    """Return ``rich`` or ``plain`` for ``auto``: rich where stderr is a terminal."""
+    if mode != "auto":
+        return mode
+    return "rich" if sys.stderr is not None and sys.stderr.isatty() else "plain"
+
+
+@dataclass(eq=False)
+class Step:
+    """Work under way."""
+
+    label: str
+    began: float = field(default_factory=time.monotonic)
+    announced: bool = False
+    silence: float = SECONDS_UNTIL_LINE  # after which the next line on it is due
+    detail: str = ""
+
+    def at(self, detail: str) -> None:
+        """Say how far the work is: ``condition 3 of 80``."""
+        self.detail = f", {detail}"
+
+
+class _Shown:
+    """The steps under way in this process, the innermost last, and the thread that tells of them."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.mode = "quiet"
+        self.write: Callable[[str], None] = _to_stderr
+        self.steps: list[Step] = []
+        self.hidden = 0
+        self.spoke = 0.0  # time of the last line
+        self.spinner: Any = None
+        self.wake = threading.Event()
+        self.thread: threading.Thread | None = None
+
+    def begin(self, step: Step) -> None:
+        with self.lock:
+            self.steps.append(step)
+            if self.mode != "quiet" and self.thread is None:
+                self.thread = threading.Thread(target=self._watch, name="perturbrl-status", daemon=True)
+                self.thread.start()
+        self.wake.set()
+
+    def end(self, step: Step, done: bool) -> None:
+        with self.lock:
+            self.steps.remove(step)
+            if done and step.announced and not self.hidden:
+                self._say(f"{step.label}: done in {time.monotonic() - step.began:.1f} s")
+            if not self.steps:
+                self.wake.clear()
+                self.stop_spinner()
+
+    def spoken(self) -> None:
+        """Note that something was printed."""
+        with self.lock:
+            self.spoke = time.monotonic()
+
+    def stop_spinner(self) -> None:
+        if self.spinner is not None:
+            self.spinner.stop()
+            self.spinner = None
+
+    def _watch(self) -> None:
+        while True:
+            self.wake.wait()
+            time.sleep(_TICK)
+            # a terminal that has gone must not end the work
+            with self.lock, contextlib.suppress(OSError, ValueError):
+                if self.steps and not self.hidden and self.mode != "quiet":
+                    self._tell(self.steps[-1], time.monotonic())
+
+    def _tell(self, step: Step, now: float) -> None:
+        seconds = now - step.began
+        if self.mode == "rich":
+            if now - self.steps[0].began >= SECONDS_UNTIL_SPINNER:
+                self._spin(f"{step.label}{step.detail} ({seconds:.0f} s)")
+        elif min(seconds, now - self.spoke) >= step.silence:
+            self._say(f"{step.label}{step.detail}{f': {seconds:.0f} s so far' if step.announced else ' ...'}")
+            step.announced, step.silence = True, min(LONGEST_SILENCE, 4 * step.silence)
+
+    def _spin(self, text: str) -> None:
+        from rich.console import Console
+        from rich.errors import LiveError
+        from rich.markup import escape
+
+        if self.spinner is None:
+            spinner = Console(stderr=True).status(escape(text))
+            with contextlib.suppress(LiveError):  # somebody else has a display of his own
+                spinner.start()
+                self.spinner = spinner
+        else:
+            self.spinner.update(escape(text))
+
+    def _say(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self.write(text)
+        self.spoke = time.monotonic()
+
+
+def _to_stderr(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+_shown = _Shown()
+
+
+def show(mode: str, write: Callable[[str], None] | None = None) -> None:
+    """Show the steps of this process from now on as ``mode`` says.
+
+    ``write`` takes the lines of ``plain`` (default: stderr); with it, ``rich`` means ``plain``, as for a process whose
+    lines another one draws.
+    """
+    mode = resolve(mode)
+    with _shown.lock:
+        _shown.stop_spinner()
+        _shown.mode = "plain" if mode == "rich" and write is not None else mode
+        _shown.write = write or _to_stderr
+
+
+@contextlib.contextmanager
+def step(label: str) -> Iterator[Step]:
+    """Call the work of the body ``label`` while it lasts. Steps may be nested: the innermost is shown."""
+    this = Step(label)
+    _shown.begin(this)
+    done = False
+    try:
+        yield this
+        done = True
+    finally:
+        _shown.end(this, done)
+
+
+@contextlib.contextmanager
+def hidden() -> Iterator[None]:
+    """Show no steps within the body, which has a display of its own."""
+    with _shown.lock:
+        _shown.stop_spinner()
+        _shown.hidden += 1
+    try:
+        yield
+    finally:
+        with _shown.lock:
+            _shown.hidden -= 1
+
+
+def spoken() -> None:
+    """Say that the body of a step has printed something itself, so that no line is due for a while."""
+    _shown.spoken()
