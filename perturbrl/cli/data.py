@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from perturbrl import status
 from perturbrl.errors import UserError
 
 
@@ -54,7 +55,8 @@ def validate_file(file: Path, overrides: Sequence[str]) -> None:
     from perturbrl.data.findings import table
     from perturbrl.runner import validate
 
-    findings = validate.validate(file, overrides)
+    with status.step(f"checking {file}"):
+        findings = validate.validate(file, overrides)
     if any(finding.where != "task" for finding in findings):
         Console().print(table(findings))
     if not validate.usable(findings):

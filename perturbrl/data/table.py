@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
-from perturbrl import paths, registry
+from perturbrl import paths, registry, status
 from perturbrl.data import encoders as _built_in  # noqa: F401  (registers them)
 from perturbrl.data.preprocess import DataConfig, Standardize, select_features, transform
 from perturbrl.data.preprocess.steps import Array, dense
@@ -43,7 +43,8 @@ def load_table(raw: RawCells, data: DataConfig, encoder: Any, split: SplitConfig
     leaks: list[str] = []
     for name, (x, features) in chosen.items():
         entry = registry.encoders[encoder.name]
-        block, own_names, own_leaks = entry.build(encoder, x, fit_rows, derive(split.seed, "encoder", name))
+        with status.step(f"encoding {name} ({encoder.name})"):
+            block, own_names, own_leaks = entry.build(encoder, x, fit_rows, derive(split.seed, "encoder", name))
         _check_block(block, own_names or tuple(features), raw, name, encoder.name)
         if data.scale:
             block = Standardize.fit(block[fit_rows]).apply(block)
@@ -75,7 +76,10 @@ def _choose(
     Mutual information needs pseudotime before there is a selection, so there it is computed on all features of that
     modality, otherwise on the selected ones.
     """
-    values = {m: transform(m, raw.modalities[m], data, train, raw.name) for m in data.modalities}
+    values = {}
+    for m in data.modalities:
+        with status.step(f"preprocessing {m}"):
+            values[m] = transform(m, raw.modalities[m], data, train, raw.name)
     first, seed32 = data.modalities[0], derive(seed, "preprocess") % 2**32  # scikit-learn takes 32 bits
     times = None
     if data.select == "mutual_information":
@@ -83,8 +87,9 @@ def _choose(
     chosen: dict[str, tuple[Array, list[str]]] = {}
     for m, x in values.items():
         at_train = None if times is None else times[train]
-        kept = select_features(m, x[train], raw.modalities[m], data, at_train, seed32)
-        picked = x if data.select == "none" else np.ascontiguousarray(dense(kept.apply(x)), dtype=np.float32)
+        with status.step(f"selecting features of {m}"):
+            kept = select_features(m, x[train], raw.modalities[m], data, at_train, seed32)
+            picked = x if data.select == "none" else np.ascontiguousarray(dense(kept.apply(x)), dtype=np.float32)
         chosen[m] = (picked, [str(f) for f in raw.modalities[m].features[kept.columns]])
     if times is None:
         times = pseudotime(raw, chosen[first][0], data, train, test, seed32)

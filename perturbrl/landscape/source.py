@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from perturbrl import paths, registry
+from perturbrl import paths, registry, status
 from perturbrl.bounds import NonNegativeFloat, Number, OneOf, PositiveFloat, PositiveInt, Seed
 from perturbrl.config import fingerprint, require
 from perturbrl.memory import require_memory
@@ -76,7 +76,8 @@ def build(config: LandscapeConfig) -> RawCells:
         _require_memory(config, config.n_cells, f"source.n_cells={config.n_cells}")
         return dataset.simulate_cells(config, key)
 
-    return _cached(checksum(config), simulate)
+    with status.step(f"simulating {config.n_cells:,} cells"):
+        return _cached(checksum(config), simulate)
 
 
 def fresh_cells(config: LandscapeConfig, n_cells: int, seed: int = 0) -> RawCells:
@@ -101,7 +102,8 @@ def fresh_cells(config: LandscapeConfig, n_cells: int, seed: int = 0) -> RawCell
         _require_memory(config, conditions * n_cells, f"{n_cells} cells of {conditions} conditions")
         return fresh.simulate_fresh(config, n_cells, seed, key)
 
-    return _cached(asked, simulate)
+    with status.step(f"simulating {n_cells:,} fresh cells of each condition"):
+        return _cached(asked, simulate)
 
 
 def _require_memory(config: LandscapeConfig, n_cells: int, where: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perturbrl import status
 from perturbrl.errors import UserError
 from perturbrl.files import write_text
 from perturbrl.report.collect import Collection, collect
@@ -55,9 +56,11 @@ def build_report(where: Sequence[str | Path], out: Path, figures: bool = True) -
     from perturbrl.report.page import OVERVIEW, page
     from perturbrl.report.render import csv_text, latex, markdown
 
-    collection = collect(where)
-    tables = build_tables(collection)
-    held_out = [sheet(table) for table in gather(collection)]
+    with status.step("reading runs"):
+        collection = collect(where)
+    with status.step("tables: intervals and tests"):
+        tables = build_tables(collection)
+        held_out = [sheet(table) for table in gather(collection)]
     written: list[Path] = []
 
     def write(name: str, text: str) -> Path:
@@ -72,13 +75,15 @@ def build_report(where: Sequence[str | Path], out: Path, figures: bool = True) -
             (out / "figures").mkdir(parents=True, exist_ok=True)
             many = len(tables) > ALL_DRAWN
             drawn = tables[:FEW_DRAWN] if many else tables
-            pictures = {table.slug: of_table.draw(table, out / "figures") for table in drawn}
-            if many:
-                pictures[OVERVIEW] = [overview.draw(tables, out / "figures")]
-            for one in held_out[:ALL_DRAWN]:
-                pictures[one.table.slug] = of_held_out.draw(one.table, out / "figures")
-        over = across([one.table for one in held_out])
-        html = write("report.html", page(collection, tables, held_out, over, pictures))
+            with status.step("drawing figures"):
+                pictures = {table.slug: of_table.draw(table, out / "figures") for table in drawn}
+                if many:
+                    pictures[OVERVIEW] = [overview.draw(tables, out / "figures")]
+                for one in held_out[:ALL_DRAWN]:
+                    pictures[one.table.slug] = of_held_out.draw(one.table, out / "figures")
+        with status.step("writing the page"):
+            over = across([one.table for one in held_out])
+            html = write("report.html", page(collection, tables, held_out, over, pictures))
         summary = ["\n".join([*render.grid_markdown(over), ""])] if over else []
         write("tables.md", "\n".join([*summary, *map(render.markdown, held_out), *map(markdown, tables)]))
         for one in held_out:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from perturbrl import registry
+from perturbrl import registry, status
 from perturbrl.config import bind
 from perturbrl.data.cache import cached_table, code_digest, stamps
 from perturbrl.data.preprocess import DataConfig
@@ -66,7 +66,13 @@ def _files(raw: dict[str, Any]) -> list[Path]:
 def _table(groups: str, seen: tuple[str, ...]) -> Table:
     raw = json.loads(groups)
     source = registry.sources.bind(raw["source"])
-    return prepare(raw, functools.partial(registry.sources[source.name].build, source))
+
+    def read() -> RawCells:
+        with status.step(f"reading {raw['source'].get('path') or 'source=' + source.name}"):
+            cells: RawCells = registry.sources[source.name].build(source)
+        return cells
+
+    return prepare(raw, read)
 
 
 def prepare(raw: dict[str, Any], read: Callable[[], RawCells]) -> Table:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from perturbrl import files, paths, records, registry
+from perturbrl import files, paths, records, registry, status
 from perturbrl.agents import kernels
 from perturbrl.config import choice
 from perturbrl.envs.factory import Table
@@ -68,11 +68,13 @@ class Evaluator:
         if key not in self._shared:
             while len(self._shared) >= KEPT:
                 self._shared.pop(next(iter(self._shared)))
-            self._shared[key] = scoring.shared(table, job.config.env, _simulated(job, table))
+            with status.step("rows that need no training"):
+                self._shared[key] = scoring.shared(table, job.config.env, _simulated(job, table))
         policy = load_policy(job, table, "float32") if run["status"] == "complete" else None
         out = folder / paths.EVALUATION
         (out / paths.DIGESTS).unlink(missing_ok=True)
-        scoring.evaluate(policy, table, job.config.env, run, out, self._shared[key], self.predictions)
+        with status.step(f"evaluating {_short(folder)}"):
+            scoring.evaluate(policy, table, job.config.env, run, out, self._shared[key], self.predictions)
         written = sorted(file.name for file in out.iterdir() if file.suffix in (".json", ".parquet"))
         records.write_json(out / paths.DIGESTS, files.digests(out, written))
 

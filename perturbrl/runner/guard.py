@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from perturbrl import paths
+from perturbrl import paths, status
 from perturbrl.errors import UserError
 from perturbrl.runner import interrupt
 
@@ -70,6 +70,7 @@ def debugging() -> bool:
 def guarded() -> Iterator[None]:
     """Turn whatever the body raises into one line and an exit code; warnings take one line too."""
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    status.show("auto")
     try:
         with interrupt.ends_with_code(signal.SIGTERM):
             yield

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from perturbrl import registry
+from perturbrl import registry, status
 from perturbrl.agents.learner import Learner
 from perturbrl.envs.factory import Table
 from perturbrl.evaluate.scoring import Curve, Scoring
@@ -35,4 +35,5 @@ class LearningCurve:
         if iteration not in self.points:
             missing = torch.full((self._n_runs,), torch.nan)
             return {f"eval/{name}": missing for name in self._curve.names}
-        return {f"eval/{name}": value for name, value in self._curve.at(self._learner.model.act).items()}
+        with status.step("scoring the policies so far"):
+            return {f"eval/{name}": value for name, value in self._curve.at(self._learner.model.act).items()}

@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from perturbrl import files, paths, records, registry
+from perturbrl import files, paths, records, registry, status
 from perturbrl.agents import kernels
 from perturbrl.agents.learner import Learner
 from perturbrl.envs.factory import Table, observed_slices, training_cells
@@ -101,7 +101,9 @@ def train_jobs(jobs: Sequence[Job], progress: Progress) -> list[Outcome]:
                 if interrupt.asked():
                     raise interrupt.stop(interrupt.GO_ON)
                 try:
-                    outcomes += Population(group, table, progress).train()
+                    with status.step("preparing task and agent"):
+                        population = Population(group, table, progress)
+                    outcomes += population.train()
                 except (OSError, SafetensorError) as error:  # a disk that has filled up, or gone
                     again = "what was saved is kept, the same command goes on from it"
                     raise UserError(f"{group[0].path}: cannot be written ({error}); {again}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from perturbrl import status
 from perturbrl.data.preprocess import DataConfig
 from perturbrl.data.schema import RawCells
 from perturbrl.screens.conditions import ConditionsConfig
@@ -29,6 +30,11 @@ def load_perturbations(
     UserError
         As ``load_screen``, ``split_screen``, ``select`` and ``describe``.
     """
-    screen = load_screen(raw, data, conditions)
-    chosen = split_screen(screen, split)
-    return describe(select(screen, chosen, data), chosen, description)
+    with status.step("reading conditions, log-normalising"):
+        screen = load_screen(raw, data, conditions)
+    with status.step("splitting conditions, looking for leaks"):
+        chosen = split_screen(screen, split)
+    with status.step("selecting features"):
+        selected = select(screen, chosen, data)
+    with status.step("describing perturbations"):
+        return describe(selected, chosen, description)

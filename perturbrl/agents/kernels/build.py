@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from perturbrl import paths
+from perturbrl import paths, status
 from perturbrl.files import sha256
 
 SOURCES = ("kernels.h", "dense.c", "ppo.c")
@@ -81,7 +81,8 @@ def _compile(compiler: str, folder: Path, key: str) -> Path:
         units = [_source(name) for name in SOURCES if name.endswith(".c")]
         command = [compiler, *FLAGS, "-shared", "-fPIC", *map(str, units), "-o", str(made), "-lm"]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+            with status.step("compiling kernels"):
+                done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
         except subprocess.TimeoutExpired:
             raise Unavailable(f"{compiler} did not finish in {SECONDS:g} s") from None
         if done.returncode:

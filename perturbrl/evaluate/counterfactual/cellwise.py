@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from perturbrl import status
 from perturbrl.effects.observed import Truth, sample
 from perturbrl.evaluate.counterfactual.differential_expression import AgainstControl, agreement
 from perturbrl.evaluate.counterfactual.distribution import Sample, energy_distance
@@ -44,10 +46,13 @@ class CellMetrics:
         out = {row: {name: np.full(n, np.nan) for name in (*CALLED, "energy_ratio")} for row in predictions}
         control = np.full(n, np.nan)
         contexts = np.array(self._truth.contexts)
-        for context in np.unique(contexts):
-            tester = self.tester(context)
-            for i in np.flatnonzero(contexts == context):
-                control[i] = self._condition(int(i), tester, predictions, out)
+        count = itertools.count(1)
+        with status.step(f"scoring the cells of {len(predictions)} rows") as step:
+            for context in np.unique(contexts):
+                tester = self.tester(context)
+                for i in np.flatnonzero(contexts == context):
+                    step.at(f"condition {next(count)} of {n}")
+                    control[i] = self._condition(int(i), tester, predictions, out)
         usual = np.nanmean(control) if np.isfinite(control).any() else np.nan
         for scores in out.values():
             scores["energy_ratio"] /= usual if usual > 0 else np.nan

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from perturbrl import registry
+from perturbrl import registry, status
 from perturbrl.bounds import Fraction, NonNegativeInt, NotEmpty, Number, NumberOrAll, OneOf, PositiveInt, Seed
 from perturbrl.config import require
 from perturbrl.data.split import SplitConfig
@@ -144,10 +144,14 @@ class CounterfactualScoring:
 
     def shared(self, table: PerturbationTable, env_config: Any, simulated: Simulated | None) -> Shared:
         """Fit every baseline and ask it for the test conditions; add what is known where the cells were simulated."""
-        truth = observe_truth(table, self.config.score)
+        with status.step("observed effects of the test conditions"):
+            truth = observe_truth(table, self.config.score)
         setting = Setting(seed=self.config.seed, action_rms=0.0)
         names = [name for name in BASELINES if name != PER_RUN]
-        found = {name: predict(BASELINES[name](setting), truth) for name in names}
+        found = {}
+        for name in names:
+            with status.step(f"baseline {name}"):
+                found[name] = predict(BASELINES[name](setting), truth)
         if simulated is not None and self.config.truth_cells:
             found[SIMULATOR] = known_changes(simulated(self.config.truth_cells), truth)
         return Shared(truth, found)
@@ -195,8 +199,10 @@ class CounterfactualScoring:
         build = registry.envs[env_config.name].build
         cells = config.episodes + -config.episodes % env_config.mates
         env: CounterfactualEnv = build([env_config], table, controls, cells, "cpu")
-        change = rolled(act, 1, env.dynamics, table, controls, truth.conditions, config.most_cells)
-        return change, earned(act, env, config.seed)
+        with status.step("policy: changes of the test conditions"):
+            change = rolled(act, 1, env.dynamics, table, controls, truth.conditions, config.most_cells)
+        with status.step("policy: returns"):
+            return change, earned(act, env, config.seed)
 
 
 @registry.protocols.register("counterfactual", CounterfactualProtocolConfig)

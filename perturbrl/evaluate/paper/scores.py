@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from perturbrl import registry
+from perturbrl import registry, status
 from perturbrl.bounds import Number, NumberOrAll, PositiveInt, Seed
 from perturbrl.config import require
 from perturbrl.data.schema import CellTable
@@ -141,7 +141,8 @@ def floor_rows(
     table: CellTable, env_name: str, env_config: Any, config: PaperProtocolConfig, device: torch.device | str = "cpu"
 ) -> dict[str, Row]:
     """Return the rows that need no training: do_nothing, random_uniform, random_sign, best_constant."""
-    best = best_constant(table, env_name, env_config, config.search_episodes, config.seed, config.max_steps, device)
+    with status.step("searching the best constant action"):
+        best = best_constant(table, env_name, env_config, config.search_episodes, config.seed, config.max_steps, device)
     space: ActionSpace = registry.envs[env_name].build([env_config], table, table.test, 1, device).action_space
     acts = {
         "do_nothing": do_nothing(space),
