@@ -32,10 +32,16 @@ class Entry:
 
 
 class Registry(Mapping[str, Entry]):
-    """Names of one kind (agents, sources, ...) and what they stand for."""
+    """Names of one kind (agents, sources, ...) and what they stand for.
 
-    def __init__(self, kind: str) -> None:
+    What the package itself brings is named beforehand, with the module that registers it, and imported when it is
+    asked for: a run need not wait for the agents, tasks and readers that it does not use.
+    """
+
+    def __init__(self, kind: str, built_in: Mapping[str, str] | None = None) -> None:
+        """``built_in`` says for each name of the package in which module it is registered."""
         self.kind = kind
+        self._built_in = dict(built_in or {})
         self._entries: dict[str, Entry] = {}
 
     def register(self, name: str, schema: type[Any]) -> Callable[[F], F]:
@@ -43,10 +49,9 @@ class Registry(Mapping[str, Entry]):
 
         def add(build: F) -> F:
             known = self._entries.get(name)
-            if known is not None and known.build.__module__ != build.__module__:
-                raise UserError(
-                    f"{self.kind}={name} is registered twice: by {known.build.__module__} and {build.__module__}"
-                )
+            by = self._built_in.get(name) if known is None else known.build.__module__
+            if by is not None and by != build.__module__:
+                raise UserError(f"{self.kind}={name} is registered twice: by {by} and {build.__module__}")
             self._entries[name] = Entry(name, schema, build)
             return build
 
@@ -58,21 +63,58 @@ class Registry(Mapping[str, Entry]):
         return bind(self[name].schema, node, self.kind)
 
     def __getitem__(self, name: str) -> Entry:
+        if name not in self._entries and name in self._built_in:
+            importlib.import_module(self._built_in[name])
         return self._entries[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries or name in self._built_in
+
     def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
+        return iter({**self._built_in, **self._entries})
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len({**self._built_in, **self._entries})
 
 
-sources = Registry("source")
-encoders = Registry("encoder")
-envs = Registry("env")
-agents = Registry("agent")
+_SOURCES = "perturbrl.data.sources"
+sources = Registry(
+    "source",
+    {
+        "landscape": "perturbrl.landscape.source",
+        "file": f"{_SOURCES}.file",
+        "iqcell_tcell": f"{_SOURCES}.iqcell",
+        "moignard15": f"{_SOURCES}.moignard",
+        "pbmc10k_multiome": f"{_SOURCES}.multiome",
+        "paul15": f"{_SOURCES}.paul",
+        "pbmc68k_reduced": f"{_SOURCES}.pbmc68k",
+        "norman19": f"{_SOURCES}.published",
+        "kang18": f"{_SOURCES}.published",
+    },
+)
+encoders = Registry(
+    "encoder",
+    {
+        "none": "perturbrl.data.encoders.linear",
+        "pca": "perturbrl.data.encoders.linear",
+        "random_gat": "perturbrl.data.encoders.gat",
+        "gat": "perturbrl.data.encoders.gat",
+    },
+)
+envs = Registry(
+    "env",
+    {
+        "paper": "perturbrl.envs.paper.continuous",
+        "paper_discrete": "perturbrl.envs.paper.discrete",
+        "counterfactual": "perturbrl.envs.counterfactual.task",
+    },
+)
+agents = Registry("agent", {name: f"perturbrl.agents.{name}" for name in ("ppo", "trpo", "trpo_ppo")})
 metrics = Registry("metric")
-protocols = Registry("protocol")
+protocols = Registry(
+    "protocol",
+    {"paper": "perturbrl.evaluate.paper.protocol", "counterfactual": "perturbrl.evaluate.counterfactual.protocol"},
+)
 
 
 def plugin_conf_dirs() -> list[Path]:

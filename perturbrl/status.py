@@ -7,6 +7,7 @@ work says with ``show`` how steps are shown; until then, as in a library, they a
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import threading
 import time
@@ -35,7 +36,7 @@ class Step:
     label: str
     began: float = field(default_factory=time.monotonic)
     announced: bool = False
-    silence: float = SECONDS_UNTIL_LINE  # after which the next line on it is due
+    silence: float = field(default_factory=lambda: SECONDS_UNTIL_LINE)  # after which the next line on it is due
     detail: str = ""
 
     def at(self, detail: str) -> None:
@@ -46,9 +47,9 @@ class Step:
 class _Shown:
     """The steps under way in this process, the innermost last, and the thread that tells of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, mode: str = "quiet") -> None:
         self.lock = threading.RLock()
-        self.mode = "quiet"
+        self.mode = mode
         self.write: Callable[[str], None] = _to_stderr
         self.steps: list[Step] = []
         self.hidden = 0
@@ -126,6 +127,8 @@ def _to_stderr(text: str) -> None:
 
 
 _shown = _Shown()
+if hasattr(os, "register_at_fork"):  # the thread stays behind, and may have held the lock
+    os.register_at_fork(after_in_child=lambda: _shown.__init__(_shown.mode))  # type: ignore[misc]
 
 
 def show(mode: str, write: Callable[[str], None] | None = None) -> None:

@@ -15,14 +15,10 @@ from perturbrl.runner.progress import Progress
 def lines(monkeypatch):
     """What is said, with the patience of a test."""
     said: list[str] = []
-    monkeypatch.setattr(status.Step, "__init__", _impatient)
+    monkeypatch.setattr(status, "SECONDS_UNTIL_LINE", 0.05)
     status.show("plain", said.append)
     yield said
     status.show("quiet")
-
-
-def _impatient(self, label):
-    self.label, self.began, self.announced, self.silence, self.detail = label, time.monotonic(), False, 0.05, ""
 
 
 def wait_for(condition, seconds=10.0):
@@ -93,7 +89,7 @@ def test_a_step_of_another_thread_ends_alone(lines):
 
 
 def test_a_training_loop_is_announced_before_its_first_rollout_ends(monkeypatch, capsys):
-    monkeypatch.setattr(status.Step, "__init__", _impatient)
+    monkeypatch.setattr(status, "SECONDS_UNTIL_LINE", 0.05)
     try:
         with Progress("plain").task("ppo on landscape (rna)", 1, 10, 100, 0):
             time.sleep(0.4)

@@ -1,5 +1,1 @@
-"""Agents: importing this package registers them all."""
-
-from perturbrl.agents import ppo, trpo, trpo_ppo
-
-__all__ = ["ppo", "trpo", "trpo_ppo"]
+"""Agents; ``perturbrl.registry`` says which module registers which."""

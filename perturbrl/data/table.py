@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
 from perturbrl import paths, registry, status
-from perturbrl.data import encoders as _built_in  # noqa: F401  (registers them)
 from perturbrl.data.preprocess import DataConfig, Standardize, select_features, transform
 from perturbrl.data.preprocess.steps import Array, dense
 from perturbrl.data.pseudotime import pseudotime

@@ -6,23 +6,22 @@ Letters: B cells, N cells of the table.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
-import perturbrl.envs.counterfactual.task
-import perturbrl.envs.paper.continuous
-import perturbrl.envs.paper.discrete  # noqa: F401  (importing registers them)
 from perturbrl import paths, registry
 from perturbrl.config import choice
 from perturbrl.data.schema import CellTable
 from perturbrl.envs.base import BatchedEnv
-from perturbrl.envs.gym import CellEnv, CellVectorEnv
 from perturbrl.errors import UserError
 from perturbrl.screens.schema import PerturbationTable
+
+if TYPE_CHECKING:
+    from perturbrl.envs.gym import CellEnv, CellVectorEnv
 
 Device = torch.device | str
 Table = CellTable | PerturbationTable
@@ -32,6 +31,8 @@ def make(
     name: str, table: Table, cells: NDArray[np.int64] | None = None, device: Device = "cpu", **overrides: Any
 ) -> CellEnv:
     """Return one cell of the task ``name`` as a ``gymnasium.Env``; arguments as for ``make_batched``."""
+    from perturbrl.envs.gym import CellEnv  # gymnasium is slow to import, and training needs none
+
     return CellEnv(make_batched(name, table, 1, cells, device, **overrides), device)
 
 
@@ -44,6 +45,8 @@ def make_vec(
     **overrides: Any,
 ) -> CellVectorEnv:
     """Return ``n_envs`` cells of the task ``name`` as one ``gymnasium.vector.VectorEnv``; see ``make_batched``."""
+    from perturbrl.envs.gym import CellVectorEnv
+
     return CellVectorEnv(make_batched(name, table, n_envs, cells, device, **overrides), device)
 
 

@@ -21,7 +21,6 @@ from perturbrl.screens.conditions import ConditionsConfig
 from perturbrl.screens.describe import DescriptionConfig
 from perturbrl.screens.schema import PerturbationTable
 from perturbrl.screens.split_config import ScreenSplitConfig, bind_split
-from perturbrl.screens.table import load_perturbations
 
 CELL_GROUPS = ("source", "data", "encoder", "split")
 
@@ -88,6 +87,8 @@ def prepare(raw: dict[str, Any], read: Callable[[], RawCells]) -> Table:
     source = registry.sources.bind(raw["source"])
     data, split = bind(DataConfig, raw["data"], "data"), bind_split(raw["split"])
     if isinstance(split, ScreenSplitConfig):
+        from perturbrl.screens.table import load_perturbations
+
         conditions = bind(ConditionsConfig, raw["conditions"], "conditions")
         description = bind(DescriptionConfig, raw["description"], "description")
         return load_perturbations(read(), data, conditions, split, description)

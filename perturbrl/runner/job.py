@@ -16,13 +16,6 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-import perturbrl.agents
-import perturbrl.data.encoders
-import perturbrl.data.sources
-import perturbrl.envs
-import perturbrl.evaluate.counterfactual.protocol
-import perturbrl.evaluate.paper.protocol
-import perturbrl.landscape  # noqa: F401  (these imports register the built-in choices)
 from perturbrl import paths, registry
 from perturbrl.agents import kernels
 from perturbrl.agents.model.actor_critic import PolicyConfig

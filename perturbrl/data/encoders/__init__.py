@@ -1,10 +1,6 @@
-"""What stands between preprocessed values and features; importing this registers the built-in encoders.
+"""What stands between preprocessed values and features; ``perturbrl.registry`` says which module registers which.
 
 An encoder is called as ``build(config, x, train, seed) -> (features [N, K] float32, names, leaks)``. ``x`` [N, G] is
 one preprocessed modality in float32, CSR where ``data.select=none`` left it sparse. Nothing may be fitted on rows
 outside ``train``; an encoder that does so says it in ``leaks``. Empty ``names`` keep the names of the modality.
 """
-
-from perturbrl.data.encoders import gat, linear
-
-__all__ = ["gat", "linear"]

@@ -1,5 +1,1 @@
-"""Where cells come from: importing this package registers every source that reads a file."""
-
-from perturbrl.data.sources import file, iqcell, moignard, multiome, paul, pbmc68k, published
-
-__all__ = ["file", "iqcell", "moignard", "multiome", "paul", "pbmc68k", "published"]
+"""Where cells come from; ``perturbrl.registry`` says which module registers which source."""

@@ -12,7 +12,6 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from perturbrl.config import choice
@@ -162,6 +161,8 @@ class Matched:
 
 def matched(cells: Array, population: Array) -> Array:
     """Return for each of ``cells`` [n, Z] the one of ``population`` [M, Z] that optimal transport matches, [n, Z]."""
+    from scipy.optimize import linear_sum_assignment  # a tenth of a second that other rewards need not wait
+
     others = population[np.arange(len(cells)) * len(population) // len(cells)]
     if len(population) < len(cells):
         others = population[np.arange(len(cells)) % len(population)]
