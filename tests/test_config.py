@@ -238,3 +238,20 @@ def test_without_the_variable_there_are_no_plugins(monkeypatch) -> None:
     before = {kind: set(getattr(registry, kind)) for kind in ("sources", "encoders", "envs", "agents", "metrics")}
     registry.load_plugins()
     assert before == {kind: set(getattr(registry, kind)) for kind in before}
+
+
+def test_what_the_package_brings_is_listed_without_being_imported_and_cannot_be_taken() -> None:
+    fresh: registry.Registry = registry.Registry("thing", {"slow": "module_that_is_not_there"})
+    assert list(fresh) == ["slow"] and len(fresh) == 1 and "slow" in fresh and "other" not in fresh
+    with pytest.raises(UserError, match="thing.name: 'slo' is not known .* choose slow"):
+        fresh.bind(OmegaConf.create({"name": "slo"}))
+    with pytest.raises(UserError, match="thing=slow is registered twice: by module_that_is_not_there and"):
+        fresh.register("slow", dict)(lambda: None)
+
+
+@pytest.mark.parametrize("kind", ["sources", "encoders", "envs", "agents", "protocols"])
+def test_every_module_registers_the_names_it_is_said_to(kind: str) -> None:
+    known = getattr(registry, kind)
+    for name in known._built_in:
+        assert known[name].name == name
+        assert known[name].build.__module__ == known._built_in[name]

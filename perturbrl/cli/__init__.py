@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from perturbrl import __version__
+from perturbrl import __version__, later
 from perturbrl.cli import complete
 from perturbrl.runner.guard import guarded
 
@@ -34,6 +34,7 @@ _OVERRIDE = re.compile(r"[+~]*[A-Za-z_][\w./@-]*=")
 
 def main() -> None:
     """Run the console script."""
+    later.install()
     with complete.bash_protocol(COMPLETE):
         app(prog_name=PROGRAM)
 

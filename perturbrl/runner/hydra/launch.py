@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NoReturn
 
+from perturbrl import status
 from perturbrl.errors import UserError
+from perturbrl.registry import plugin_conf_dirs
 from perturbrl.runner import guard
 from perturbrl.runner.hydra import errors as hydra_errors
 from perturbrl.runner.hydra.sweeps import check_sweep
@@ -54,8 +57,14 @@ def run(module: str, function: str, args: Sequence[str], program: str) -> None:
     overrides = [word for word in ordered if not word.startswith("-")]
     sweep = _check_flags(ordered)
     check_sweep(overrides)
-    main: Callable[[], Any] = getattr(importlib.import_module(module), function)
-    with _hydra_raises(), _failures_kept() as failures, _replaced(sys, "argv", [program, *ordered]):
+    with nullcontext() if "progress=quiet" in overrides else status.step("loading"):
+        main = _load(module, function)
+    with (
+        _hydra_raises(),
+        _failures_kept() as failures,
+        _replaced(sys, "argv", [program, *ordered]),
+        _composed_once(ordered, overrides),
+    ):
         try:
             main()
         except Exception as error:
@@ -72,6 +81,33 @@ def run(module: str, function: str, args: Sequence[str], program: str) -> None:
         reason = guard.describe(hydra_errors.of_job(job._return_value))
         print(f"  {' '.join(job.overrides or ())}: {reason}", file=sys.stderr)
     raise SystemExit(guard.FAILED)
+
+
+def _load(module: str, function: str) -> Callable[[], Any]:
+    """Import; what thousands of modules make stays, so the garbage collector need not look for anything in it."""
+    gc.disable()
+    try:
+        main: Callable[[], Any] = getattr(importlib.import_module(module), function)
+    finally:
+        gc.freeze()
+        gc.enable()
+    return main
+
+
+@contextmanager
+def _composed_once(args: Sequence[str], overrides: Sequence[str]) -> Iterator[None]:
+    """Spare Hydra the composition by which it asks whether the config itself chooses a sweep.
+
+    Only an experiment, a key of Hydra's, another folder of configs or a plugin can.
+    """
+    from hydra._internal.hydra import Hydra
+
+    asked = any(word in override for override in overrides for word in ("hydra", "experiment"))
+    if asked or len(args) > len(overrides) or plugin_conf_dirs():
+        yield
+    else:
+        with _replaced(Hydra, "get_mode", lambda *_, **__: None):
+            yield
 
 
 def _check_flags(args: Sequence[str]) -> bool:
