@@ -111,6 +111,7 @@ PositiveFloat = Annotated[float, Number(above=0)]
 NonNegativeFloat = Annotated[float, Number(least=0)]
 Probability = Annotated[float, Number(least=0, most=1)]
 Fraction = Annotated[float, Number(above=0, below=1)]
+Episodes = Annotated[int, Number(least=1, most=1_000_000)]
 Seed = Annotated[int, Number(least=0, most=LARGEST_INT)]
 
 

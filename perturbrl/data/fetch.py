@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from perturbrl import paths
-from perturbrl.errors import UserError
+from perturbrl.errors import UserError, require
 
 _LOG = logging.getLogger(__name__)
 # Bytes; a cut connection loses at most the block that was under way.
@@ -24,6 +24,24 @@ _TIMEOUT_SECONDS = (10, 60)
 _ATTEMPTS = 4
 
 
+class Digest:
+    """The rule of a sha256."""
+
+    def admit(self, value: str | None, where: str) -> None:
+        """Raise ``UserError`` unless ``value`` is 64 hexadecimal digits, or null."""
+        known = value is None or (len(value) == 64 and set(value.lower()) <= set("0123456789abcdef"))
+        require(known, where, f"must be 64 hexadecimal digits, or null, got {value!r}")
+
+
+class FileName:
+    """The rule of a file's name in the cache, which must not lead out of it."""
+
+    def admit(self, value: str, where: str) -> None:
+        """Raise ``UserError`` unless ``value`` is a name without a folder."""
+        known = value not in ("", ".", "..") and "/" not in value and "\0" not in value
+        require(known, where, f"must be the name of a file, without folders, got {value!r}")
+
+
 @dataclass(frozen=True)
 class Remote:
     """A source whose file is published somewhere; the base of such sources' config schemas."""
@@ -31,8 +49,8 @@ class Remote:
     name: str
     path: str | None
     url: str
-    sha256: str | None
-    file_name: str
+    sha256: Annotated[str | None, Digest()]
+    file_name: Annotated[str, FileName()]
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,7 @@ def parse_conditions(obs: pd.DataFrame, config: ConditionsConfig, where: str) ->
 
     labels = _labels(obs, config, where)
     codes, uniques = pd.factorize(labels)
+    _require_known(config, uniques)
     unlabelled = np.array([str(u).strip().lower() in _MISSING for u in uniques])
     leave_out(unlabelled[codes], f"no perturbation label in obs[{config.perturbation or STANDARD_LABEL!r}]")
     if config.keep is not None:
@@ -141,6 +142,15 @@ def parse_conditions(obs: pd.DataFrame, config: ConditionsConfig, where: str) ->
     return Parsed(
         rows, dense.astype(np.int64), used, batches.astype(np.int64), tuple(names.tolist()), genes, tuple(notes)
     )
+
+
+def _require_known(config: ConditionsConfig, labels: pd.Index[str] | NDArray[np.object_]) -> None:
+    """Refuse a name for control that is neither a label nor a part of one: it would be ignored."""
+    whole = {str(label) for label in labels}
+    known = whole | {part.strip() for label in whole for part in label.split(config.separator)}
+    unknown = [name for name in config.control if name not in known]
+    said = f"{listed(unknown)} is no label of a cell, nor a part of one; labels are {listed(sorted(whole), 20)}"
+    require(not unknown, "conditions.control", said)
 
 
 def _labels(obs: pd.DataFrame, config: ConditionsConfig, where: str) -> NDArray[np.object_]:

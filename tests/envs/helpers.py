@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pandas as pd
 import torch
@@ -33,8 +31,7 @@ def cell_table(n_cells=30, n_features=7, seed=0, ties=True) -> CellTable:
 def config(name, **changes):
     node = OmegaConf.load(paths.conf_dir() / "env" / f"{name}.yaml")
     node.pop("defaults", None)
-    bound = registry.envs.bind(node)
-    return dataclasses.replace(bound, **changes)
+    return registry.envs.bind(OmegaConf.merge(node, changes))
 
 
 def build(configs, table, n_envs, cells=None):

@@ -393,16 +393,16 @@ def test_gymnasium_faces():
 
 
 BAD = [
-    ({"horizon": 0}, "env.horizon: 0"),
-    ({"step_size": -1.0}, "env.step_size: -1.0"),
+    ({"horizon": 0}, "env.horizon: must be at least 1, got 0"),
+    ({"step_size": -1.0}, "env.step_size: must be above 0, got -1.0"),
     ({"reward": "mae"}, "env.reward: 'mae'"),
     ({"residual": "additive"}, "env.residual: 'additive'"),
     ({"state": "umap"}, "env.state: 'umap'"),
     ({"action": "all"}, "env.action: 'all'"),
-    ({"state_size": 0}, "env.state_size: 0"),
-    ({"action_size": 0}, "env.action_size: 0"),
-    ({"pool": 0}, "env.pool: 0"),
-    ({"max_perturb": 0}, "env.max_perturb: 0"),
+    ({"state_size": 0}, "env.state_size: must be at least 1, got 0"),
+    ({"action_size": 0}, "env.action_size: must be at least 1, got 0"),
+    ({"pool": 0}, "env.pool: must be at least 1, got 0"),
+    ({"max_perturb": 0}, "env.max_perturb: must be at least 1, got 0"),
     ({"mates": 3, "reward": "energy"}, "env.mates: 8 cells cannot stand in groups of 3"),
 ]
 

@@ -8,33 +8,13 @@ from pathlib import Path
 import pytest
 
 from perturbrl import registry
-from perturbrl.runner import job as experiment
+from perturbrl.bounds import per_run_keys
 from perturbrl.runner.job import Job
 from perturbrl.runner.population import failure, group, specs, train_group
 
+from . import conf_keys
 from .tiny import assert_same_run, checkpoint, job, status, train, variant
 
-# every key that may differ within a population, with another value
-FREE = {
-    "agent.lr": "3e-3",
-    "agent.gamma": "0.5",
-    "agent.gae_lambda": "0.3",
-    "agent.clip": "0.02",
-    "agent.vf_coef": "3.0",
-    "agent.ent_coef": "0.1",
-    "agent.max_grad_norm": "0.05",
-    "agent.target_kl": "0.2",
-    "agent.damping": "1.0",
-    "agent.line_search_shrink": "0.3",
-    "env.step_size": "0.5",
-    "env.clip": "0.7",
-    "env.perturb_prob": "0.1",
-    "env.max_perturb": "2",
-    "env.time_limit": "truncated",
-    "seed": "5",
-}
-ONLY_TRPO = ("agent.target_kl", "agent.damping", "agent.line_search_shrink")
-ONLY_PPO = ("agent.clip", "agent.vf_coef", "agent.ent_coef", "agent.max_grad_norm")
 # keys that shape the computation, or that runs of one population share
 FIXED = {
     "agent.rollout_steps": "512",
@@ -62,30 +42,45 @@ FIXED = {
 SHORT = ("schedule.total=256", "schedule.trpo=256", "schedule.ppo=256", "curve_points=0", "checkpoint_seconds=99")
 
 
-def free(agent: str) -> dict[str, str]:
-    own = {"ppo": ONLY_TRPO, "trpo": ONLY_PPO, "trpo_ppo": ()}[agent]
-    keys = {key: value for key, value in FREE.items() if key not in own}
-    if agent != "trpo_ppo":
-        return keys
-    stage = {k: "ppo" if k in ONLY_PPO else "trpo" for k in keys}
-    return {k.replace("agent.", f"agent.{stage[k]}."): v for k, v in keys.items()}
+def free(agent: str, env: str = "paper") -> dict[str, str]:
+    """Every key that is declared to be of each run, with the other value that the table of keys has for it."""
+    found = {"seed": "5"}
+    for key in per_run_keys(registry.agents[agent].schema):
+        stage, _, leaf = key.rpartition(".")
+        found[f"agent.{key}"] = str(conf_keys.AGENT[stage or agent][leaf].value)
+    for key in per_run_keys(registry.envs[env].schema):
+        found[f"env.{key}"] = str(conf_keys.ENV[env][key].value)
+    return found
 
 
 def together(jobs: list[Job]) -> bool:
     return len({j.signature for j in jobs}) == 1
 
 
-def test_the_table_above_names_every_free_key() -> None:
-    known = {*(f"agent.{k}" for k in experiment.FREE_AGENT), *(f"env.{k}" for k in experiment.FREE_ENV)}
-    assert set(FREE) == known | {"agent.target_kl", "seed"}
+def test_what_may_differ_is_what_the_fields_declare() -> None:
+    paper = {"step_size", "clip", "perturb_prob", "max_perturb", "time_limit"}
+    ppo = {"lr", "gamma", "gae_lambda", "clip", "vf_coef", "ent_coef", "max_grad_norm"}
+    trpo = {"lr", "gamma", "gae_lambda", "target_kl", "damping", "line_search_shrink"}
+    assert free("ppo").keys() == {"seed", *(f"env.{k}" for k in paper), *(f"agent.{k}" for k in ppo)}
+    both = {*(f"agent.trpo.{k}" for k in trpo), *(f"agent.ppo.{k}" for k in ppo)}
+    assert {key for key in free("trpo_ppo") if key.startswith("agent")} == both
+    gene = {"env.reward_gene", "env.reward_gene_weight"}
+    assert free("trpo", "paper_discrete").keys() - free("trpo").keys() == gene
 
 
-@pytest.mark.parametrize("agent", ["ppo", "trpo", pytest.param("trpo_ppo", marks=pytest.mark.slow)])
-def test_a_free_key_may_differ_and_changes_that_run_alone(agent: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("agent", "env"),
+    [
+        *(("ppo", "paper"), ("trpo", "paper")),
+        pytest.param("trpo_ppo", "paper", marks=pytest.mark.slow),
+        pytest.param("ppo", "paper_discrete", marks=pytest.mark.slow),
+    ],
+)
+def test_a_free_key_may_differ_and_changes_that_run_alone(agent: str, env: str, tmp_path: Path) -> None:
     """One population in which every run differs from the first in one key; each is then trained alone."""
     wide = () if agent == "ppo" else ("agent.target_kl=5.0",) if agent == "trpo" else ("agent.trpo.target_kl=5.0",)
-    first = job(tmp_path, agent, *SHORT, *wide)  # steps so long that the line search has something to do
-    settings = [f"{key}={value}" for key, value in free(agent).items()]
+    first = job(tmp_path, agent, *SHORT, *wide, f"env={env}")  # steps so long that the line search has something to do
+    settings = [f"{key}={value}" for key, value in free(agent, env).items()]
 
     def jobs(out: Path) -> list[Job]:
         return [variant(first, out / f"run{k}", *each) for k, each in enumerate([[], *([s] for s in settings)])]

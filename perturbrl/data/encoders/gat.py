@@ -13,6 +13,7 @@ from perturbrl.config import require
 from perturbrl.data.encoders.linear import Encoded, principal_components
 from perturbrl.data.encoders.neighbors import neighbor_edges
 from perturbrl.data.preprocess.steps import Array, Standardize
+from perturbrl.memory import require_memory
 from perturbrl.registry import encoders
 from perturbrl.rng import derive
 
@@ -101,6 +102,11 @@ def _edges(config: RandomGatConfig | GatConfig, x: Array, train: Rows) -> Any:
         "encoder.k",
         f"{config.k} neighbours, the cell itself included, are asked for among {len(train)} training cells; lower it",
     )
+    # weights with their gradients and moments; values and attention of every cell, and of the edges that reach it
+    sizes, cells, width = (x.shape[1], config.out), x.shape[0], config.heads * config.hidden
+    numbers = 4.0 * width * sum(sizes) + (1.0 + config.k) * cells * (width + config.out)
+    where = f"encoder.heads={config.heads}, hidden={config.hidden}, out={config.out}"
+    require_memory(4 * numbers, where, "choose smaller ones")
     return torch.from_numpy(neighbor_edges(x, train, config.k))
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from omegaconf import OmegaConf
 
 from perturbrl import paths, registry
+from perturbrl.bounds import OneOf
 from perturbrl.config import bind
 from perturbrl.data.readers import ColumnKeys, read_file
-from perturbrl.data.schema import RawCells
+from perturbrl.data.schema import MODALITIES, RawCells
 from perturbrl.errors import UserError
 
 
@@ -21,7 +23,7 @@ class FileConfig(ColumnKeys):
 
     name: str
     path: str | None
-    modality: str
+    modality: Annotated[str, OneOf("auto", *MODALITIES)]
     layer: str | None
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from perturbrl import registry
+from perturbrl.bounds import OneOf
 from perturbrl.data.fetch import Remote, obtain
 from perturbrl.data.readers import ColumnKeys, assemble, read_file, sha256_of
 from perturbrl.data.readers.tables import Layout, is_table, open_table
@@ -16,7 +18,7 @@ class IqcellConfig(Remote, ColumnKeys):
     """The folder of IQCELL's repository as an archive; ``path`` may also be that folder, one table, or a .h5ad."""
 
     member: str | None
-    rows: str
+    rows: Annotated[str, OneOf("cells", "genes")]
 
 
 @registry.sources.register("iqcell_tcell", IqcellConfig)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from perturbrl import registry
+from perturbrl.bounds import OneOf
 from perturbrl.data.fetch import Remote, obtain
 from perturbrl.data.readers import ColumnKeys, read_file
 from perturbrl.data.schema import RawCells
@@ -15,7 +17,7 @@ from perturbrl.errors import UserError
 class MultiomeConfig(Remote, ColumnKeys):
     """The filtered feature-barcode matrix, or a copy of it in another format."""
 
-    modality: str
+    modality: Annotated[str, OneOf("auto", "rna", "atac")]
     layer: str | None
 
 

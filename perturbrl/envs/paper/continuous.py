@@ -22,6 +22,7 @@ from perturbrl.envs import crispr
 from perturbrl.envs.base import ActionSpace, Step
 from perturbrl.envs.checkpoint import like
 from perturbrl.envs.pairs import CellPairs
+from perturbrl.memory import require_memory
 
 TIME_LIMITS = ("terminated", "truncated")
 
@@ -65,6 +66,11 @@ class PaperEnv:
         device: torch.device | str,
     ) -> None:
         check(configs, n_envs)
+        # cells, targets, work and copies of both; genes and factors of an event, and a few words more for each
+        most = max(c.max_perturb for c in configs)
+        numbers = 6 * (table.n_features + most)
+        where = f"env.max_perturb={most} in {n_envs} cells of {table.n_features} features"
+        require_memory(4.0 * len(configs) * n_envs * numbers, where, "step fewer cells, or perturb fewer genes")
         self.device = torch.device(device)
         self.n_runs, self.n_envs, self.obs_dim = len(configs), n_envs, table.n_features
         self.horizon = configs[0].horizon

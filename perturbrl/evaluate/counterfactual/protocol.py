@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from perturbrl import registry, status
-from perturbrl.bounds import Fraction, NonNegativeInt, NotEmpty, Number, NumberOrAll, OneOf, PositiveInt, Seed
+from perturbrl.bounds import Episodes, Fraction, NonNegativeInt, NotEmpty, Number, NumberOrAll, OneOf, PositiveInt, Seed
 from perturbrl.config import require
 from perturbrl.data.split import SplitConfig
 from perturbrl.effects.baselines import BASELINES, Setting
@@ -61,7 +61,7 @@ class CounterfactualProtocolConfig:
     name: str
     n_cells: Annotated[int | str | None, NumberOrAll(1)]
     curve_cells: PositiveInt
-    episodes: PositiveInt
+    episodes: Episodes
     success: Annotated[float, Number(above=0, most=1)]
     shown: NonNegativeInt
     truth_cells: NonNegativeInt

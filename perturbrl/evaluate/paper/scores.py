@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from perturbrl import registry, status
-from perturbrl.bounds import Number, NumberOrAll, PositiveInt, Seed
+from perturbrl.bounds import Episodes, Number, NumberOrAll, PositiveInt, Seed
 from perturbrl.config import require
 from perturbrl.data.schema import CellTable
 from perturbrl.envs.base import ActionSpace, BatchedEnv
@@ -48,8 +48,8 @@ class PaperProtocolConfig:
     n_cells: Annotated[int | str | None, NumberOrAll(2)]
     clip: Annotated[float, Number(above=0, finite=False)]
     discrete_step: float
-    return_episodes: PositiveInt
-    search_episodes: PositiveInt
+    return_episodes: Episodes
+    search_episodes: Episodes
     max_steps: PositiveInt
     seed: Seed
 
