@@ -61,7 +61,7 @@ RULES = (
         r"perturbrl train .*experiment=counterfactual", extra=f"{FEW_CELLS} {BUDGET} {HELD_OUT} curve_points=0 seed=0"
     ),
     Rule(r"perturbrl train .*env=counterfactual", extra=f"{BUDGET} {HELD_OUT} curve_points=0"),
-    Rule(r"perturbrl train .*experiment=", extra=f"{FEW_CELLS} {BUDGET} {PAPER} curve_points=0 seed=0"),
+    Rule(r"perturbrl train .*experiment=", extra=f"{FEW_CELLS} {BUDGET} {PAPER} curve_points=0 data=rna seed=0"),
     Rule(r"perturbrl train .*source=(?!landscape)", extra=f"{BUDGET} {PAPER} curve_points=0", replace=FEW_RUNS),
     Rule(r"perturbrl train\b", extra=f"{FEW_CELLS} {BUDGET} {PAPER} curve_points=0", replace=FEW_RUNS),
     Rule(r"perturbrl reproduce\b", extra=QUICK, replace=FEW_RUNS),
