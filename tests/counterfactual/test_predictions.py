@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import anndata
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -126,7 +127,7 @@ def broken(cells, fault):
         ("nan", r"1 predicted values are NaN"),
         ("counts", r"whole numbers, which are counts"),
         ("log twice", r"log1p once"),
-        ("empty", r"X is empty"),
+        ("empty", r"X is not in the file"),
     ],
 )
 def test_every_mismatch_is_named(truth, tmp_path, fault, said):
@@ -141,3 +142,18 @@ def test_files_that_are_none(truth, tmp_path):
     (tmp_path / "text.h5ad").write_text("not HDF5")
     with pytest.raises(UserError, match="cannot be read"):
         read_predictions(tmp_path / "text.h5ad", truth)
+
+
+def test_hostile_files_are_refused_before_they_are_followed(truth, tmp_path):
+    path = tmp_path / "pred.h5ad"
+    for change, said in (("link", "/uns/out is an external link"), ("index", r"X/indices: -7 at position 0")):
+        cells = observed(truth)
+        cells.X = sparse.csr_matrix(cells.X)
+        cells.write_h5ad(path)
+        with h5py.File(path, "r+") as file:
+            if change == "link":
+                file["uns/out"] = h5py.ExternalLink("secret.h5", "/")
+            else:
+                file["X/indices"][0] = -7
+        with pytest.raises(UserError, match=said):
+            read_predictions(path, truth)
