@@ -116,7 +116,9 @@ def of_mtx() -> list[Case]:
     c.refused("barcodes_empty", r"barcodes.tsv", lambda p: _write(p / "barcodes.tsv", ""))
     c.refused("features_ragged", r"features.tsv", _lines("features.tsv", lambda v: [*v[:-1], v[-1] + "\ta\tb"]))
     c.refused(
-        "feature_name_empty", r"empty feature names", _lines("features.tsv", lambda v: ["E\t\tGene Expression", *v[1:]])
+        "feature_name_empty",
+        r"features.tsv: row 1 lacks a name",
+        _lines("features.tsv", lambda v: ["E\t\tGene Expression", *v[1:]]),
     )
     c.ready("barcodes_twice", _lines("barcodes.tsv", lambda v: [v[1], *v[1:]]))
     c.ready("features_one_column", _lines("features.tsv", lambda v: [line.split("\t")[1] for line in v]))
