@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 
 from perturbrl.data.findings import Finding
+from perturbrl.data.preprocess.config import data_needs
 from perturbrl.data.readers import Opened, map_columns, open_file
 from perturbrl.data.readers.checks import COUNT_LAYERS, part_faults
 from perturbrl.data.readers.columns import CONTROL, UNASSIGNED
 from perturbrl.data.readers.kinds import Profile, constant_features, kind_of, profile
 from perturbrl.data.readers.opened import Part, listed
 from perturbrl.data.sources.file import FileConfig
-from perturbrl.data.table import data_needs
 from perturbrl.errors import UserError
 
 FEW_CELLS = 10

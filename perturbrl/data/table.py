@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
 
-from perturbrl import paths, registry, status
+from perturbrl import registry, status
 from perturbrl.data.preprocess import DataConfig, Standardize, select_features, transform
+from perturbrl.data.preprocess.config import data_needs
 from perturbrl.data.preprocess.steps import Array, dense
 from perturbrl.data.pseudotime import pseudotime
 from perturbrl.data.schema import MODALITIES, CellTable, RawCells
@@ -104,14 +103,6 @@ def _require_modalities(raw: RawCells, data: DataConfig) -> None:
     fitting = sorted(name for name, needs in data_needs().items() if set(needs) <= set(held))
     remedy = f"choose data={one_of(fitting)}" if fitting else "no choice of data= fits it"
     raise UserError(f"data={data.name}: source {raw.name} has no {' and no '.join(missing)} (it has {has}); {remedy}")
-
-
-def data_needs() -> Mapping[str, list[str]]:
-    """Return which modalities each ``data=`` choice asks for, read from the YAML of the package and of plugins."""
-    folders = [paths.conf_dir(), *registry.plugin_conf_dirs()]
-    files = [file for folder in folders for file in sorted((folder / "data").glob("*.yaml"))]
-    needs = {file.stem: OmegaConf.select(OmegaConf.load(file), "modalities") for file in files}
-    return {name: list(modalities or MODALITIES) for name, modalities in needs.items()}
 
 
 def _check_block(

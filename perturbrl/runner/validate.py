@@ -18,10 +18,11 @@ import torch
 
 from perturbrl.data.examine import ENVS, everything, examine
 from perturbrl.data.findings import Finding, Severity
+from perturbrl.data.preprocess.config import data_needs
 from perturbrl.data.readers import assemble, open_file, sha256_of
 from perturbrl.data.schema import Modality, RawCells
 from perturbrl.data.split import SplitConfig
-from perturbrl.data.table import data_needs, load_table
+from perturbrl.data.table import load_table
 from perturbrl.envs.factory import Table
 from perturbrl.errors import UserError
 from perturbrl.runner.dataset import prepare

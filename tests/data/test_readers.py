@@ -463,7 +463,7 @@ def test_a_stray_word_among_numbers_is_named(tmp_path):
 
 def test_importing_the_sources_is_light():
     code = (
-        "import sys, perturbrl.data.sources, perturbrl.data.sources.catalogue, perturbrl.data.validate; "
+        "import sys, perturbrl.data.sources, perturbrl.data.sources.catalogue, perturbrl.data.examine; "
         "heavy = {'torch', 'scanpy', 'anndata', 'mudata', 'h5py', 'pooch', 'requests', 'rich'} & set(sys.modules); "
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )

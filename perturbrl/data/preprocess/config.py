@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
+from omegaconf import OmegaConf
+
+from perturbrl import paths, registry
 from perturbrl.bounds import NotEmpty, OneOf, PositiveFloat, PositiveInt
 from perturbrl.config import choice, require
 from perturbrl.data.schema import MODALITIES
@@ -47,3 +51,11 @@ class DataConfig:
         require(not doubled, f"{where}.modalities", f"{self.modalities} names a modality twice")
         for name in self.n_features:
             choice(name, MODALITIES, f"{where}.n_features")
+
+
+def data_needs() -> Mapping[str, list[str]]:
+    """Return which modalities each ``data=`` choice asks for, read from the YAML of the package and of plugins."""
+    folders = [paths.conf_dir(), *registry.plugin_conf_dirs()]
+    files = [file for folder in folders for file in sorted((folder / "data").glob("*.yaml"))]
+    needs = {file.stem: OmegaConf.select(OmegaConf.load(file), "modalities") for file in files}
+    return {name: list(modalities or MODALITIES) for name, modalities in needs.items()}
