@@ -1,7 +1,7 @@
-"""Behaviour cloning as a first stage: the mean of a policy learns the actions that its task demonstrates.
+"""Behaviour cloning before training: the mean of a policy learns the actions that its task demonstrates.
 
 Supervised regression on states in which the demonstrator acts (Pomerleau 1991, Efficient training of artificial neural
-networks for autonomous navigation). Letters: S runs, A action size.
+networks for autonomous navigation). Letters: S runs, M transitions of a rollout, A action size.
 """
 
 from __future__ import annotations
@@ -10,43 +10,42 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, zeros_like
 
 from perturbrl.agents.learner import Stage, same
-from perturbrl.agents.model.actor_critic import ActorCritic
 from perturbrl.agents.model.distributions import Gaussian
+from perturbrl.agents.model.heads import Model
 from perturbrl.agents.optim import Adam
-from perturbrl.agents.rollout import Rollout, reorder
+from perturbrl.agents.recipe import Recipe
+from perturbrl.agents.rollout import Log, Rollout, reorder
 from perturbrl.config import require
 from perturbrl.envs.base import BatchedEnv
 from perturbrl.rng import Streams
 
 
-class CloneUpdate:
+class Clone(Recipe[Any]):
     """Epochs of minibatch Adam on E |mean - a|^2, the actions a those of the batch; the value network stands still."""
 
-    def __init__(
-        self, configs: Sequence[Any], model: ActorCritic, streams: Streams, epochs: int, minibatch: int
-    ) -> None:
-        self.model, self.streams, self.epochs, self.minibatch = model, streams, epochs, minibatch
-        grad = zeros_like(model.theta)
-        model.remember(grad)
-        self.grad, self._own = grad, grad[:, : model.policy_size]
-        self.adam = Adam(model.theta[:, : model.policy_size], [float(same(configs, "clone_lr"))] * len(configs))
+    def __init__(self, configs: Sequence[Any], model: Model, streams: Streams) -> None:
+        super().__init__(configs, model, streams)
+        self.grad = zeros_like(model.theta)
+        model.cache_views(self.grad)
+        self.adam = Adam(model.theta[:, : model.policy_size], [float(self.c.clone_lr)] * len(configs))
+        self.stateful = {"": self.adam}
 
-    def run(self, batch: Rollout, iteration: int) -> dict[str, Tensor]:
+    @torch.no_grad()
+    def update(self, batch: Rollout, iteration: int) -> Log:
         """Fit every policy to its batch; ``clone_loss`` is the mean of (mean - a)^2 before."""
-        n = batch.action.shape[1]
-        orders = self.streams.permutations("minibatch", iteration, n, self.epochs)
+        c, columns = self.c, slice(0, self.model.policy_size)
         before = self._mean(batch.obs)[0].sub(batch.action).square().mean(-1).mean(1)
-        for epoch in range(self.epochs):
-            obs, action = reorder(orders[:, epoch], batch.obs, batch.action)
-            for start in range(0, n, self.minibatch):
-                rows = slice(start, start + self.minibatch)
-                mean, cache = self._mean(obs[:, rows])
+        for order in self.orders(batch, iteration, _epochs(c)):
+            shuffled = (torch.split(x, c.minibatch, 1) for x in reorder(order, batch.obs, batch.action))
+            for obs, action in zip(*shuffled, strict=True):
+                mean, cache = self._mean(obs)
                 # no gradient to log_std: its columns of ``grad`` stay zero
-                self.model.policy_vjp(cache, (mean - action[:, rows]).mul_(2 / self.minibatch), None, self.grad)
-                self.adam.step(self._own)
+                self.model.policy_vjp(cache, (mean - action).mul_(2 / c.minibatch), None, self.grad)
+                self.adam.step(self.grad[:, columns])
         return {"clone_loss": before}
 
     def _mean(self, obs: Tensor) -> tuple[Tensor, Any]:
@@ -54,25 +53,16 @@ class CloneUpdate:
         assert isinstance(policy, Gaussian)
         return policy.mean, cache
 
-    def state(self) -> dict[str, Tensor]:
-        """See ``Update``."""
-        return self.adam.state()
 
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        """See ``Update``."""
-        self.adam.load_state(state)
+def _epochs(settings: Any) -> int:
+    """Return the passes over a rollout; TRPO's settings have those of its critic."""
+    return int(settings.critic_epochs if hasattr(settings, "critic_epochs") else settings.epochs)
 
 
 def with_clone(
-    stages: Sequence[Stage],
-    configs: Sequence[Any],
-    epochs: int,
-    rollout_steps: int,
-    model: ActorCritic,
-    env: BatchedEnv,
-    streams: Streams,
+    stages: Sequence[Stage], configs: Sequence[Any], model: Model, env: BatchedEnv, streams: Streams
 ) -> list[Stage]:
-    """Return ``stages`` with a stage ``clone`` before them, where ``clone_steps`` of the S ``configs`` asks for one.
+    """Return ``stages`` with a stage ``clone`` of ``clone_steps`` before them.
 
     The last stage gives up as many rollouts: with and without cloning a run takes the same number of steps.
 
@@ -81,17 +71,15 @@ def with_clone(
     UserError
         The task demonstrates nothing, or cloning leaves no step to the last stage.
     """
-    steps = int(same(configs, "clone_steps"))
-    if steps == 0:
-        return list(stages)
+    steps, rollout_steps = int(same(configs, "clone_steps")), int(same(configs, "rollout_steps"))
     teacher = getattr(env, "demonstration", None)
     can = teacher is not None and env.action_space.kind == "box"
     require(can, "agent.clone_steps", "this task demonstrates no actions; set it to 0, or choose env=counterfactual")
     charged = -(-steps // rollout_steps) * rollout_steps
     last = stages[-1]
     left = last.total_steps - charged
-    said = f"{charged} steps of cloning leave none of the {last.total_steps} of stage {last.name}"
-    require(left > 0, "agent.clone_steps", f"{said}; give fewer")
-    update = CloneUpdate(configs, model, streams, epochs, int(same(configs, "minibatch")))
-    first = Stage("clone", charged, stages[0].gamma, stages[0].gae_lambda, update, teacher=teacher)
+    message = f"{charged} steps of cloning leave none of the {last.total_steps} of stage {last.name}; give fewer"
+    require(left > 0, "agent.clone_steps", message)
+    clone = Clone(configs, model, streams)
+    first = Stage("clone", charged, stages[0].gamma, stages[0].gae_lambda, clone, teacher=teacher)
     return [first, *stages[:-1], dataclasses.replace(last, total_steps=left)]

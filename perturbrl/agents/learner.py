@@ -9,26 +9,31 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from perturbrl.agents.model.actor_critic import ActorCritic
-from perturbrl.agents.rollout import Collector, Rollout, Teacher
+from perturbrl.agents.model.heads import Model
+from perturbrl.agents.optim import strip_prefix, with_prefix
+from perturbrl.agents.rollout import Collector, Log, Rollout, Teacher
 from perturbrl.config import require
 from perturbrl.envs.base import BatchedEnv
 from perturbrl.rng import Streams
 
 
-class Update(Protocol):
-    """How a policy is improved on one rollout."""
-
-    def run(self, batch: Rollout, iteration: int) -> dict[str, Tensor]:
-        """Improve every run on its batch; return what to log, each [S]."""
-        ...
+class Stateful(Protocol):
+    """What keeps tensors that a checkpoint needs."""
 
     def state(self) -> dict[str, Tensor]:
-        """Return the optimiser's tensors, each with a leading axis S."""
+        """Return the tensors, each with a leading axis S."""
         ...
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Go on from ``state()``."""
+        ...
+
+
+class Update(Stateful, Protocol):
+    """How a policy is improved on one rollout. ``recipe.Recipe`` is the usual one."""
+
+    def update(self, batch: Rollout, iteration: int) -> Log:
+        """Improve every run on its batch; return what to log, each [S]."""
         ...
 
 
@@ -43,15 +48,30 @@ class Stage:
     total_steps: int
     gamma: Tensor
     gae_lambda: Tensor
-    update: Update
+    recipe: Update
     begin: Callable[[], None] = lambda: None
     teacher: Teacher | None = None
 
     @staticmethod
-    def of(name: str, configs: Sequence[Any], update: Update, device: torch.device) -> Stage:
-        """Return a stage whose budget and discounts are those of the configs of S runs."""
-        gamma, gae_lambda = per_run(configs, "gamma", device), per_run(configs, "gae_lambda", device)
-        return Stage(name, int(same(configs, "total_steps")), gamma, gae_lambda, update)
+    def of(name: str, configs: Sequence[Any], recipe: Update, device: torch.device) -> Stage:
+        """Return a stage whose budget and discounts are those of the configs of S runs.
+
+        A config without ``gae_lambda`` takes plain discounted returns (lambda = 1).
+        """
+        gamma = per_run(configs, "gamma", device)
+        gae_lambda = per_run(configs, "gae_lambda", device) if hasattr(configs[0], "gae_lambda") else None
+        lam = torch.ones_like(gamma) if gae_lambda is None else gae_lambda
+        return Stage(name, int(same(configs, "total_steps")), gamma, lam, recipe)
+
+    @property
+    def executor(self) -> str:
+        """Name of what takes the steps of this stage: ``torch``, ``native`` or ``graph``."""
+        return str(getattr(self.recipe, "executor_name", "torch"))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for whoever starts a run of this stage."""
+        return tuple(getattr(self.recipe, "notes", ()))
 
 
 class Learner:
@@ -61,7 +81,7 @@ class Learner:
     """
 
     def __init__(
-        self, model: ActorCritic, env: BatchedEnv, streams: Streams, rollout_steps: int, stages: Sequence[Stage]
+        self, model: Model, env: BatchedEnv, streams: Streams, rollout_steps: int, stages: Sequence[Stage]
     ) -> None:
         self.model, self.stages = model, tuple(stages)
         self.steps_per_iteration = rollout_steps
@@ -80,29 +100,31 @@ class Learner:
         """Return the stage to which an iteration belongs."""
         return next(s for s, end in zip(self.stages, self._ends[1:], strict=True) if iteration < end)
 
-    @torch.no_grad()
-    def iterate(self, iteration: int) -> dict[str, Tensor]:
+    def iterate(self, iteration: int) -> Log:
         """Do iteration number ``iteration`` (from 0); return what to log, each [S]."""
         stage = self.stage_of(iteration)
         if iteration in self._ends:
-            stage.begin()
-            self.collector.reset(iteration)
-        batch = self.collector.collect(iteration, stage.gamma, stage.gae_lambda, stage.teacher)
-        return {"return_mean": self.collector.episodes.last} | stage.update.run(batch, iteration)
+            with torch.no_grad():
+                stage.begin()
+                self.collector.reset(iteration)
+        with torch.no_grad():
+            batch = self.collector.collect(iteration, stage.gamma, stage.gae_lambda, stage.teacher)
+        log = stage.recipe.update(batch, iteration)
+        return {"return_mean": self.collector.episodes.last} | {key: value.detach() for key, value in log.items()}
 
     def state(self) -> dict[str, Tensor]:
         """Return every tensor a checkpoint needs, each with a leading axis S."""
-        kept = {"theta": self.model.theta} | with_prefix("collector", self.collector.state())
+        named = {"theta": self.model.theta} | with_prefix("collector", self.collector.state())
         for stage in self.stages:
-            kept |= with_prefix(stage.name, stage.update.state())
-        return kept
+            named |= with_prefix(stage.name, stage.recipe.state())
+        return named
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Go on from ``state()``."""
         self.model.theta.copy_(state["theta"])
-        self.collector.load_state(under("collector", state))
+        self.collector.load_state(strip_prefix("collector", state))
         for stage in self.stages:
-            stage.update.load_state(under(stage.name, state))
+            stage.recipe.load_state(strip_prefix(stage.name, state))
 
 
 def per_run(configs: Sequence[Any], key: str, device: torch.device) -> Tensor:
@@ -123,13 +145,3 @@ def check_rollout(where: str, rollout_steps: int, n_envs: int, minibatch: int) -
     require(rollout_steps % n_envs == 0, f"{where}.rollout_steps", said)
     said = f"{minibatch} does not divide rollout_steps = {rollout_steps}"
     require(rollout_steps % minibatch == 0, f"{where}.minibatch", said)
-
-
-def with_prefix(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Put ``prefix/`` before every name."""
-    return {f"{prefix}/{name}": tensor for name, tensor in state.items()}
-
-
-def under(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the entries under ``prefix/``, without it."""
-    return {k.removeprefix(f"{prefix}/"): v for k, v in state.items() if k.startswith(f"{prefix}/")}

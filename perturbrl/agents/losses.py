@@ -1,11 +1,9 @@
-"""The objectives of PPO, each with its gradient in closed form. Equation numbers are those of arXiv 2510.13018.
+"""The objectives of policy-gradient agents. Equation numbers are those of arXiv 2510.13018.
 
 Letters: S runs, M transitions of a minibatch. Every average is over the minibatch of one run.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -22,14 +20,8 @@ def surrogate(ratio: Tensor, advantage: Tensor) -> Tensor:
 
 
 def clipped_surrogate(ratio: Tensor, advantage: Tensor, clip: Tensor) -> Tensor:
-    """Return L_CLIP of each transition, [S, M]; ``clip`` is [S, 1]."""  # eq. 7
-    return torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
-
-
-def clipped_surrogate_score(ratio: Tensor, advantage: Tensor, clip: Tensor) -> Tensor:
-    """Differentiate L_CLIP by log pi(a|s), [S, M]: r A, or nothing where the clipped term is the smaller."""
-    weighted = ratio * advantage
-    return weighted.mul_(ratio.clamp(1 - clip, 1 + clip).mul_(advantage) >= weighted)
+    """Return L_CLIP = E[min(r A, clamp(r, 1 - clip, 1 + clip) A)], [S]; ``clip`` is [S, 1]."""  # eq. 7
+    return torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage).mean(1)
 
 
 def value_loss(value: Tensor, ret: Tensor) -> Tensor:
@@ -49,14 +41,11 @@ def normalise(advantage: Tensor, size: int | None = None) -> Tensor:
     return (parts - mean).div_(std.add_(1e-8)).flatten(1)
 
 
-@dataclass(frozen=True)
-class PolicyChange:
-    """How far a policy has moved on a batch: one number a run, each [S]."""
-
-    approx_kl: Tensor
-    clip_fraction: Tensor
+def approx_kl(ratio: Tensor) -> Tensor:
+    """Estimate KL(old || new) as E[r - 1 - log r], [S] (joschu.net/blog/kl-approx.html)."""
+    return (ratio - 1 - ratio.log()).mean(1)
 
 
-def policy_change(ratio: Tensor, clip: Tensor) -> PolicyChange:
-    """Estimate KL(old || new) as E[r - 1 - log r] (joschu.net/blog/kl-approx.html), and the share of ratios clipped."""
-    return PolicyChange((ratio - 1 - ratio.log()).mean(1), ((ratio - 1).abs() > clip).float().mean(1))
+def clip_fraction(ratio: Tensor, clip: Tensor) -> Tensor:
+    """Return the share of ratios outside [1 - clip, 1 + clip], [S]."""
+    return ((ratio - 1).abs() > clip).float().mean(1)

@@ -13,11 +13,23 @@ import torch
 from torch import Tensor
 
 from perturbrl.agents.losses import importance_ratio, surrogate
-from perturbrl.agents.model.actor_critic import ActorCritic
-from perturbrl.agents.model.distributions import Distribution
+from perturbrl.agents.model.distributions import Distribution, joined
+from perturbrl.agents.model.heads import Model
+from perturbrl.agents.rollout import Rollout
 
 Operator = Callable[[Tensor], Tensor]
 EPSILON = 1e-8  # of eq. 6
+BLOCK = 512  # states
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some states of a batch: the policy there, what its derivatives need, and the block's share of the batch."""
+
+    policy: Distribution
+    cache: Any
+    batch: Rollout
+    share: float
 
 
 @dataclass(frozen=True)
@@ -31,12 +43,44 @@ class LineSearch:
     backtracks: Tensor
 
 
-def policy_gradient(model: ActorCritic, dist: Distribution, cache: Any, action: Tensor, advantage: Tensor) -> Tensor:
-    """Return g = E[grad log pi(a|s) A] at the policy that collected the batch, [S, n]."""  # eq. 3
+class OldPolicy:
+    """The policy that collected a batch: its distribution, and activations for derivatives, in blocks of states.
+
+    A block's activations stay in a CPU's cache through every Fisher product. ``scale`` multiplies the KL.
+    """
+
+    def __init__(self, model: Model, batch: Rollout, scale: float) -> None:
+        n = batch.advantage.shape[1]
+        self.model, self.scale = model, scale
+        parts = batch.minibatches(BLOCK if batch.advantage.is_cpu else n)
+        self.blocks = [Block(*model.policy(part.obs), part, part.ret.shape[1] / n) for part in parts]
+        self.distribution = joined([block.policy for block in self.blocks])
+
+    def gradient(self) -> Tensor:
+        """Return g = E[grad log pi(a|s) A], [S, n]."""  # eq. 3
+        return self._batch_mean(lambda block: policy_gradient(self.model, block))
+
+    def fisher_product(self, v: Tensor, damping: Tensor) -> Tensor:
+        """Return H v + damping v, [S, n]; see ``fisher_vector_product``."""  # eq. 5
+        return self._batch_mean(
+            lambda block: fisher_vector_product(self.model, block.policy, block.cache, v, damping, self.scale)
+        )
+
+    def _batch_mean(self, block_mean: Callable[[Block], Tensor]) -> Tensor:
+        """Return the mean over the batch of a mean over each block, [S, n]."""
+        total = block_mean(self.blocks[0]).mul_(self.blocks[0].share)
+        for block in self.blocks[1:]:
+            total.add_(block_mean(block), alpha=block.share)
+        return total
+
+
+def policy_gradient(model: Model, block: Block) -> Tensor:
+    """Return g = E[grad log pi(a|s) A] on a block of states, [S, n]."""  # eq. 3
+    advantage = block.batch.advantage
     g = advantage.new_zeros(advantage.shape[0], model.policy_size)
-    _, kept = dist.log_prob(action)
-    d_outputs, d_log_std = dist.log_prob_vjp(kept, advantage / advantage.shape[1])
-    model.policy_vjp(cache, d_outputs, d_log_std, g)
+    _, cache = block.policy.log_prob(block.batch.action)
+    d_outputs, d_log_std = block.policy.log_prob_vjp(cache, advantage / advantage.shape[1])
+    model.policy_vjp(block.cache, d_outputs, d_log_std, g)
     return g
 
 
@@ -46,7 +90,7 @@ def mean_kl(old: Distribution, new: Distribution, scale: float) -> Tensor:
 
 
 def fisher_vector_product(
-    model: ActorCritic, dist: Distribution, cache: Any, v: Tensor, damping: Tensor, scale: float
+    model: Model, dist: Distribution, cache: Any, v: Tensor, damping: Tensor, scale: float
 ) -> Tensor:
     """H v + damping v, [S, n], with H the Hessian of eq. 4 at the old policy.
 
@@ -66,13 +110,13 @@ def conjugate_gradient(apply: Operator, b: Tensor, iterations: int, tolerance: f
     rr = r.square().sum(1, keepdim=True)
     for _ in range(iterations):
         hp = apply(p)
-        open_ = rr > tolerance
-        alpha = torch.where(open_, rr / (p * hp).sum(1, keepdim=True), 0.0)
+        unsolved = rr > tolerance
+        alpha = torch.where(unsolved, rr / (p * hp).sum(1, keepdim=True), 0.0)
         x.addcmul_(alpha, p)
         r.addcmul_(alpha, hp, value=-1)
         rr_next = r.square().sum(1, keepdim=True)
-        p.mul_(torch.where(open_, rr_next / rr, 0.0)).add_(r)
-        rr = torch.where(open_, rr_next, rr)
+        p.mul_(torch.where(unsolved, rr_next / rr, 0.0)).add_(r)
+        rr = torch.where(unsolved, rr_next, rr)
     return x
 
 
@@ -83,33 +127,25 @@ def natural_step(g: Tensor, d: Tensor, delta: Tensor) -> Tensor:
 
 
 def line_search(
-    model: ActorCritic,
-    old: Distribution,
-    obs: Tensor,
-    action: Tensor,
-    old_log_prob: Tensor,
-    advantage: Tensor,
-    step: Tensor,
-    delta: Tensor,
-    shrink: Tensor,
-    max_tries: int,
-    scale: float,
+    old: OldPolicy, batch: Rollout, step: Tensor, delta: Tensor, shrink: Tensor, max_tries: int
 ) -> LineSearch:
     """Backtrack along ``step`` [S, n] until the surrogate rises and the KL is below ``delta``; set the parameters.
 
     ``delta`` and ``shrink`` are [S, 1]; ``shrink`` multiplies the step after each refusal.
     """
+    model = old.model
     theta = model.theta[:, : model.policy_size]
     start = theta.clone()
-    before = surrogate(torch.ones_like(old_log_prob), advantage)
+    before = surrogate(torch.ones_like(batch.log_prob), batch.advantage)
     factor = torch.ones_like(delta)
     accepted = torch.zeros_like(before, dtype=torch.bool)
     kl, gain, tries = torch.zeros_like(before), torch.zeros_like(before), torch.zeros_like(before)
     for _ in range(max_tries):
         theta.copy_(torch.where(accepted.unsqueeze(1), theta, start + factor * step))
-        new, _ = model.policy(obs)
-        new_kl = mean_kl(old, new, scale)
-        new_gain = surrogate(importance_ratio(new.log_prob(action)[0], old_log_prob), advantage) - before
+        new, _ = model.policy(batch.obs)
+        new_kl = mean_kl(old.distribution, new, old.scale)
+        ratio = importance_ratio(new.log_prob(batch.action)[0], batch.log_prob)
+        new_gain = surrogate(ratio, batch.advantage) - before
         passed = ~accepted & (new_kl < delta.squeeze(1)) & (new_gain > 0)
         kl, gain = torch.where(passed, new_kl, kl), torch.where(passed, new_gain, gain)
         accepted |= passed

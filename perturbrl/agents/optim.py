@@ -1,4 +1,4 @@
-"""Adam for S parameter vectors at once (rows of [S, n]); no run feels another."""
+"""Adam for S parameter vectors at once (rows of [S, n]); runs are independent."""
 
 from __future__ import annotations
 
@@ -81,3 +81,35 @@ class Adam:
         """Go on from ``state()``."""
         for name, tensor in self.state().items():
             tensor.copy_(state[name])
+
+
+class PolicyValueAdam:
+    """One Adam for the policy and one for the value network, so that a warm start can hand over the moments of one."""
+
+    def __init__(self, theta: Tensor, policy_size: int, lr: Sequence[float]) -> None:
+        self._split = policy_size
+        self.policy, self.value = Adam(theta[:, :policy_size], lr), Adam(theta[:, policy_size:], lr)
+
+    def step(self, grad: Tensor, mask: Tensor | None = None, scale: Tensor | None = None) -> None:
+        """See ``Adam.step``."""
+        self.policy.step(grad[:, : self._split], mask, scale)
+        self.value.step(grad[:, self._split :], mask, scale)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the moments and step counts, under ``policy/`` and ``value/``."""
+        return with_prefix("policy", self.policy.state()) | with_prefix("value", self.value.state())
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Go on from ``state()``."""
+        self.policy.load_state(strip_prefix("policy", state))
+        self.value.load_state(strip_prefix("value", state))
+
+
+def with_prefix(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Put ``prefix/`` before every name."""
+    return {f"{prefix}/{name}": tensor for name, tensor in state.items()}
+
+
+def strip_prefix(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the entries under ``prefix/``, without it."""
+    return {k.removeprefix(f"{prefix}/"): v for k, v in state.items() if k.startswith(f"{prefix}/")}

@@ -5,17 +5,20 @@ Letters: S runs, T steps, B cells, G features, A action size.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from perturbrl.agents.model.actor_critic import ActorCritic
+from perturbrl.agents.losses import normalise
+from perturbrl.agents.model.heads import Model
 from perturbrl.envs.base import BatchedEnv
 from perturbrl.rng import Streams
 
 Teacher = Callable[[], Tensor]
+Log = dict[str, Tensor]
+"""Numbers to log, by name: one for each run, [S]."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,27 @@ class Rollout:
     value: Tensor
     advantage: Tensor
     ret: Tensor
+
+    def fields(self) -> tuple[Tensor, ...]:
+        """Return the tensors in the order of their declaration."""
+        return self.obs, self.action, self.log_prob, self.value, self.advantage, self.ret
+
+    def reordered(self, order: Tensor) -> Rollout:
+        """Return the transitions of run s in the order of row s of ``order`` [S, M]."""
+        return Rollout(*reorder(order, *self.fields()))
+
+    def minibatches(self, size: int) -> Iterator[Rollout]:
+        """Yield ``size`` transitions after another."""
+        parts = (torch.split(field, size, 1) for field in self.fields())
+        return (Rollout(*part) for part in zip(*parts, strict=True))
+
+    def normalised(self, size: int | None = None) -> Rollout:
+        """Return the rollout with ``losses.normalise`` applied to its advantages."""
+        return replace(self, advantage=normalise(self.advantage, size))
+
+    def explained_variance(self) -> Tensor:
+        """Return 1 - var(R - V) / var(R), [S]: how much of the returns the value network foresaw."""
+        return 1 - (self.ret - self.value).var(1) / self.ret.var(1)
 
 
 def reorder(order: Tensor, *fields: Tensor) -> list[Tensor]:
@@ -63,7 +87,7 @@ class EpisodeTracker:
 class Collector:
     """Steps the environment with the current policy; owns the observation at which the last rollout stopped."""
 
-    def __init__(self, model: ActorCritic, env: BatchedEnv, streams: Streams, n_steps: int) -> None:
+    def __init__(self, model: Model, env: BatchedEnv, streams: Streams, n_steps: int) -> None:
         self.model, self.env, self.streams, self.n_steps = model, env, streams, n_steps
         self.obs = torch.zeros(env.n_runs, env.n_envs, env.obs_dim, device=streams.device)
         self.episodes = EpisodeTracker(env.n_runs, env.n_envs, streams.device)

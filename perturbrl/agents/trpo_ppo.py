@@ -14,12 +14,12 @@ from typing import Annotated
 
 from torch import Tensor
 
-from perturbrl.agents.clone import with_clone
+from perturbrl.agents.build import learner
 from perturbrl.agents.learner import Learner, Stage, same
 from perturbrl.agents.model.actor_critic import ActorCritic, PolicyConfig
-from perturbrl.agents.ppo import PPOConfig, PPOUpdate
-from perturbrl.agents.rollout import Rollout
-from perturbrl.agents.trpo import TRPOConfig, TRPOUpdate
+from perturbrl.agents.ppo import PPO, PPOConfig
+from perturbrl.agents.rollout import Log, Rollout
+from perturbrl.agents.trpo import TRPO, TRPOConfig
 from perturbrl.bounds import NonNegativeInt, OneOf, PositiveFloat
 from perturbrl.config import require
 from perturbrl.envs.base import BatchedEnv
@@ -27,7 +27,7 @@ from perturbrl.registry import agents
 from perturbrl.rng import Streams
 
 SHARED = ("n_envs", "rollout_steps")
-CLONE = ("clone_steps", "clone_lr")  # said once for both stages
+CLONE = ("clone_steps", "clone_lr")  # stated once, for both stages
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ class TRPOPPOConfig:
             a, b = getattr(self.trpo, key), getattr(self.ppo, key)
             require(a == b, f"{where}.ppo.{key}", f"is {b} but {where}.trpo.{key} is {a}; both stages need the same")
         for key in CLONE:
-            own = getattr(self, key)
+            common = getattr(self, key)
             for stage, config in (("trpo", self.trpo), ("ppo", self.ppo)):
-                said = f"is {getattr(config, key)} but {where}.{key} is {own}; set {where}.{key} alone"
-                require(getattr(config, key) == own, f"{where}.{stage}.{key}", said)
+                message = f"is {getattr(config, key)} but {where}.{key} is {common}; set {where}.{key} alone"
+                require(getattr(config, key) == common, f"{where}.{stage}.{key}", message)
 
     @property
     def n_envs(self) -> int:
@@ -60,23 +60,26 @@ class TRPOPPOConfig:
         return self.trpo.n_envs
 
 
-class InterleavedUpdate:
+class Interleaved:
     """Algorithm 1, lines 4 to 16: the natural step, then clipped epochs on the batch that the old policy collected.
 
     ``clip_fraction_first`` in the log says how much of the clip the natural step has already used up.
     """
 
-    def __init__(self, first: TRPOUpdate, second: PPOUpdate) -> None:
-        self.first, self.second = first, second
+    def __init__(self, trpo: TRPO, ppo: PPO) -> None:
+        self.trpo, self.ppo = trpo, ppo
+        self.executor_name, self.notes = ppo.executor_name, ppo.notes
 
-    def run(self, batch: Rollout, iteration: int) -> dict[str, Tensor]:
-        return self.first.policy_step(batch) | self.second.run(batch, iteration)
+    def update(self, batch: Rollout, iteration: int) -> Log:
+        natural = self.trpo.policy_step(batch)  # lines 4 to 8
+        clipped = self.ppo.update(batch, iteration)  # lines 9 to 16
+        return natural | clipped
 
     def state(self) -> dict[str, Tensor]:
-        return self.second.state()
+        return self.ppo.state()
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        self.second.load_state(state)
+        self.ppo.load_state(state)
 
 
 @agents.register("trpo_ppo", TRPOPPOConfig)
@@ -89,21 +92,17 @@ def build(
 ) -> Learner:
     """Build TRPO -> PPO for S runs."""
     model = ActorCritic.for_env(policies, env, slices, streams)
-    first_configs, second_configs = [c.trpo for c in configs], [c.ppo for c in configs]
-    first = TRPOUpdate(first_configs, model, streams)
-    second = PPOUpdate(second_configs, model, streams)
-    rollout_steps = int(same(first_configs, "rollout_steps"))
-    trust_region = Stage.of("trpo", first_configs, first, streams.device)
-    clipped = Stage.of("ppo", second_configs, second, streams.device)
+    trpo_configs, ppo_configs = [c.trpo for c in configs], [c.ppo for c in configs]
+    trpo, ppo = TRPO(trpo_configs, model, streams), PPO(ppo_configs, model, streams)
+    first = Stage.of("trpo", trpo_configs, trpo, streams.device)
+    second = Stage.of("ppo", ppo_configs, ppo, streams.device)
 
     def hand_over() -> None:
         if same(configs, "handover") == "parameters_and_moments":
-            second.value_adam.load_state(first.adam.state())
+            ppo.adam.value.load_state(trpo.critic.adam.state())
 
-    stages: list[Stage]
     if same(configs, "mode") == "interleaved":
-        stages = [dataclasses.replace(clipped, name="trpo_ppo", update=InterleavedUpdate(first, second))]
+        stages = [dataclasses.replace(second, name="trpo_ppo", recipe=Interleaved(trpo, ppo))]
     else:
-        stages = [trust_region, dataclasses.replace(clipped, begin=hand_over)]
-    stages = with_clone(stages, first_configs, first.epochs, rollout_steps, model, env, streams)
-    return Learner(model, env, streams, rollout_steps, stages)
+        stages = [first, dataclasses.replace(second, begin=hand_over)]
+    return learner(stages, trpo_configs, model, env, streams)

@@ -197,6 +197,7 @@ def make_model(
     model = ActorCritic(config, n_features, slices, ActionSpace(kind, size), n_runs)
     generator = torch.Generator().manual_seed(seed)
     model.theta = 0.5 * torch.randn(model.theta.shape, generator=generator, dtype=torch.float64)
+    model.grad = torch.zeros_like(model.theta)
     return model
 
 

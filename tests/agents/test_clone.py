@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from perturbrl import registry
-from perturbrl.agents.clone import CloneUpdate
+from perturbrl.agents.clone import Clone
 from perturbrl.agents.learner import Learner
 from perturbrl.envs.base import ActionSpace
 from perturbrl.errors import UserError
@@ -40,21 +40,22 @@ def learner(name: str, env: FakeEnv, seeds: Sequence[int] = (1, 2), **agent: obj
 def test_the_gradient_is_that_of_the_squared_distance_to_what_was_shown() -> None:
     model, n = make_model("box"), 6
     batch = make_batch(model, n)
-    update = CloneUpdate([agent_config("ppo")] * 2, model, Streams([1, 2]), epochs=1, minibatch=n)
+    update = Clone([agent_config("ppo", epochs=1, minibatch=n, rollout_steps=n, n_envs=1)] * 2, model, Streams([1, 2]))
     update.adam.step = lambda grad: None  # type: ignore[method-assign]
-    told = update.run(batch, 0)
+    log = update.update(batch, 0)
     for k in range(2):
         theta = model.theta[k].clone().requires_grad_()
         gap = naive(model.policy_net, theta, batch.obs[k]) - batch.action[k]
         gap.square().sum(-1).mean().backward()
         torch.testing.assert_close(update.grad[k], theta.grad)
-        torch.testing.assert_close(told["clone_loss"][k], gap.square().mean().detach())
+        torch.testing.assert_close(log["clone_loss"][k], gap.square().mean().detach())
 
 
 def test_only_the_mean_learns() -> None:
     model = make_model("box")
     batch, before = make_batch(model, 8), model.theta.clone()
-    CloneUpdate([agent_config("ppo")] * 2, model, Streams([1, 2]), epochs=2, minibatch=4).run(batch, 0)
+    config = agent_config("ppo", epochs=2, minibatch=4, rollout_steps=8, n_envs=1)
+    Clone([config] * 2, model, Streams([1, 2])).update(batch, 0)
     mean = slice(0, model.policy_net.place(0))
     assert not torch.equal(model.theta[:, mean], before[:, mean])
     assert torch.equal(model.theta[:, mean.stop :], before[:, mean.stop :])

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from perturbrl.agents import kernels
+from perturbrl.agents.executors import PlainSteps
 from perturbrl.agents.kernels import native, reference
 from perturbrl.agents.kernels.chain import Chain, Moments
 from perturbrl.agents.optim import Adam
@@ -137,8 +138,9 @@ def test_the_whole_epoch_of_ppo_is_its_single_steps() -> None:
     """The native epoch against ``step`` on the same native layers: the same mathematics, written twice."""
     kernels.configure("native", "float32")
     learners = [make_learner("ppo", [3, 1], agent={"ent_coef": 0.02}) for _ in range(2)]
-    assert all(learner.stages[0].update.fused is not None for learner in learners)
-    learners[1].stages[0].update.fused = None
+    assert all(learner.stages[0].executor == "native" for learner in learners)
+    recipe = learners[1].stages[0].recipe
+    recipe.executor = PlainSteps(recipe.step, recipe.c.minibatch)
     for learner in learners:
         learner.iterate(0)
     a, b = (learner.model.theta for learner in learners)

@@ -14,12 +14,12 @@ from perturbrl.agents.model.actor_critic import ActorCritic
 from perturbrl.agents.model.distributions import joined
 from perturbrl.agents.natural import (
     LineSearch,
+    OldPolicy,
     conjugate_gradient,
     fisher_vector_product,
     line_search,
     mean_kl,
     natural_step,
-    policy_gradient,
 )
 from perturbrl.agents.rollout import Rollout
 
@@ -39,8 +39,7 @@ def draw(seed: int, *shape: int) -> Tensor:
 def test_policy_gradient_against_autograd(kind: str, policy: dict) -> None:
     model = make_model(kind, **policy)
     batch = make_batch(model, 12)
-    dist, cache = model.policy(batch.obs)
-    found = policy_gradient(model, dist, cache, batch.action, batch.advantage)
+    found = OldPolicy(model, batch, 1.0).gradient()
     for k in range(2):
         theta = model.theta[k].clone().requires_grad_()
         log_prob = torch_distribution(model, theta, batch.obs[k]).log_prob(batch.action[k])
@@ -133,18 +132,16 @@ def search(
     model: ActorCritic, batch: Rollout, step: Tensor, delta: float, tries: int = 10, scale: float = 1.0
 ) -> LineSearch:
     runs = len(step)
-    old = joined([model.policy(batch.obs)[0]])
     full = torch.full((runs, 1), delta, dtype=FLOAT64)
     shrink = torch.full((runs, 1), 0.8, dtype=FLOAT64)
-    before = batch.log_prob
-    return line_search(model, old, batch.obs, batch.action, before, batch.advantage, step, full, shrink, tries, scale)
+    return line_search(OldPolicy(model, batch, scale), batch, step, full, shrink, tries)
 
 
 def trpo_step(model: ActorCritic, batch: Rollout, delta: float, factor: float, scale: float = 1.0) -> Tensor:
-    dist, cache = model.policy(batch.obs)
-    g = policy_gradient(model, dist, cache, batch.action, batch.advantage)
+    old = OldPolicy(model, batch, scale)
+    g = old.gradient()
     damping = torch.full((len(g), 1), 1e-3, dtype=FLOAT64)
-    d = conjugate_gradient(lambda v: fisher_vector_product(model, dist, cache, v, damping, scale), g, 15)
+    d = conjugate_gradient(lambda v: old.fisher_product(v, damping), g, 15)
     return factor * natural_step(g, d, torch.full((len(g), 1), delta, dtype=FLOAT64))
 
 

@@ -139,11 +139,11 @@ def test_run_k_of_a_population_is_run_k_alone(n_in, hidden, n_out, batch, activa
             assert torch.equal(a[k], b[0])
 
 
-def test_views_that_are_remembered_are_those_of_the_tensor_given() -> None:
+def test_views_that_are_cached_are_those_of_the_tensor_given() -> None:
     layer = Mlp([Dense(3, 2, 1.0)])
     n = layer.place(0)
     kept, other = draw(0, 2, n), draw(1, 2, n)
-    layer.remember(kept)
+    layer.cache_views(kept)
     x = draw(2, 2, 4, 3)
     for theta in (kept, other, kept.clone()):
         expected = torch.stack([naive(layer, theta[k], x[k]) for k in range(2)])

@@ -122,13 +122,13 @@ def test_an_epoch_of_ppo(field: str, value: float) -> None:
     for name in ("native", "torch"):
         kernels.configure(name, "float32")
         learner = make_learner("ppo", [3, 1], agent={"normalise_advantage": False, "epochs": 1})
-        update, model = learner.stages[0].update, learner.model
+        update, model = learner.stages[0].recipe, learner.model
         m, size, g = 64, model.actions.size, model.policy_net.n_in
         batch = {"obs": draw(0, 2, m, g), "action": draw(1, 2, m, size), "value": draw(3, 2, m)}
         batch["log_prob"] = model.policy(batch["obs"])[0].log_prob(batch["action"])[0]
         batch |= {"advantage": draw(4, 2, m), "ret": draw(5, 2, m)}
         batch[field] = poisoned(batch[field], value)
-        update.run(Rollout(**batch), 0)
+        update.update(Rollout(**batch), 0)
         found.append([model.theta])
     assert_alike(*found)
 
@@ -145,5 +145,5 @@ def test_an_advantage_that_is_not_a_number_reaches_the_parameters(name: str, rat
     advantage = draw(2, 1, 64)
     advantage[0, 10] = torch.nan
     batch = Rollout(obs, action, log_prob, torch.zeros(1, 64), advantage, draw(3, 1, 64))
-    learner.stages[0].update.run(batch, 0)
+    learner.stages[0].recipe.update(batch, 0)
     assert learner.model.first_not_finite(0) == "policy network"

@@ -142,7 +142,7 @@ def test_a_ppo_update_is_that_of_stable_baselines3(kind, extra, monkeypatch) -> 
     orders = learner.collector.streams.permutations("minibatch", 0, STEPS * ENVS, 3)
     give_orders(monkeypatch, list(orders[0]))
     with torch.no_grad():
-        logged = learner.stages[0].update.run(batch, 0)
+        logged = learner.stages[0].recipe.update(batch, 0)
     peer.train()
     check_same(learner, peer, before)
     if "target_kl" not in extra:
@@ -150,7 +150,7 @@ def test_a_ppo_update_is_that_of_stable_baselines3(kind, extra, monkeypatch) -> 
         ours = logged["explained_variance"].item()
         assert abs(ours - peer.logger.name_to_value["train/explained_variance"]) < 0.03  # they divide by n, not n - 1
     else:
-        assert 0 < learner.stages[0].update.policy_adam.t.item() < 3 * STEPS * ENVS / 16  # it did stop
+        assert 0 < learner.stages[0].recipe.adam.policy.t.item() < 3 * STEPS * ENVS / 16  # it did stop
 
 
 @pytest.mark.parametrize("kind", ENV)
@@ -165,7 +165,7 @@ def test_a_trpo_update_is_that_of_sb3_contrib(kind: str, monkeypatch: pytest.Mon
     # their conjugate gradient starts from noise of 1e-4, ours from the textbook's zero
     monkeypatch.setattr(torch, "randn_like", torch.zeros_like)
     with torch.no_grad():
-        logged = learner.stages[0].update.run(batch, 0)
+        logged = learner.stages[0].recipe.update(batch, 0)
     peer.train()
     assert logged["accepted"].item() == peer.logger.name_to_value["train/is_line_search_success"] == 1
     kl = peer.logger.name_to_value["train/kl_divergence_loss"]

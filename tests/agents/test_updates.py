@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from perturbrl.agents import trpo
+from perturbrl.agents import natural
 from perturbrl.agents.losses import normalise as normalise_
 from perturbrl.agents.model.actor_critic import ActorCritic
 from perturbrl.agents.model.distributions import joined
 from perturbrl.agents.natural import fisher_vector_product, mean_kl
-from perturbrl.agents.ppo import PPOUpdate
+from perturbrl.agents.ppo import PPO
 from perturbrl.agents.rollout import Rollout
-from perturbrl.agents.trpo import TRPOUpdate
+from perturbrl.agents.trpo import TRPO
 from perturbrl.errors import UserError
 from perturbrl.rng import Streams
 
@@ -25,11 +25,11 @@ KINDS = ["box", "discrete"]
 FLOAT64 = torch.float64
 
 
-def ppo_update(model: ActorCritic, *overrides: dict) -> PPOUpdate:
+def ppo_update(model: ActorCritic, *overrides: dict) -> PPO:
     configs = [agent_config("ppo", **tiny("ppo", **o)) for o in overrides]
-    update = PPOUpdate(configs, model, Streams(range(len(configs))))
+    update = PPO(configs, model, Streams(range(len(configs))))
     for name in ("clip", "vf_coef", "ent_coef", "max_grad_norm"):
-        setattr(update, name, getattr(update, name).double())
+        setattr(update.c, name, getattr(update.c, name).double())
     return update
 
 
@@ -64,8 +64,8 @@ def test_ppo_gradient_is_that_of_equation_8(kind: str, normalise: bool, entropy:
         expected.append(torch.autograd.grad(loss, theta)[0])
     update = ppo_update(model, *({**s, "normalise_advantage": normalise} for s in settings))
     mb = replace(batch, advantage=normalise_(batch.advantage)) if normalise else batch  # as run does, once an epoch
-    found, _ = update.step(mb, diagnose=True, going=None)
-    torch.testing.assert_close(update.grad, torch.stack(expected), rtol=1e-6, atol=1e-9)
+    found, _ = update.step(mb, None)
+    torch.testing.assert_close(model.grad, torch.stack(expected), rtol=1e-6, atol=1e-9)
     assert (found["clip_fraction"] > 0).all()  # or the clip was not tested
 
 
@@ -74,8 +74,8 @@ def test_ppo_clips_the_gradient_over_all_parameters_of_a_run() -> None:
     for limit in (1e9, 0.05):
         model = make_model("box")
         update = ppo_update(model, {"max_grad_norm": limit}, {"max_grad_norm": 1e9})
-        update.step(make_batch(model, 20), diagnose=False, going=None)
-        norms.append(torch.linalg.vector_norm(update.grad, dim=1))
+        update.step(make_batch(model, 20), None)
+        norms.append(torch.linalg.vector_norm(model.grad, dim=1))
     assert norms[0][0] > 0.05
     torch.testing.assert_close(norms[1][0].item(), 0.05, rtol=1e-3, atol=0)
     torch.testing.assert_close(norms[1][1], norms[0][1])
@@ -88,12 +88,12 @@ def test_target_kl_stops_one_run_and_not_the_other() -> None:
     batch.log_prob[0] -= torch.linspace(-1, 1, 20, dtype=FLOAT64)
     update = ppo_update(model, *[{"target_kl": 0.01}] * 2)
     before = model.theta.clone()
-    found, going = update.step(batch, diagnose=False, going=torch.ones(2, dtype=torch.bool))
+    found, active = update.step(batch, update.all_runs())
     assert found["approx_kl"][0] > 0.015 and found["approx_kl"][1] < 1e-12
-    assert going is not None and going.tolist() == [False, True]
+    assert active is not None and active.tolist() == [False, True]
     assert torch.equal(model.theta[0], before[0])
     assert (model.theta[1] != before[1]).sum() > 0.5 * model.theta.shape[1]
-    _, again = update.step(make_batch(model, 20, seed=1), diagnose=False, going=going)
+    _, again = update.step(make_batch(model, 20, seed=1), active)
     assert again is not None and not again[0]  # once stopped, stopped until the next rollout
     assert torch.equal(model.theta[0], before[0])
 
@@ -105,8 +105,8 @@ def test_a_run_stops_at_one_and_a_half_times_target_kl() -> None:
         ratio = (model.policy(batch.obs)[0].log_prob(batch.action)[0] - batch.log_prob).exp()
         kl = (ratio - 1 - ratio.log()).mean(1)
         update = ppo_update(model, *[{"target_kl": kl[0].item() / factor}] * 2)
-        _, going = update.step(batch, diagnose=False, going=torch.ones(2, dtype=torch.bool))
-        assert going is not None and bool(going[0]) is goes_on
+        _, active = update.step(batch, update.all_runs())
+        assert active is not None and bool(active[0]) is goes_on
 
 
 def test_an_early_stop_is_as_if_the_epochs_after_it_were_not_there() -> None:
@@ -130,15 +130,15 @@ def test_the_kl_of_a_trpo_update_is_at_most_delta(kl: str, seed: int, delta: flo
     model = make_model("box", n_runs=3, seed=seed)
     batch = make_batch(model, 30, seed=seed)
     configs = [agent_config("trpo", **tiny("trpo", kl=kl, target_kl=d)) for d in (delta, delta / 2, delta)]
-    update = TRPOUpdate(configs, model, Streams([0, 1, 2]))
-    for name in ("delta", "damping", "shrink"):
-        setattr(update, name, getattr(update, name).double())
+    update = TRPO(configs, model, Streams([0, 1, 2]))
+    for name in ("target_kl", "damping", "line_search_shrink"):
+        setattr(update.c, name, getattr(update.c, name).double())
     old = joined([model.policy(batch.obs)[0]])
     values = model.theta[:, model.policy_size :].clone()
     logged = update.policy_step(batch)
     after = mean_kl(old, model.policy(batch.obs)[0], 1 / 3 if kl == "per_dimension" else 1.0)
     torch.testing.assert_close(logged["kl"], after)
-    assert (after <= update.delta.squeeze(1)).all()
+    assert (after <= update.c.target_kl.squeeze(1)).all()
     assert torch.equal(model.theta[:, model.policy_size :], values)
 
 
@@ -147,7 +147,7 @@ def test_per_dimension_goes_further_than_summed() -> None:
     for kl in ("summed", "per_dimension"):
         model = make_model("box")
         batch = make_batch(model, 200)
-        update = TRPOUpdate([agent_config("trpo", **tiny("trpo", kl=kl))] * 2, model, Streams([0, 1]))
+        update = TRPO([agent_config("trpo", **tiny("trpo", kl=kl))] * 2, model, Streams([0, 1]))
         old = joined([model.policy(batch.obs)[0]])
         assert update.policy_step(batch)["accepted"].all()
         went[kl] = mean_kl(old, model.policy(batch.obs)[0], 1.0)
@@ -156,25 +156,23 @@ def test_per_dimension_goes_further_than_summed() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_fisher_product_in_blocks_of_states_is_that_of_all(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trpo, "BLOCK", 4)
+    monkeypatch.setattr(natural, "BLOCK", 4)
     model = make_model(kind)
     batch = make_batch(model, 10)  # blocks of 4, 4 and 2
-    settings = [{"damping": 0.3, "kl": "per_dimension"}, {"damping": 0.01, "kl": "per_dimension"}]
-    update = TRPOUpdate([agent_config("trpo", **tiny("trpo", **s)) for s in settings], model, Streams([0, 1]))
     v = torch.randn(2, model.policy_size, generator=torch.Generator().manual_seed(0), dtype=FLOAT64)
     dist, cache = model.policy(batch.obs)
     damping, scale = torch.tensor([[0.3], [0.01]], dtype=FLOAT64), 1 / 3 if kind == "box" else 1.0
     expected = fisher_vector_product(model, dist, cache, v, damping, scale)
-    torch.testing.assert_close(
-        update._fisher(update._blocks(batch, batch.advantage))(v), expected, rtol=1e-6, atol=1e-8
-    )
+    old = natural.OldPolicy(model, batch, scale)
+    assert len(old.blocks) == 3
+    torch.testing.assert_close(old.fisher_product(v, damping), expected, rtol=1e-6, atol=1e-8)
 
 
 def test_discrete_actions_have_one_kl_whatever_the_setting() -> None:
     thetas = []
     for kl in ("summed", "per_dimension"):
         model = make_model("discrete")
-        update = TRPOUpdate([agent_config("trpo", **tiny("trpo", kl=kl))] * 2, model, Streams([0, 1]))
+        update = TRPO([agent_config("trpo", **tiny("trpo", kl=kl))] * 2, model, Streams([0, 1]))
         update.policy_step(make_batch(model, 30))
         thetas.append(model.theta)
     assert torch.equal(thetas[0], thetas[1])
@@ -183,10 +181,10 @@ def test_discrete_actions_have_one_kl_whatever_the_setting() -> None:
 def test_the_critic_of_trpo_learns_its_returns_and_leaves_the_policy() -> None:
     model = make_model("box")
     batch = make_batch(model, 64)
-    update = TRPOUpdate([agent_config("trpo", **tiny("trpo", critic_epochs=40, lr=0.02))] * 2, model, Streams([0, 1]))
+    update = TRPO([agent_config("trpo", **tiny("trpo", critic_epochs=40, lr=0.02))] * 2, model, Streams([0, 1]))
     policy = model.theta[:, : model.policy_size].clone()
     before = (model.value(batch.obs)[0] - batch.ret).square().mean(1)
-    logged = update.critic_steps(batch, 0)
+    logged = update.critic.fit(batch, update.orders(batch, 0, 40))
     after = (model.value(batch.obs)[0] - batch.ret).square().mean(1)
     assert (after < 0.8 * before).all()
     torch.testing.assert_close(logged["value_loss"], before)
@@ -211,21 +209,21 @@ def test_an_interleaved_iteration_starts_its_epochs_where_the_natural_step_ended
 @pytest.mark.parametrize("handover", ["parameters", "parameters_and_moments"])
 def test_what_the_second_stage_is_handed(handover: str) -> None:
     learner = make_learner("trpo_ppo", [1, 2], agent={"handover": handover, "trpo.total_steps": 64})
-    first, second = (stage.update for stage in learner.stages)
+    first, second = (stage.recipe for stage in learner.stages)
     assert learner.n_iterations == 3
     learner.iterate(0)
     reached = learner.model.theta.clone()
-    moments = {name: tensor.clone() for name, tensor in first.adam.state().items()}
+    moments = {name: tensor.clone() for name, tensor in first.critic.adam.state().items()}
     assert moments["m"].abs().sum() > 0 and (moments["t"] == 8).all()
     learner.stages[1].begin()
     assert torch.equal(learner.model.theta, reached)
-    for name, tensor in second.value_adam.state().items():
+    for name, tensor in second.adam.value.state().items():
         expected = moments[name] if handover == "parameters_and_moments" else torch.zeros_like(tensor)
         assert torch.equal(tensor, expected), name
-    assert second.policy_adam.m.abs().sum() == 0
+    assert second.adam.policy.m.abs().sum() == 0
     learner.iterate(1)
     for name in moments:  # a copy: the second stage must not move the moments of the first
-        assert torch.equal(first.adam.state()[name], moments[name])
+        assert torch.equal(first.critic.adam.state()[name], moments[name])
 
 
 def test_each_stage_starts_from_fresh_episodes_and_only_then() -> None:

@@ -2,7 +2,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perturbrl.registry import encoders
+from perturbrl.plugins import encoders
 
 
 @dataclass(frozen=True)

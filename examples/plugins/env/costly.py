@@ -2,8 +2,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from perturbrl.envs.paper.continuous import PaperEnv, PaperEnvConfig
-from perturbrl.registry import envs
+from perturbrl.plugins import PaperEnv, PaperEnvConfig, envs
 
 
 @dataclass(frozen=True)

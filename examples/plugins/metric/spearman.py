@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
-from perturbrl.registry import metrics
+from perturbrl.plugins import metrics
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from perturbrl.data.schema import Modality, RawCells
-from perturbrl.registry import sources
+from perturbrl.plugins import Modality, RawCells, sources
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ class Chain:
     start: int
     sizes: tuple[int, ...]
     activations: tuple[str, ...]
-    _remembered: list[tuple[Tensor, Views]] = field(default_factory=list, compare=False, repr=False)
+    _cached: list[tuple[Tensor, Views]] = field(default_factory=list, compare=False, repr=False)
 
     @cached_property
     def stop(self) -> int:
@@ -56,7 +56,7 @@ class Chain:
 
     def views(self, flat: Tensor) -> Views:
         """W [S, I, O] and b [S, 1, O] of each layer within ``flat`` [S, n]."""
-        for tensor, views in self._remembered:
+        for tensor, views in self._cached:
             if tensor is flat:
                 return views
         found, at = [], self.start
@@ -66,9 +66,9 @@ class Chain:
             at = end
         return found
 
-    def remember(self, flat: Tensor) -> None:
+    def cache_views(self, flat: Tensor) -> None:
         """Keep the views of a tensor [S, n] that will be used again and again (parameters, their gradient)."""
-        self._remembered.append((flat, self.views(flat)))
+        self._cached.append((flat, self.views(flat)))
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from perturbrl.agents import kernels
 from perturbrl.agents.model.distributions import Categorical, Distribution, Gaussian
+from perturbrl.agents.model.heads import Model
 from perturbrl.agents.model.networks import ACTIVATIONS, Branches, Dense, Layer, Mlp, Sequential, aligned, hidden_layers
 from perturbrl.bounds import NotEmpty, Number, OneOf, PositiveInt
 from perturbrl.envs.base import ActionSpace, BatchedEnv
@@ -30,7 +31,7 @@ class PolicyConfig:
     log_std: Annotated[float, Number(least=-20, most=20)]  # beyond, exp overflows single precision before long
 
 
-class ActorCritic:
+class ActorCritic(Model):
     """Separate policy and value networks of S runs; derivatives by hand, no autograd graph.
 
     ``theta`` [S, n] holds, in this order: policy network, log standard deviation (box actions only), value network.
@@ -45,9 +46,10 @@ class ActorCritic:
         self.policy_net = _network(config, n_features, slices, actions.size, last_gain=0.01)
         self.value_net = _network(config, n_features, slices, 1, last_gain=1.0)
         start = self.policy_net.place(0)
-        self._log_std = slice(start, start + (actions.size if actions.kind == "box" else 0))
-        self.policy_size = aligned(self._log_std.stop)
+        self.log_std_columns = slice(start, start + (actions.size if actions.kind == "box" else 0))
+        self.policy_size = aligned(self.log_std_columns.stop)
         self.theta = torch.zeros(n_runs, aligned(self.value_net.place(self.policy_size)))
+        self.grad = torch.zeros_like(self.theta)
 
     @staticmethod
     def for_env(
@@ -62,15 +64,16 @@ class ActorCritic:
             generator = torch.Generator().manual_seed(derive(seed, "policy"))
             model.policy_net.init(row, generator)
             model.value_net.init(row, generator)
-            row[model._log_std] = config.log_std
-        model.theta = model.theta.to(streams.device)
-        model.remember(model.theta)
+            row[model.log_std_columns] = config.log_std
+        model.theta, model.grad = model.theta.to(streams.device), model.grad.to(streams.device)
+        for flat in (model.theta, model.grad):
+            model.cache_views(flat)
         return model
 
-    def remember(self, flat: Tensor) -> None:
+    def cache_views(self, flat: Tensor) -> None:
         """Keep the layers' views of a tensor [S, n] that lives as long as the model."""
-        self.policy_net.remember(flat)
-        self.value_net.remember(flat)
+        self.policy_net.cache_views(flat)
+        self.value_net.cache_views(flat)
 
     def policy(self, x: Tensor, theta: Tensor | None = None) -> tuple[Distribution, Any]:
         """Return pi(.|s) for states ``x`` [S, B, G], and the cache that the derivatives need."""
@@ -78,17 +81,17 @@ class ActorCritic:
         outputs, cache = self.policy_net.forward(theta, x)
         if self.actions.kind == "discrete":
             return Categorical.of(outputs), cache
-        return Gaussian(outputs, theta[:, self._log_std], self.arithmetic), cache
+        return Gaussian(outputs, theta[:, self.log_std_columns], self.arithmetic), cache
 
     def policy_vjp(self, cache: Any, d_outputs: Tensor, d_log_std: Tensor | None, grad: Tensor) -> None:
         """Write the gradient of the policy's parameters into the leading columns of ``grad``."""
         self.policy_net.vjp(self.theta, cache, d_outputs, grad, need_dx=False)
         if d_log_std is not None:
-            grad[:, self._log_std] = d_log_std
+            grad[:, self.log_std_columns] = d_log_std
 
     def policy_jvp(self, cache: Any, v: Tensor) -> tuple[Tensor, Tensor | None]:
         """Change of outputs [S, B, A] and of log_std [S, A] when the policy moves along ``v`` [S, policy_size]."""
-        d_log_std = v[:, self._log_std] if self.actions.kind == "box" else None
+        d_log_std = v[:, self.log_std_columns] if self.actions.kind == "box" else None
         return self.policy_net.jvp(self.theta, cache, v, None), d_log_std
 
     def value(self, x: Tensor) -> tuple[Tensor, Any]:
@@ -99,18 +102,6 @@ class ActorCritic:
     def value_vjp(self, cache: Any, d_value: Tensor, grad: Tensor) -> None:
         """Write the gradient of the value parameters into the trailing columns of ``grad``."""
         self.value_net.vjp(self.theta, cache, d_value.unsqueeze(-1), grad, need_dx=False)
-
-    def act(self, x: Tensor) -> Tensor:
-        """Return the deterministic action for states [S, B, G], clipped to the box."""
-        mode = self.policy(x)[0].mode()
-        return mode.clamp(self.actions.low, self.actions.high) if self.actions.kind == "box" else mode
-
-    def first_not_finite(self, run: int) -> str | None:
-        """Return which tensor of a run holds NaN or infinity, if any."""
-        start, stop = self._log_std.start, self.policy_size
-        parts = {"policy network": slice(0, start), "log_std": slice(start, stop), "value network": slice(stop, None)}
-        row = self.theta[run]
-        return next((name for name, part in parts.items() if not bool(torch.isfinite(row[part]).all())), None)
 
 
 def _network(config: PolicyConfig, n_features: int, slices: Mapping[str, slice], n_out: int, last_gain: float) -> Layer:

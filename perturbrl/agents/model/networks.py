@@ -47,7 +47,7 @@ class Layer(Protocol):
         """Fill this layer's part of one run's parameters ``row`` [n]."""
         ...
 
-    def remember(self, flat: Tensor) -> None:
+    def cache_views(self, flat: Tensor) -> None:
         """Keep this layer's views of a tensor [S, n] that will be used again and again (parameters, their gradient)."""
         ...
 
@@ -89,8 +89,8 @@ class Mlp:
         self.chain = Chain(start, sizes, tuple(layer.activation for layer in self.layers))
         return self.chain.stop
 
-    def remember(self, flat: Tensor) -> None:
-        self.chain.remember(flat)
+    def cache_views(self, flat: Tensor) -> None:
+        self.chain.cache_views(flat)
 
     def init(self, row: Tensor, generator: torch.Generator) -> None:
         for layer, (weight, bias) in zip(self.layers, self.chain.views(row[None]), strict=True):
@@ -126,9 +126,9 @@ class Sequential:
         for layer in self.layers:
             layer.init(row, generator)
 
-    def remember(self, flat: Tensor) -> None:
+    def cache_views(self, flat: Tensor) -> None:
         for layer in self.layers:
-            layer.remember(flat)
+            layer.cache_views(flat)
 
     def forward(self, theta: Tensor, x: Tensor) -> tuple[Tensor, list[Any]]:
         caches = []
@@ -170,9 +170,9 @@ class Branches:
         for network in self.networks:
             network.init(row, generator)
 
-    def remember(self, flat: Tensor) -> None:
+    def cache_views(self, flat: Tensor) -> None:
         for network in self.networks:
-            network.remember(flat)
+            network.cache_views(flat)
 
     def forward(self, theta: Tensor, x: Tensor) -> tuple[Tensor, list[Any]]:
         outputs = [n.forward(theta, x[..., s]) for s, n in zip(self.slices, self.networks, strict=True)]

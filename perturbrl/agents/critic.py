@@ -1,0 +1,45 @@
+"""Fit the value networks to returns by minibatch Adam. Letters: S runs, M transitions of a rollout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from perturbrl.agents.losses import value_loss_score
+from perturbrl.agents.model.actor_critic import ActorCritic
+from perturbrl.agents.model.heads import Model
+from perturbrl.agents.model.networks import Mlp
+from perturbrl.agents.optim import Adam
+from perturbrl.agents.rollout import Log, Rollout, reorder
+
+
+class Critic:
+    """The value networks of S runs and their optimiser; an epoch is one native call where the kernels know them."""
+
+    def __init__(self, model: Model, lr: Sequence[float], minibatch: int) -> None:
+        self.model, self.minibatch = model, minibatch
+        self._columns = slice(model.policy_size, model.theta.shape[1])
+        self.adam = Adam(model.theta[:, self._columns], lr)
+        network = model.value_net if isinstance(model, ActorCritic) else None
+        native = isinstance(network, Mlp) and model.arithmetic.native_for(model.theta) is not None
+        self._chain = network.chain if isinstance(network, Mlp) and native else None
+        self.executor_name = "torch" if self._chain is None else "native"
+
+    @torch.no_grad()
+    def fit(self, batch: Rollout, orders: Sequence[Tensor]) -> Log:
+        """Pass over a rollout once for each of ``orders`` [S, M]; log the loss before."""
+        model = self.model
+        for order in orders:
+            obs, ret = reorder(order, batch.obs, batch.ret)
+            if self._chain is not None:
+                fitted = (self._chain, model.theta, model.grad, self.adam.moments, obs, ret, self.minibatch)
+                model.arithmetic.value_epoch(*fitted)
+                continue
+            for rows, target in zip(*(torch.split(x, self.minibatch, 1) for x in (obs, ret)), strict=True):
+                value, cache = model.value(rows)
+                model.value_vjp(cache, value_loss_score(value, target), model.grad)
+                self.adam.step(model.grad[:, self._columns])
+        loss = (batch.value - batch.ret).square().mean(1)
+        return {"value_loss": loss, "explained_variance": batch.explained_variance()}

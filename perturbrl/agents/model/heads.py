@@ -1,0 +1,111 @@
+"""What losses and recipes see of the networks.
+
+Letters: S runs, M transitions, G features, A action size, n parameters.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from perturbrl.agents.kernels.arithmetic import Arithmetic
+from perturbrl.agents.model.distributions import Distribution
+from perturbrl.envs.base import ActionSpace
+
+
+@dataclass(frozen=True)
+class Heads:
+    """What a loss may use: ``log_prob`` and ``value`` [S, M], and the mean ``entropy`` over states [S].
+
+    ``pull_back`` writes the gradient of the parameters, given those of the three (None: the loss does not use it).
+    """
+
+    log_prob: Tensor
+    value: Tensor
+    entropy: Tensor
+    pull_back: Callable[[Tensor | None, Tensor | None, Tensor | None], None]
+
+
+def gradient(loss: Tensor, heads: Heads) -> None:
+    """Differentiate a loss [S] of ``heads`` and write dL/dtheta where the model holds its gradient.
+
+    Runs are independent, so the gradient of the sum over runs is the gradient of each.
+    """
+    heads.pull_back(*torch.autograd.grad(loss.sum(), (heads.log_prob, heads.value, heads.entropy), allow_unused=True))
+
+
+class Model(ABC):
+    """A policy and a value network for each of S runs; all parameters of a run are one row of ``theta`` [S, n].
+
+    The first ``policy_size`` columns belong to the policy, of these the ``log_std_columns`` to the standard deviation
+    of a box policy. ``grad`` [S, n] holds the last gradient.
+    """
+
+    theta: Tensor
+    grad: Tensor
+    policy_size: int
+    log_std_columns: slice
+    actions: ActionSpace
+    arithmetic: Arithmetic
+
+    @abstractmethod
+    def policy(self, x: Tensor, theta: Tensor | None = None) -> tuple[Distribution, Any]:
+        """Return pi(.|s) for states ``x`` [S, M, G], and the cache that its derivatives need."""
+
+    @abstractmethod
+    def policy_vjp(self, cache: Any, d_outputs: Tensor, d_log_std: Tensor | None, grad: Tensor) -> None:
+        """Write the gradient of the policy's parameters into the leading columns of ``grad``."""
+
+    @abstractmethod
+    def policy_jvp(self, cache: Any, v: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the change of outputs [S, M, A] and log_std [S, A] along ``v`` [S, policy_size]."""
+
+    @abstractmethod
+    def value(self, x: Tensor) -> tuple[Tensor, Any]:
+        """Return V(s) [S, M], and the cache that ``value_vjp`` needs."""
+
+    @abstractmethod
+    def value_vjp(self, cache: Any, d_value: Tensor, grad: Tensor) -> None:
+        """Write the gradient of the value parameters into the trailing columns of ``grad``."""
+
+    def cache_views(self, flat: Tensor) -> None:  # noqa: B027 (most models have nothing to prepare)
+        """Prepare for a tensor [S, n] that lives as long as the model, such as another gradient."""
+
+    def heads(self, obs: Tensor, action: Tensor) -> Heads:
+        """Evaluate both networks on transitions: states [S, M, G], actions [S, M, A] or [S, M]."""
+        policy, policy_cache = self.policy(obs)
+        value, value_cache = self.value(obs)
+        log_prob, log_prob_cache = policy.log_prob(action)
+
+        def pull_back(d_log_prob: Tensor | None, d_value: Tensor | None, d_entropy: Tensor | None) -> None:
+            weight = torch.zeros_like(log_prob) if d_log_prob is None else d_log_prob
+            d_outputs, d_log_std = policy.log_prob_vjp(log_prob_cache, weight)
+            if d_entropy is not None:
+                to_outputs, to_log_std = policy.entropy_vjp()
+                if to_outputs is not None:
+                    d_outputs = d_outputs + d_entropy[:, None, None] * to_outputs
+                if to_log_std is not None and d_log_std is not None:
+                    d_log_std = d_log_std + d_entropy[:, None] * to_log_std
+            self.policy_vjp(policy_cache, d_outputs, d_log_std, self.grad)
+            self.value_vjp(value_cache, torch.zeros_like(value) if d_value is None else d_value, self.grad)
+
+        entropy = policy.entropy()
+        # autograd starts here: what lies behind the three is differentiated by pull_back
+        return Heads(*(x.detach().requires_grad_() for x in (log_prob, value, entropy)), pull_back)  # type: ignore[arg-type, call-arg]
+
+    def act(self, x: Tensor) -> Tensor:
+        """Return the deterministic action for states [S, M, G], clipped to the box."""
+        mode = self.policy(x)[0].mode()
+        return mode.clamp(self.actions.low, self.actions.high) if self.actions.kind == "box" else mode
+
+    def first_not_finite(self, run: int) -> str | None:
+        """Return which tensor of a run holds NaN or infinity, if any."""
+        start, stop = self.log_std_columns.start, self.policy_size
+        parts = {"policy network": slice(0, start), "log_std": slice(start, stop), "value network": slice(stop, None)}
+        row = self.theta[run]
+        return next((name for name, part in parts.items() if not bool(torch.isfinite(row[part]).all())), None)

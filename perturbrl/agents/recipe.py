@@ -1,0 +1,124 @@
+"""What every recipe is made of: the settings of S runs, networks, and optimisers that checkpoints know.
+
+A recipe is one algorithm: ``update`` improves all S runs on one rollout. A ``LossRecipe`` needs a loss only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from perturbrl import bounds
+from perturbrl.agents.executors import PlainSteps
+from perturbrl.agents.learner import Stateful, per_run, same
+from perturbrl.agents.model.actor_critic import ActorCritic, PolicyConfig
+from perturbrl.agents.model.heads import Heads, Model, gradient
+from perturbrl.agents.optim import PolicyValueAdam, strip_prefix, with_prefix
+from perturbrl.agents.rollout import Log, Rollout
+from perturbrl.envs.base import BatchedEnv
+from perturbrl.rng import Streams
+
+C = TypeVar("C")
+
+
+class Settings:
+    """The settings of S runs: numbers declared ``PerRun`` as tensors [S, 1], all others as they are."""
+
+    def __init__(self, configs: Sequence[Any], device: torch.device) -> None:
+        differing = bounds.per_run_keys(type(configs[0]))
+        for key in (field.name for field in dataclasses.fields(configs[0])):
+            if key in differing:
+                setattr(self, key, per_run(configs, key, device))
+            elif not dataclasses.is_dataclass(getattr(configs[0], key)):
+                setattr(self, key, same(configs, key))
+
+    def __getattr__(self, key: str) -> Any:
+        raise AttributeError(f"the config has no key {key!r}")
+
+
+class Recipe(Generic[C]):
+    """One algorithm for S runs: ``c`` are the settings (``Settings``), ``model`` the networks.
+
+    Optimisers go into ``stateful``, under the names that the checkpoint gives them (the empty name adds no prefix).
+    ``notes`` are sentences for whoever starts a run.
+    """
+
+    executor_name = "torch"
+
+    def __init__(self, configs: Sequence[C], model: Model, streams: Streams) -> None:
+        self.configs, self.model, self.streams = list(configs), model, streams
+        self.c: Any = Settings(configs, streams.device)
+        self.stateful: dict[str, Stateful] = {}
+        self.notes: tuple[str, ...] = ()
+
+    @classmethod
+    def make_model(
+        cls, policies: Sequence[PolicyConfig], env: BatchedEnv, slices: Mapping[str, slice], streams: Streams
+    ) -> Model:
+        """Build the networks of S runs; override to bring others (``model.modules`` takes plain torch modules)."""
+        return ActorCritic.for_env(policies, env, slices, streams)
+
+    def update(self, batch: Rollout, iteration: int) -> Log:
+        """Improve every run on its batch; return what to log, each [S]."""
+        raise NotImplementedError(f"{type(self).__name__} defines no update")
+
+    def orders(self, batch: Rollout, iteration: int, epochs: int) -> list[Tensor]:
+        """Draw the order of the transitions in each epoch, each [S, M]."""
+        return list(self.streams.permutations("minibatch", iteration, batch.ret.shape[1], epochs).unbind(1))
+
+    def all_runs(self) -> Tensor:
+        """Return the mask [S] in which every run takes part."""
+        return torch.ones(len(self.configs), dtype=torch.bool, device=self.streams.device)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the tensors of the optimisers, each with a leading axis S."""
+        named: dict[str, Tensor] = {}
+        for name, part in self.stateful.items():
+            named |= with_prefix(name, part.state()) if name else part.state()
+        return named
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Go on from ``state()``."""
+        for name, part in self.stateful.items():
+            part.load_state(strip_prefix(name, state) if name else state)
+
+
+class LossRecipe(Recipe[C]):
+    """Minibatch Adam on a ``loss``; autograd differentiates it. The config needs ``lr``.
+
+    ``epochs`` (default 1), ``minibatch`` (the whole rollout) and ``max_grad_norm`` (none) are read where it has them.
+    """
+
+    def __init__(self, configs: Sequence[C], model: Model, streams: Streams) -> None:
+        super().__init__(configs, model, streams)
+        self.adam = PolicyValueAdam(model.theta, model.policy_size, [config.lr for config in configs])  # type: ignore[attr-defined]
+        self.stateful = {"": self.adam}
+
+    def loss(self, heads: Heads, batch: Rollout) -> Tensor:
+        """Return the loss [S] on a minibatch of M transitions, to be minimised; ``heads`` are the networks on it."""
+        raise NotImplementedError(f"{type(self).__name__} defines no loss")
+
+    def update(self, batch: Rollout, iteration: int) -> Log:
+        """Take a step on each minibatch of each epoch; log the mean loss and entropy of the last."""
+        n = batch.ret.shape[1]
+        executor = PlainSteps(self.step, getattr(self.c, "minibatch", n))
+        steps: Log = {}
+        for order in self.orders(batch, iteration, getattr(self.c, "epochs", 1)):
+            steps, _ = executor.epoch(batch.reordered(order), None, logged=True)
+        return {key: values.mean(1) for key, values in steps.items()}
+
+    def step(self, batch: Rollout, active: Tensor | None) -> tuple[Log, Tensor | None]:
+        """Take one step of Adam down the loss, in the runs of a mask [S] (None: all)."""
+        heads = self.model.heads(batch.obs, batch.action)
+        loss = self.loss(heads, batch)
+        gradient(loss, heads)
+        limit = getattr(self.c, "max_grad_norm", None)
+        if limit is not None and not isinstance(limit, Tensor):
+            limit = torch.full((len(self.configs), 1), float(limit), device=self.streams.device)
+        scale = None if limit is None else self.model.arithmetic.clip_scale(self.model.grad, limit)
+        self.adam.step(self.model.grad, active, scale)
+        return {"loss": loss.detach(), "entropy": heads.entropy.detach()}, active

@@ -1,0 +1,83 @@
+"""The names that a plugin may use, in one place. Each is loaded when it is first asked for.
+
+``@agent``, ``@sources.register``, ``@encoders.register``, ``@envs.register`` and ``@metrics.register`` make a choice
+of the config; ``docs/extend.md`` shows a complete file of each kind.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from perturbrl.agents.build import agent as agent
+    from perturbrl.agents.losses import approx_kl as approx_kl
+    from perturbrl.agents.losses import clipped_surrogate as clipped_surrogate
+    from perturbrl.agents.losses import importance_ratio as importance_ratio
+    from perturbrl.agents.losses import normalise as normalise
+    from perturbrl.agents.losses import value_loss as value_loss
+    from perturbrl.agents.model.heads import Heads as Heads
+    from perturbrl.agents.model.modules import ModuleActorCritic as ModuleActorCritic
+    from perturbrl.agents.optim import Adam as Adam
+    from perturbrl.agents.ppo import PPO as PPO
+    from perturbrl.agents.ppo import PPOConfig as PPOConfig
+    from perturbrl.agents.recipe import LossRecipe as LossRecipe
+    from perturbrl.agents.recipe import Recipe as Recipe
+    from perturbrl.agents.rollout import Rollout as Rollout
+    from perturbrl.agents.trpo import TRPO as TRPO
+    from perturbrl.agents.trpo import TRPOConfig as TRPOConfig
+    from perturbrl.bounds import NonNegativeFloat as NonNegativeFloat
+    from perturbrl.bounds import NonNegativeInt as NonNegativeInt
+    from perturbrl.bounds import Number as Number
+    from perturbrl.bounds import OneOf as OneOf
+    from perturbrl.bounds import PerRun as PerRun
+    from perturbrl.bounds import PositiveFloat as PositiveFloat
+    from perturbrl.bounds import PositiveInt as PositiveInt
+    from perturbrl.bounds import Probability as Probability
+    from perturbrl.data.schema import CellTable as CellTable
+    from perturbrl.data.schema import Modality as Modality
+    from perturbrl.data.schema import RawCells as RawCells
+    from perturbrl.envs.base import ActionSpace as ActionSpace
+    from perturbrl.envs.base import BatchedEnv as BatchedEnv
+    from perturbrl.envs.base import Step as Step
+    from perturbrl.envs.paper.continuous import PaperEnv as PaperEnv
+    from perturbrl.envs.paper.continuous import PaperEnvConfig as PaperEnvConfig
+    from perturbrl.errors import UserError as UserError
+    from perturbrl.registry import encoders as encoders
+    from perturbrl.registry import envs as envs
+    from perturbrl.registry import metrics as metrics
+    from perturbrl.registry import sources as sources
+
+HOMES = {
+    "agents.build": ("agent",),
+    "agents.losses": ("approx_kl", "clipped_surrogate", "importance_ratio", "normalise", "value_loss"),
+    "agents.model.heads": ("Heads",),
+    "agents.model.modules": ("ModuleActorCritic",),
+    "agents.optim": ("Adam",),
+    "agents.ppo": ("PPO", "PPOConfig"),
+    "agents.recipe": ("LossRecipe", "Recipe"),
+    "agents.rollout": ("Rollout",),
+    "agents.trpo": ("TRPO", "TRPOConfig"),
+    "bounds": (
+        *("NonNegativeFloat", "NonNegativeInt", "Number", "OneOf", "PerRun", "PositiveFloat", "PositiveInt"),
+        "Probability",
+    ),
+    "data.schema": ("CellTable", "Modality", "RawCells"),
+    "envs.base": ("ActionSpace", "BatchedEnv", "Step"),
+    "envs.paper.continuous": ("PaperEnv", "PaperEnvConfig"),
+    "errors": ("UserError",),
+    "registry": ("encoders", "envs", "metrics", "sources"),
+}
+_HOME = {name: f"perturbrl.{module}" for module, names in HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Load the module that defines ``name``."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'perturbrl.plugins' has no name {name!r}; it offers {', '.join(sorted(_HOME))}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    """List the names."""
+    return sorted(_HOME)
