@@ -165,7 +165,7 @@ def record(job: Job, scratch: Path) -> str:
     train_jobs([mine], Progress("quiet"))
     Evaluator().evaluate(mine.path)
     said = records.read_json(mine.path / paths.RUN) | records.read_json(mine.path / "evaluation" / "summary.json")
-    for key in ("config_hash", "wall_seconds", "git_commit"):
+    for key in ("config_hash", "wall_seconds", "git_commit", "digests"):
         said.pop(key)
     return repr(said)
 
