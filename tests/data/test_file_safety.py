@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import subprocess
@@ -33,6 +34,7 @@ from scipy import sparse
 
 from perturbrl.data.readers import sparse_checks
 from perturbrl.data.readers.hdf5_safety import open_hdf5
+from perturbrl.data.readers.number_lines import CheckedLines
 from perturbrl.data.sources.file import build, default_config
 from perturbrl.errors import UserError
 
@@ -132,6 +134,10 @@ MARKET = {
     "row": (lambda p: mtx(p, "\n1 2 ", "\n99 2 "), "not a readable Matrix Market file"),
     "zero": (lambda p: mtx(p, "\n1 2 ", "\n0 2 "), "not a readable Matrix Market file"),
     "word": (lambda p: mtx(p, "\n1 2 ", "\none 2 "), "not a readable Matrix Market file"),
+    "nul": (lambda p: mtx(p, "\n5 2 ", "\0005 2 "), r"is not an integer"),
+    "fraction": (lambda p: mtx(p, "\n5 2 3\n", "\n5 2 3.5\n"), r"'3.5' is not an integer"),
+    "comma": (lambda p: mtx(p, "\n5 2 3\n", "\n5 2 3,5\n"), r"'3,5' is not an integer"),
+    "fields": (lambda p: mtx(p, "\n5 2 3\n", "\n5 2 3 3\n"), r"words in \d+ entries; each must have 3"),
     "twice": (lambda p: mtx(p, "\n2 2 ", "\n1 2 "), "an entry is given twice"),
     "promise": (
         lambda p: mtx(p, "\n5 12 ", "\n5 12 999999999999"),
@@ -305,6 +311,39 @@ def test_a_truncated_gzip_is_refused(tmp_path):
     (folder / "matrix.mtx.gz").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match="not a readable Matrix Market file"):
         read(folder)
+
+
+@pytest.mark.parametrize("end", ["", " ", "\n\n", "\r\n"])
+@pytest.mark.parametrize("size", [1, 3, 1 << 20])
+def test_the_last_line_of_a_matrix_may_end_in_any_way(end, size):
+    text = b"%%MatrixMarket matrix coordinate real general\n2 2 2\n1 1 .5\n2 2 -1e-3" + end.encode()
+    lines = CheckedLines(io.BytesIO(text), text.index(b"1 1 .5"), "real")
+    out = b"".join(iter(lambda: lines.read(size), b""))
+    assert lines.words == 6 and out.endswith(b"\n") and out.rstrip() == text.rstrip()
+
+
+@given(
+    st.lists(st.sampled_from(["1", "-2", ".5", "3.", "1e5", "+1E-2", "nan", "-inf", "1e", "1.2.3", "1-5", ".", "0x1"]))
+)
+def test_words_of_a_matrix_are_numbers_exactly_if_python_says_so(words):
+    text = "\n".join(words).encode()
+    good = all(is_number(word) for word in words)
+    lines = CheckedLines(io.BytesIO(text), 0, "real")
+    try:
+        while lines.read(5):
+            pass
+    except ValueError:
+        assert not good
+    else:
+        assert good and lines.words == len(words)
+
+
+def is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def test_names_that_unpack_to_gigabytes_are_refused(tmp_path, monkeypatch):

@@ -6,9 +6,11 @@ import gzip
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
 
 from scipy import sparse
 
+from perturbrl.data.readers.number_lines import CheckedLines
 from perturbrl.data.readers.opened import memory_bytes
 from perturbrl.errors import UserError
 
@@ -23,13 +25,14 @@ _MOST_COMMENTS = 10_000
 
 @dataclass(frozen=True)
 class Header:
-    """``rows`` and ``columns`` of the matrix, and the number of entries that follow (``dense``: all of them)."""
+    """``rows`` and ``columns`` of the matrix, and the ``entries`` from byte ``start`` on (``dense``: all of them)."""
 
     rows: int
     columns: int
     entries: int
     field: str
     dense: bool
+    start: int
 
 
 def read_header(path: Path) -> Header:
@@ -41,7 +44,7 @@ def read_header(path: Path) -> Header:
         The lines are no header of a general matrix of real numbers, or promise more entries than the file can hold.
     """
     try:
-        words, sizes = _first_lines(path)
+        words, sizes, start = _first_lines(path)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise UserError(f"{path}: not a readable Matrix Market file ({_first_line(error)})") from None
     layout, field, symmetry = words[2:]
@@ -64,7 +67,7 @@ def read_header(path: Path) -> Header:
         raise UserError(f"{path}: the header promises {entries} entries, but the matrix is {sizes[0]} x {sizes[1]}")
     if entries * 16 > memory_bytes():
         raise UserError(f"{path}: {entries} entries do not fit into memory")
-    return Header(sizes[0], sizes[1], entries, field, dense)
+    return Header(sizes[0], sizes[1], entries, field, dense, start)
 
 
 def read(path: Path, header: Header) -> sparse.csr_matrix:
@@ -78,9 +81,14 @@ def read(path: Path, header: Header) -> sparse.csr_matrix:
     from scipy.io import mmread
 
     try:
-        x = sparse.csr_matrix(mmread(path).T)
+        with _unpacked(path) as stream:
+            lines = CheckedLines(stream, header.start, header.field)
+            x = sparse.csr_matrix(mmread(lines).T)
     except (ValueError, OSError, EOFError, OverflowError, zlib.error) as error:
         raise UserError(f"{path}: not a readable Matrix Market file ({_first_line(error)})") from None
+    fields = 1 if header.dense else 2 if header.field == "pattern" else 3
+    if lines.words != header.entries * fields:
+        raise UserError(f"{path}: {lines.words} words in {header.entries} entries; each must have {fields}")
     if x.shape != (header.columns, header.rows) or (not header.dense and x.nnz != header.entries):
         raise UserError(
             f"{path}: the header promises {header.entries} entries, but they fill {x.nnz} places; "
@@ -104,9 +112,9 @@ def check_unpacked(path: Path) -> None:
         raise UserError(f"{path}: not a readable gzip file ({_first_line(error)}); copy it again") from None
 
 
-def _first_lines(path: Path) -> tuple[list[str], list[int]]:
-    """Return the words of the banner and the sizes."""
-    with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as stream:
+def _first_lines(path: Path) -> tuple[list[str], list[int], int]:
+    """Return the words of the banner, the sizes, and where the entries start."""
+    with _unpacked(path) as stream:
         words = stream.readline(_LONGEST_LINE).decode("ascii").lower().split()
         if len(words) != 5 or words[:2] != ["%%matrixmarket", "matrix"]:
             raise ValueError("it does not start with '%%MatrixMarket matrix'")
@@ -115,8 +123,12 @@ def _first_lines(path: Path) -> tuple[list[str], list[int]]:
             if not line:
                 raise ValueError("it ends before the sizes of the matrix")
             if line.strip() and not line.startswith(b"%"):
-                return words, [int(word) for word in line.split()]
+                return words, [int(word) for word in line.split()], stream.tell()
         raise ValueError(f"more than {_MOST_COMMENTS} lines of comments")
+
+
+def _unpacked(path: Path) -> IO[bytes]:
+    return cast(IO[bytes], gzip.open(path, "rb")) if path.name.endswith(".gz") else path.open("rb")
 
 
 def _first_line(error: Exception) -> str:
