@@ -255,3 +255,41 @@ def test_a_download_stays_in_the_cache(name: str) -> None:
     values = {**OmegaConf.to_container(node, resolve=False), "path": None, "file_name": name}
     with pytest.raises(UserError, match=r"^source\.file_name: must be the name of a file, without folders"):
         registry.sources.bind(values)
+
+
+def test_a_bad_override_of_evaluate_is_told_once(capsys, tmp_path: Path) -> None:
+    """Runs need not be finished for that: the override is wrong whatever they are."""
+    for k in range(2):
+        one = variant(job(tmp_path), tmp_path / f"run{k}", f"seed={k}")
+        one.path.mkdir()
+        (one.path / paths.CONFIG).write_text(OmegaConf.to_yaml(OmegaConf.create(one.raw)))
+    for override, said in (
+        (
+            "protocol.return_episodes=0",
+            "error: protocol.return_episodes: must be at least 1 and at most 1000000, got 0",
+        ),
+        ("protocol.return_epsodes=3", "error: protocol.return_epsodes: unknown key (did you mean 'return_episodes'?)"),
+        ("protocol.seed=[", "error: protocol.seed=[: a value cannot be read"),
+    ):
+        code, _, err = cli_run(capsys)("evaluate", str(tmp_path), override)
+        assert code == 2 and err.startswith(said) and err.count("\n") == 1, err
+
+
+@pytest.mark.parametrize(("native", "said"), [(True, False), (False, True)])
+def test_emulated_bfloat16_is_told(native: bool, said: bool, tmp_path: Path, capsys, monkeypatch) -> None:
+    from perturbrl.agents import kernels
+    from perturbrl.runner import train as training
+    from perturbrl.runner.progress import Progress
+
+    monkeypatch.setattr(kernels, "emulates_bf16", lambda: not native)
+    training.train_jobs([variant(job(tmp_path), tmp_path / "run", "precision=bf16")], Progress("plain"))
+    assert ("precision=bf16: emulated, slower than float32" in capsys.readouterr().err) == said
+
+
+def test_bfloat16_is_emulated_without_native_kernels() -> None:
+    from perturbrl.agents import kernels
+
+    kernels.configure("torch", "bf16")
+    assert kernels.emulates_bf16()
+    kernels.configure("torch", "float32")
+    assert not kernels.emulates_bf16()

@@ -233,6 +233,20 @@ def test_a_plugin_folder_that_is_not_there_is_named(tmp_path: Path, monkeypatch)
         registry.load_plugins()
 
 
+def test_a_folder_of_plugin_folders_is_no_plugin_folder(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "mine").mkdir()
+    monkeypatch.setenv("PERTURBRL_PLUGINS", str(tmp_path))
+    with pytest.raises(
+        UserError, match=r"^PERTURBRL_PLUGINS: .* no \.py file and no conf folder; name the folder of a"
+    ):
+        registry.load_plugins()
+    (tmp_path / "mine" / "plugin_mine.py").write_text("raise AssertionError('not asked for')")
+    with pytest.raises(UserError, match=r"name the folders in it instead: .*/mine$"):
+        registry.load_plugins()
+    (tmp_path / "conf").mkdir()  # configs alone are a plugin
+    registry.load_plugins()
+
+
 def test_without_the_variable_there_are_no_plugins(monkeypatch) -> None:
     monkeypatch.delenv("PERTURBRL_PLUGINS", raising=False)
     before = {kind: set(getattr(registry, kind)) for kind in ("sources", "encoders", "envs", "agents", "metrics")}

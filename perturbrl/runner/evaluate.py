@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from omegaconf import OmegaConf
 
 from perturbrl import files, paths, records, registry, status
@@ -98,7 +99,10 @@ class Evaluator:
             raise errors[0]
 
     def _bound(self, protocol: dict[str, Any]) -> Any:
-        changed = OmegaConf.from_dotlist([o.removeprefix("protocol.") for o in self.overrides])
+        try:
+            changed = OmegaConf.from_dotlist([o.removeprefix("protocol.") for o in self.overrides])
+        except yaml.YAMLError as error:
+            raise UserError(f"{' '.join(self.overrides)}: a value cannot be read ({error})") from None
         return registry.protocols.bind(OmegaConf.merge(protocol, changed))
 
 

@@ -190,7 +190,7 @@ def test_a_bad_setting_is_named(name, change, message):
 
 def test_what_else_cannot_be_built():
     table = cell_table()
-    with pytest.raises(UserError, match=r"one horizon, got \[3, 4\]"):
+    with pytest.raises(UserError, match=r"env.horizon: runs trained together need one value, got 3, 4"):
         build([config("paper", horizon=3), config("paper", horizon=4)], table, 2)
     with pytest.raises(UserError, match="no cells"):
         build([config("paper")], table, 2, cells=np.arange(0))

@@ -281,7 +281,7 @@ WRONG = [
     (("split=cells",), "split=cells: holds out cells, not perturbations; choose split=unseen_single"),
     (("encoder=pca",), "encoder=pca: split=unseen_single predicts features as they are measured; choose encoder=none"),
     (("protocol.n_cells=0",), "protocol.n_cells: must be all, or a number from 1 up, got 0"),
-    (("protocol.episodes=0",), "protocol.episodes: must be at least 1, got 0"),
+    (("protocol.episodes=0",), "protocol.episodes: must be at least 1 and at most 1000000, got 0"),
     (("protocol.success=1.5",), r"protocol.success: must be above 0 and at most 1, got 1.5"),
 ]
 

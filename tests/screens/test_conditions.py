@@ -121,6 +121,7 @@ GOOD = {"perturbation": ["A", "ctrl"], "line": ["x", "x"], "hours": [1.0, 0.0]}
         (GOOD | {"hours": [-1.0, 0]}, {"dose": "hours"}, "no usable value in 1 of 2 cells"),
         ({"perturbation": ["ctrl", "ctrl"]}, {}, "no perturbed cells are left"),
         (GOOD, {"min_cells": 2}, "control has fewer than conditions.min_cells=2 cells"),
+        (GOOD, {"control": ["A", "nothere"]}, "conditions.control: nothere is no label of a cell, nor a part of one"),
         (GOOD, {"min_cells": 0}, "conditions.min_cells: must be at least 1, got 0"),
         (GOOD, {"max_targets": 0}, "conditions.max_targets: must be at least 1, got 0"),
         (GOOD, {"separator": ""}, "conditions.separator: must not be empty; give at least one, such as +"),
