@@ -249,7 +249,7 @@ def test_how_many_cells_the_metrics_see():
 
 @pytest.mark.parametrize("bad", ["most", 1, -5])
 def test_a_bad_number_of_cells_is_named(bad):
-    with pytest.raises(UserError, match=r"protocol\.n_cells.*2 up nor all"):
+    with pytest.raises(UserError, match=r"protocol\.n_cells: must be all, or a number from 2 up"):
         protocol(n_cells=bad)
 
 
