@@ -68,8 +68,8 @@ def label(text: str) -> tuple[str, str, str]:
 
 def number(text: str) -> tuple[str, str]:
     """Return a value and the half width of its 95 % interval, both as printed; empty where there is none."""
-    value, _, half_width = text.replace("−", "-").replace(",", "").partition(" ± ")
-    return ("" if value == "–" else value.removeprefix("+")), half_width
+    value, _, half_width = text.replace("\N{MINUS SIGN}", "-").replace(",", "").partition(" ± ")
+    return ("" if value == "\N{EN DASH}" else value.removeprefix("+")), half_width
 
 
 def file_name(section: str) -> str:
