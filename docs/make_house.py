@@ -18,6 +18,7 @@ PACKAGE = DOCS.parent / "perturbrl"
 PICTURE = DOCS / "img" / "house.svg"
 
 WIDTH, LEFT, ROOM_WIDTH, ROOM, STEP = 900, 84, 400, 46, 62
+GROUND = 6  # modules of row 0 beside each other
 COLOURS = ("#4a6fa5", "#b3541e", "#3f8f5b", "#8e5aa8", "#a8862a", "#c0466e", "#2f8c97", "#6b7280")
 STYLE = """
   text { font: 14px system-ui, sans-serif; fill: #1c2530; }
@@ -112,11 +113,14 @@ def draw() -> str:
     """Return the picture as SVG: the rooms of row 0 side by side, the others below each other, arrows on the right."""
     (_, ground), *rows = floors()
     rooms = [(number, room) for number, names in rows for room in names]
-    parts = [f'<rect class="floor" width="{WIDTH}" height="{ROOM + 24}" rx="6"/>', '<text x="12" y="40">row 0</text>']
-    span = (WIDTH - LEFT - 12) / len(ground)
+    lines = -(-len(ground) // GROUND)
+    floor = lines * STEP + 8
+    parts = [f'<rect class="floor" width="{WIDTH}" height="{floor}" rx="6"/>', '<text x="12" y="40">row 0</text>']
+    span = (WIDTH - LEFT - 12) / GROUND
     for j, room in enumerate(ground):
-        parts.append(box(LEFT + j * span, 12, span - 8, room, inside(room)))
-    tops = {room: 32 + STEP * (k + 1) for k, (_, room) in enumerate(rooms)}
+        left, top = LEFT + j % GROUND * span, 12 + j // GROUND * STEP
+        parts.append(box(left, top, span - 8, room, inside(room)))
+    tops = {room: floor + 20 + STEP * k for k, (_, room) in enumerate(rooms)}
     for number, room in rooms:
         parts.append(f'<text x="12" y="{tops[room] + 28}">{"row " if number != "top" else ""}{number}</text>')
         name = f"{room}/" if (PACKAGE / room).is_dir() else room
@@ -129,7 +133,7 @@ def draw() -> str:
             sources = sorted((a for a, b in edges if b == target), key=tops.__getitem__)
             end = tops[target] + ROOM / 2 + (ROOM / 2 - 3) * (sources.index(room) + 0.5) / len(sources)
             parts.append(arrow(start, end, edges[room, target], k % len(COLOURS)))
-    height = 32 + STEP * (len(rooms) + 1)
+    height = floor + 4 + STEP * len(rooms)
     heads = "".join(
         f'<marker id="head{k}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" orient="auto" '
         f'markerUnits="userSpaceOnUse"><path class="head" d="M0,0 L8,4 L0,8 z" fill="{colour}"/></marker>'
