@@ -133,7 +133,7 @@ def draw() -> str:
             sources = sorted((a for a, b in edges if b == target), key=tops.__getitem__)
             end = tops[target] + ROOM / 2 + (ROOM / 2 - 3) * (sources.index(room) + 0.5) / len(sources)
             parts.append(arrow(start, end, edges[room, target], k % len(COLOURS)))
-    height = floor + 4 + STEP * len(rooms)
+    height = floor + 8 + STEP * len(rooms)
     heads = "".join(
         f'<marker id="head{k}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" orient="auto" '
         f'markerUnits="userSpaceOnUse"><path class="head" d="M0,0 L8,4 L0,8 z" fill="{colour}"/></marker>'
