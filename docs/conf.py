@@ -33,6 +33,8 @@ suppress_warnings = ["ref.python", "autodoc"]  # names that several modules defi
 html_theme = "furo"
 html_title = f"perturbrl {release}"
 html_show_sourcelink = False
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 
 myst_heading_anchors = 3
 
