@@ -46,8 +46,9 @@ $(STAMP): pyproject.toml constraints.txt
 # What test-full and bench need on top, once each.
 $(STAMP)-test-full: EXTRAS := test,launchers,peers
 $(STAMP)-bench: EXTRAS := test,peers
-$(STAMP)-test-full $(STAMP)-bench: $(STAMP)
-	@echo "installing peer libraries into $(VENV): about 3 minutes"
+$(STAMP)-docs: EXTRAS := test,docs
+$(STAMP)-test-full $(STAMP)-bench $(STAMP)-docs: $(STAMP)
+	@echo "installing the extras $(EXTRAS) into $(VENV): up to 3 minutes"
 	@$(PIP_BUILD) -e '.[$(EXTRAS)]'
 	@touch $@
 
@@ -84,6 +85,12 @@ reproduce: $(STAMP) ## Tables I-III: train, evaluate, report, compare with the p
 tables: $(STAMP) ## Tables I-III with intervals over SEEDS=5 seeds
 	$(RUN) reproduce --seeds $(SEEDS) $(ARGS)
 
+.PHONY: docs
+docs: $(STAMP)-docs ## the documentation site with the API, offline, in build/docs; open build/docs/index.html
+	$(BIN)/python docs/make_house.py
+	$(BIN)/python -m sphinx -q -b html docs build/docs $(ARGS)
+	@echo build/docs/index.html
+
 .PHONY: wheel
 wheel: $(STAMP) ## build the wheel into dist/
 	rm -rf dist
@@ -92,5 +99,5 @@ wheel: $(STAMP) ## build the wheel into dist/
 
 .PHONY: clean
 clean: ## remove builds and caches; results, downloads and .venv stay
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .smoke
+	rm -rf build dist docs/pages docs/api/*.rst .pytest_cache .mypy_cache .ruff_cache .hypothesis .smoke
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

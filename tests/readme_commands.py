@@ -52,7 +52,7 @@ RULES = (
     Rule(r"pip install .*-c constraints\.txt", how="install"),
     Rule(r"make (test|lint|reproduce ARGS=--quick)$", how="ci"),
     Rule(
-        r"make (test-full|bench)\b", how="print", replace=((r"^make", "make --dry-run"),)
+        r"make (test-full|bench|docs)\b", how="print", replace=((r"^make", "make --dry-run"),)
     ),  # peers: gigabytes, an hour
     Rule(r"make (reproduce|tables)$", how="checkout", extra=f"SEEDS=2 ARGS='{QUICK}'"),
     Rule(r"make (help|install|smoke|wheel|clean)$", how="checkout"),
@@ -140,6 +140,7 @@ class Reader:
         self.folder, self.bin = folder, Path(sys.executable).parent
         self.typed = (ROOT / ".ci" / "run").read_text()
         (folder / "work").mkdir()
+        (folder / "work" / "data").symlink_to(ROOT / "data")  # the example files: a reader has them in the checkout
 
     def follow(self, command: str) -> None:
         """Run one command at small size; exit with its output if it fails."""
@@ -152,7 +153,7 @@ class Reader:
         if how == "install":
             venv.create(self.folder / "venv", with_pip=True)
             self.bin = self.folder / "venv" / "bin"
-        for name in re.findall(r"[\w-]+\.h5\w*", line):
+        for name in re.findall(r"(?<![\w/-])[\w-]+\.h5\w*", line):
             self._file(name)
         where = self.folder / "work" if how == "user" else ROOT
         words = [str(self.bin / "python"), "-c", line] if line.startswith("import ") else ["bash", "-euc", line]

@@ -1,11 +1,10 @@
-"""A new agent, source, encoder, task and metric from outside the package: the very files that the README shows."""
+"""A new agent, source, encoder, task and metric from outside the package: the very files that docs/extend.md shows."""
 
 from __future__ import annotations
 
 import json
 import multiprocessing
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -169,15 +168,3 @@ def test_a_population_of_plugin_runs(examples: Path, tmp_path: Path) -> None:
         one, two = (pd.read_parquet(f).drop(columns="seconds") for f in (log, other))
         pd.testing.assert_frame_equal(one, two, check_exact=True)
     assert len(list((tmp_path / "outputs").rglob(paths.RUN))) == 8
-
-
-def test_the_readme_shows_these_files(root: Path, examples: Path) -> None:
-    shown = root.joinpath("README.md").read_text().partition("## Extend it")[2].partition("\n## ")[0]
-    blocks = re.findall(r"```python\n(.*?)```", shown, re.S)
-    files = [file.read_text() for file in examples.rglob("*.py")]
-    assert len(blocks) >= 4
-    for block in blocks:
-        assert any(block in file for file in files), block
-    for kind in KINDS:
-        (file,) = (examples / kind).glob("*.py")
-        assert kind == "env" or any(block in file.read_text() for block in blocks), file.name
