@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import glob
 import math
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +15,10 @@ from perturbrl.errors import UserError
 from perturbrl.report import run_files
 from perturbrl.report.names import COLUMNS
 from perturbrl.report.run_files import COUNTERFACTUAL, LeftOut
+from perturbrl.run_dirs import HOW_TO_RUN, find_runs, labels
 
 RUN_COLUMNS = (
-    *("run", "name", "source", "data", "cells", "env", "task", "agent", "label", "policy"),
+    *("run", "name", "source", "data", "cells", "env", "task", "agent", "label", "labels", "policy"),
     *("seed", "schedule", "preset"),
     *("steps", "status", "protocol", "settings", "n_cells", "n_features", "leaks", "message", "git_commit", "version"),
 )
@@ -35,7 +34,6 @@ SETTINGS = (
     "return_episodes",
     "evaluation_seed",
 )  # of a summary: runs that differ are apart
-HOW_TO_RUN = "perturbrl train -m agent=ppo,trpo,trpo_ppo data=rna"
 
 
 @dataclass(frozen=True)
@@ -114,39 +112,6 @@ def collect(where: Sequence[str | Path]) -> Collection:
     return Collection(table, _tidy(table, values), tuple(incomplete), tuple(damaged))
 
 
-def find_runs(where: Sequence[str | Path]) -> list[Path]:
-    """Return the run directories under ``where``, absolute, sorted, each once.
-
-    Raises
-    ------
-    UserError
-        A path does not exist, a glob matches nothing, or a path is a file that is no part of a run.
-    """
-    found: set[Path] = set()
-    for item in where:
-        text = os.path.expanduser(str(item))
-        matches = [text] if os.path.exists(text) else glob.glob(text, recursive=True)
-        if not matches:
-            raise UserError(f"{item}: no such file or folder; make runs with: {HOW_TO_RUN}")
-        for match in matches:
-            place = Path(os.path.realpath(match))
-            if place.is_dir():
-                found.update(_walk(place))
-            elif place.name in (paths.RUN, paths.CONFIG):
-                found.add(place.parent)
-            elif matches == [text]:
-                raise UserError(f"{item}: a file, not a folder of runs; give the folder of a run or of many")
-    return sorted(found)
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    for here, below, names in os.walk(folder):
-        if paths.RUN in names or paths.CONFIG in names:
-            below.clear()
-            yield Path(here)
-        below[:] = [d for d in below if not d.startswith(".")]  # .hydra holds a config.yaml too
-
-
 def _read_run(folder: Path) -> tuple[dict[str, Any], dict[str, dict[str, float]], str]:
     """Return what a run says of itself, its rows, and what it lacks though it can be reported."""
     if not (folder / paths.RUN).exists():
@@ -188,20 +153,19 @@ def _rows(summary: dict[str, Any]) -> dict[str, dict[str, float]]:
 
 
 def _record(folder: Path, said: dict[str, Any], summary: dict[str, Any]) -> dict[str, Any]:
-    parts = folder.parts
-    # <name>/<source>-<data>/<env>/<agent>/seed<k>; a directory moved elsewhere is named by what it says of itself
-    in_place = len(parts) > 5 and _is(parts[-2], said["agent"]) and _is(parts[-3], said["env"])
+    known = labels(said, folder)
     versions, leaks = said.get("versions"), said.get("leaks") or ()
     return {
         "run": str(folder),
-        "name": parts[-5] if in_place else str(said.get("name") or folder.parent.name),
+        "name": known.name,
         "source": said["source"],
         "data": said["data"],
-        "cells": parts[-4] if in_place else f"{said['source']}-{said['data']}",
+        "cells": str(known.cells),
         "env": said["env"],
-        "task": parts[-3] if in_place else said["env"],
+        "task": str(known.task),
         "agent": said["agent"],
-        "label": parts[-2] if in_place else said["agent"],
+        "label": str(known.agent),
+        "labels": known,
         "policy": _text(said.get("policy")),
         "seed": said["seed"],
         "schedule": _text(said.get("schedule")),
@@ -217,10 +181,6 @@ def _record(folder: Path, said: dict[str, Any], summary: dict[str, Any]) -> dict
         "git_commit": _text(said.get("git_commit")),
         "version": _text(versions.get("perturbrl")) if isinstance(versions, dict) else "",
     }
-
-
-def _is(folder: str, name: str) -> bool:
-    return folder == name or folder.startswith(f"{name},")
 
 
 def _text(value: Any) -> str:

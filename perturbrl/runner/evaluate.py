@@ -22,7 +22,7 @@ from perturbrl.evaluate.scoring import INFO, Scoring, Simulated
 from perturbrl.landscape.source import LandscapeConfig
 from perturbrl.landscape.truth import true_means
 from perturbrl.records import RunDir
-from perturbrl.report.collect import find_runs
+from perturbrl.run_dirs import find_runs
 from perturbrl.runner.dataset import facts, load_cells
 from perturbrl.runner.job import Job, load_job
 from perturbrl.runner.population import failure

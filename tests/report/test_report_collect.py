@@ -9,7 +9,8 @@ import pytest
 from fabricated import make_run
 
 from perturbrl.errors import UserError
-from perturbrl.report.collect import FRAME_COLUMNS, collect, find_runs
+from perturbrl.report.collect import FRAME_COLUMNS, collect
+from perturbrl.run_dirs import find_runs
 
 
 def test_frame_holds_every_number_of_the_summaries(tmp_path: Path) -> None:

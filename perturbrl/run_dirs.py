@@ -1,0 +1,111 @@
+"""Find run directories, and what a run is called: its sweep, its data, its task and its agent."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from perturbrl import paths
+from perturbrl.errors import UserError
+
+HOW_TO_RUN = "perturbrl train -m agent=ppo,trpo,trpo_ppo data=rna"
+LONGEST_NAME = 200  # bytes; file systems take names of 255
+_LEVELS = 5  # <name>/<source>-<data>/<env>/<agent>/seed<k>
+
+
+@dataclass(frozen=True)
+class Label:
+    """One part of a run's config: what was chosen, and the values overridden on the command line.
+
+    ``Label("paper", ("max_perturb=4",))`` is spelled ``paper,max_perturb=4``, in tables as in names of folders.
+    """
+
+    choice: str
+    overrides: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Spell it as the run's folder; a long one is cut, and a digest keeps it unlike any other."""
+        text = ",".join((self.choice, *self.overrides))
+        if len(text.encode()) <= LONGEST_NAME:
+            return text
+        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+        return f"{text.encode()[: LONGEST_NAME - 13].decode(errors='ignore')},{digest}"
+
+    def without(self, *keys: str) -> Label:
+        """Return the label without the overrides of these keys."""
+        return Label(self.choice, tuple(o for o in self.overrides if o.partition("=")[0] not in keys))
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a run is called. Tables pool runs that differ in nothing but the seed."""
+
+    name: str
+    cells: Label
+    task: Label
+    agent: Label
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``run.json`` holds under ``labels``: the name, and of each part the choice and its overrides."""
+        parts = {"cells": self.cells, "task": self.task, "agent": self.agent}
+        return {"name": self.name} | {part: [label.choice, *label.overrides] for part, label in parts.items()}
+
+
+def labels(run: Mapping[str, Any], folder: Path) -> Labels:
+    """Return the labels of a run: those in ``run`` (``run.json``).
+
+    Version 0.1.0 wrote none: there they are the names of the folders, or the choices alone if the run was moved.
+    """
+    recorded = run.get("labels")
+    if isinstance(recorded, Mapping):
+        parts = [recorded.get(part) for part in ("cells", "task", "agent")]
+        if all(isinstance(part, list) and part for part in parts):
+            return Labels(
+                str(recorded.get("name", "")), *(Label(str(p[0]), tuple(map(str, p[1:]))) for p in parts if p)
+            )
+    choices = f"{run['source']}-{run['data']}", str(run["env"]), str(run["agent"])
+    parents = folder.parts[-_LEVELS:-1]
+    in_place = len(folder.parts) > _LEVELS and all(
+        part == choice or part.startswith(f"{choice},") for part, choice in zip(parents[2:], choices[1:], strict=True)
+    )
+    if not in_place:
+        return Labels(str(run.get("name") or folder.parent.name), *map(Label, choices))
+    return Labels(parents[0], *(Label(first, tuple(more)) for first, *more in (p.split(",") for p in parents[1:])))
+
+
+def find_runs(where: Sequence[str | Path]) -> list[Path]:
+    """Return the run directories under ``where``, absolute, sorted, each once.
+
+    Raises
+    ------
+    UserError
+        A path does not exist, a glob matches nothing, or a path is a file that is no part of a run.
+    """
+    found: set[Path] = set()
+    for item in where:
+        text = os.path.expanduser(str(item))
+        matches = [text] if os.path.exists(text) else glob.glob(text, recursive=True)
+        if not matches:
+            raise UserError(f"{item}: no such file or folder; make runs with: {HOW_TO_RUN}")
+        for match in matches:
+            place = Path(os.path.realpath(match))
+            if place.is_dir():
+                found.update(_walk(place))
+            elif place.name in (paths.RUN, paths.CONFIG):
+                found.add(place.parent)
+            elif matches == [text]:
+                raise UserError(f"{item}: a file, not a folder of runs; give the folder of a run or of many")
+    return sorted(found)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for here, below, names in os.walk(folder):
+        if paths.RUN in names or paths.CONFIG in names:
+            below.clear()
+            yield Path(here)
+        below[:] = [d for d in below if not d.startswith(".")]  # .hydra holds a config.yaml too
