@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from counterfactual.made_screens import exact, noisy, table_of
 
-from perturbrl.effects.baselines import BASELINES, SIMPLE, Setting, covered
+from perturbrl.effects.baselines import BASELINES, Setting, covered
 from perturbrl.effects.baselines.descriptors import inputs
 from perturbrl.errors import UserError
+from perturbrl.metrics_info import SIMPLE
 from perturbrl.screens.schema import Condition
 
 SETTING = Setting(seed=1, action_rms=0.2)

@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from perturbrl.evaluate.counterfactual import COLUMNS, Prediction, observe_truth, score
+from perturbrl.evaluate.counterfactual import Prediction, observe_truth, score
 from perturbrl.evaluate.counterfactual.calibration import calibrate, duplicates, dynamic_range
+from perturbrl.metrics_info import HELD_OUT as COLUMNS
 
 from .made_screens import CONFIG, noisy
 

@@ -9,8 +9,9 @@ import pytest
 from screens.test_real import table
 
 from perturbrl.effects.baselines import BASELINES, Setting
-from perturbrl.evaluate.counterfactual import COLUMNS, observe_truth, predict, score
+from perturbrl.evaluate.counterfactual import observe_truth, predict, score
 from perturbrl.evaluate.counterfactual.cellwise import CALLED
+from perturbrl.metrics_info import HELD_OUT as COLUMNS
 
 from .made_screens import CONFIG
 

@@ -11,9 +11,10 @@ from scipy import sparse
 from perturbrl.config import bind
 from perturbrl.effects.baselines import BASELINES, Setting
 from perturbrl.errors import UserError
-from perturbrl.evaluate.counterfactual import COLUMNS, Prediction, ScoreConfig, observe_truth, predict, score
+from perturbrl.evaluate.counterfactual import Prediction, ScoreConfig, observe_truth, predict, score
 from perturbrl.evaluate.counterfactual.judge import _JUDGES
 from perturbrl.evaluate.counterfactual.prediction import Emission
+from perturbrl.metrics_info import HELD_OUT as COLUMNS
 
 from .made_screens import CONFIG, exact, noisy
 

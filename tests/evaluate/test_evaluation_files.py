@@ -12,7 +12,7 @@ import pytest
 from perturbrl import paths, records
 from perturbrl.errors import UserError
 from perturbrl.evaluate.paper.files import evaluate_run
-from perturbrl.evaluate.paper.metrics import METRICS
+from perturbrl.metrics_info import PAPER as METRICS
 
 from .helpers import cell_table, protocol, register_toy, shift_by, toy
 

@@ -15,9 +15,10 @@ from perturbrl.envs.base import ActionSpace
 from perturbrl.errors import UserError
 from perturbrl.evaluate.actions import as_change, constant, do_nothing, random_sign, random_uniform, together
 from perturbrl.evaluate.paper.best_constant import best_constant, later_mean
-from perturbrl.evaluate.paper.metrics import METRICS, MetricConfig
+from perturbrl.evaluate.paper.metrics import MetricConfig
 from perturbrl.evaluate.paper.scores import evaluate_paper, evaluated_cells, floor_rows, population_scores
 from perturbrl.evaluate.returns import do_nothing_returns, episode_returns, return_gain
+from perturbrl.metrics_info import PAPER as METRICS
 
 from .helpers import cell_table, protocol, quick_scores, register_toy, shift_by, toy
 

@@ -13,11 +13,12 @@ import torch
 import yaml
 
 from perturbrl import paths, records, registry
-from perturbrl.effects.baselines import BASELINES, SIMPLE
+from perturbrl.effects.baselines import BASELINES
 from perturbrl.errors import UserError
-from perturbrl.evaluate.counterfactual import COLUMNS
-from perturbrl.evaluate.counterfactual.calibration import ORACLES
 from perturbrl.landscape.truth import true_means
+from perturbrl.metrics_info import DUPLICATES as ORACLES
+from perturbrl.metrics_info import HELD_OUT as COLUMNS
+from perturbrl.metrics_info import SIMPLE
 from perturbrl.runner import conf_tree
 from perturbrl.runner import train as training
 from perturbrl.runner.dataset import load_cells

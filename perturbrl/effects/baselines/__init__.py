@@ -43,10 +43,4 @@ BASELINES: Mapping[str, Callable[[Setting], Baseline]] = MappingProxyType(
     }
 )
 
-SIMPLE = (
-    *("train_mean", "matching_mean", "additive", "bilinear", "bilinear_tuned", "kernel_ridge", "knn"),
-    "transfer_mean",
-)
-"""The rows among which a claim of being better looks for the best."""
-
-__all__ = ["BASELINES", "SIMPLE", "Baseline", "Setting", "covered"]
+__all__ = ["BASELINES", "Baseline", "Setting", "covered"]

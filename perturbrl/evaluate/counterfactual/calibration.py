@@ -9,18 +9,16 @@ from numpy.typing import NDArray
 
 from perturbrl.effects.observed import Truth, truth_of
 from perturbrl.evaluate.counterfactual.cellwise import CellMetrics
-from perturbrl.evaluate.counterfactual.columns import Column
 from perturbrl.evaluate.counterfactual.prediction import Prediction
+from perturbrl.metrics_info import MetricInfo
 from perturbrl.rng import numpy_generator
 
 Array = NDArray[np.float64]
-ORACLES = ("technical_duplicate", "interpolated_duplicate")
-"""Rows that see test cells: ceilings, no methods."""
 _LEAST = 4
 """Fewest cells that can be halved with a variance in each half."""
 
 
-def calibrate(value: float, base: float, replicate: float, column: Column) -> float:
+def calibrate(value: float, base: float, replicate: float, column: MetricInfo) -> float:
     """Return (u - b) / (r - b): 0 is the training mean, 1 a replicate; NaN where the replicate is no better.
 
     After Mejia et al. 2025 and cell-eval2.
@@ -30,7 +28,7 @@ def calibrate(value: float, base: float, replicate: float, column: Column) -> fl
     return (value - base) / span if better and abs(span) > 1e-9 else float("nan")
 
 
-def dynamic_range(replicate: Array, base: Array, column: Column) -> float:
+def dynamic_range(replicate: Array, base: Array, column: MetricInfo) -> float:
     """Return the median over conditions of (pos - neg) / (perfect - neg), clipped to [-1, 1] (Mejia et al. 2025)."""
     known = np.isfinite(replicate) & np.isfinite(base) & (base != column.perfect)
     if not known.any():

@@ -16,7 +16,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perturbrl import paths, records
-from perturbrl.effects.baselines import SIMPLE
 from perturbrl.errors import UserError
 from perturbrl.evaluate.counterfactual import Prediction, Scores, Truth, score
 from perturbrl.evaluate.counterfactual.cellwise import CellMetrics
@@ -25,6 +24,7 @@ from perturbrl.evaluate.counterfactual.returns import Earned
 from perturbrl.evaluate.counterfactual.rollout import Rolled
 from perturbrl.evaluate.counterfactual.simulator import regrets
 from perturbrl.evaluate.scoring import INFO
+from perturbrl.metrics_info import PRIMARY, SIMPLE
 
 if TYPE_CHECKING:
     from perturbrl.evaluate.counterfactual.protocol import CounterfactualProtocolConfig
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 NOTE = "held-out perturbations, predicted from control cells that no training saw; scored in gene space"
 PER_PERTURBATION = "per_perturbation.parquet"
 CHANGES = "changes.parquet"
-PRIMARY = "pds_cosine"  # by which the best simple baseline is chosen for the figures
 NOTHING = {"return": 0.0, "return_normalised": 0.0, "success_rate": 0.0, "mean_abs_action": 0.0, "steps": 0.0}
 
 

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from perturbrl.effects import profile_metrics
 from perturbrl.effects.observed import Truth
 from perturbrl.errors import UserError
-from perturbrl.evaluate.counterfactual.calibration import ORACLES, calibrate, dynamic_range
+from perturbrl.evaluate.counterfactual.calibration import calibrate, dynamic_range
 from perturbrl.evaluate.counterfactual.cellwise import CALLED, CellMetrics
-from perturbrl.evaluate.counterfactual.columns import COLUMNS
 from perturbrl.evaluate.counterfactual.judge import Values, judge_of
 from perturbrl.evaluate.counterfactual.prediction import Prediction
+from perturbrl.metrics_info import DUPLICATES, HELD_OUT
 
 Array = NDArray[np.float64]
 BASE = "train_mean"
@@ -55,8 +55,8 @@ class Scores:
 def score(truth: Truth, predictions: Mapping[str, Prediction]) -> Scores:
     """Score every prediction, the training mean, and the duplicates that the truth itself gives.
 
-    Undefined values count as ``Column.undefined`` in aggregates; a change that is not finite is replaced by no change
-    and flagged. Cohorts are chosen by the truth alone.
+    Undefined values count as ``MetricInfo.undefined`` in aggregates; a change that is not finite is replaced by no
+    change and flagged. Cohorts are chosen by the truth alone.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def score(truth: Truth, predictions: Mapping[str, Prediction]) -> Scores:
     oracles = judge.oracles()
     values = values | oracles
     if oracles:
-        coverage |= dict.fromkeys(ORACLES, float(np.isfinite(oracles[ORACLES[0]]["mse"]).mean()))
+        coverage |= dict.fromkeys(DUPLICATES, float(np.isfinite(oracles[DUPLICATES[0]]["mse"]).mean()))
     cohorts = _cohorts(values[BASE], cells.differential)
     frame = _frame(truth, values, cohorts)
     rows = _aggregate(values, cohorts, judge.profiles.resistant)
@@ -91,7 +91,7 @@ def score(truth: Truth, predictions: Mapping[str, Prediction]) -> Scores:
 def _cohorts(base: Mapping[str, Array], differential: NDArray[np.bool_]) -> dict[str, NDArray[np.bool_]]:
     """Return the conditions of each metric, [n]: by what the truth is, never by what a prediction says."""
     everything = np.ones(len(differential), dtype=bool)
-    cohorts = dict.fromkeys(COLUMNS, everything) | dict.fromkeys(CALLED, differential)
+    cohorts = dict.fromkeys(HELD_OUT, everything) | dict.fromkeys(CALLED, differential)
     # NaN here for one row is NaN for all: a lone condition, a truth without spread, fewer than two cells
     return cohorts | {name: np.isfinite(base[name]) for name in _BY_TRUTH}
 
@@ -100,7 +100,7 @@ def _frame(truth: Truth, values: Values, cohorts: Mapping[str, NDArray[np.bool_]
     names, strata = np.array(truth.names, dtype=object), np.array(truth.strata, dtype=object)
     parts = []
     for row, metrics in values.items():
-        for metric in COLUMNS:
+        for metric in HELD_OUT:
             kept = cohorts[metric]
             part = {"condition": names[kept], "stratum": strata[kept], "n_cells": truth.n_cells[kept]}
             part |= {"effect_size": truth.effect_size[kept], "value": metrics[metric][kept]}
@@ -115,22 +115,22 @@ def _aggregate(
     rows: dict[str, dict[str, float]] = {}
     for row, metrics in values.items():
         found: dict[str, float] = {}
-        for name, column in COLUMNS.items():
+        for name, column in HELD_OUT.items():
             value, cohort = metrics[name], cohorts[name]
-            if row in ORACLES:
+            if row in DUPLICATES:
                 cohort = cohort & np.isfinite(value)
             filled = np.where(np.isfinite(value), value, column.undefined)
             found[name] = _mean(filled[cohort])
             found[f"median/{name}"] = float(np.median(filled[cohort])) if cohort.any() else math.nan
             found[f"resistant/{name}"] = _mean(filled[cohort & resistant])
         rows[row] = found
-    for name, column in COLUMNS.items():
+    for name, column in HELD_OUT.items():
         u = {row: np.where(np.isfinite(v[name]), v[name], column.undefined) for row, v in values.items()}
         # all three of (u - b) / (r - b) are means over the conditions for which there is a replicate
-        ceiling = values[ORACLES[0]][name] if ORACLES[0] in values else np.full_like(u[BASE], np.nan)
+        ceiling = values[DUPLICATES[0]][name] if DUPLICATES[0] in values else np.full_like(u[BASE], np.nan)
         cohort = cohorts[name] & np.isfinite(ceiling)
         for row, found in rows.items():
-            kept = cohort & np.isfinite(values[row][name]) if row in ORACLES else cohort
+            kept = cohort & np.isfinite(values[row][name]) if row in DUPLICATES else cohort
             found[f"calibrated/{name}"] = calibrate(
                 _mean(u[row][kept]), _mean(u[BASE][cohort]), _mean(ceiling[cohort]), column
             )
@@ -138,11 +138,11 @@ def _aggregate(
 
 
 def _header(truth: Truth, values: Values, halved: Mapping[str, Array], cells: CellMetrics) -> dict[str, Any]:
-    undefined = {name: column.undefined for name, column in COLUMNS.items()}
+    undefined = {name: column.undefined for name, column in HELD_OUT.items()}
     base = {name: np.where(np.isfinite(v), v, undefined[name]) for name, v in (values[BASE] | dict(halved)).items()}
-    drf = {}
-    for name, column in COLUMNS.items():
-        drf[name] = dynamic_range(values[ORACLES[0]][name], base[name], column) if ORACLES[0] in values else math.nan
+    drf = dict.fromkeys(HELD_OUT, math.nan)
+    if DUPLICATES[0] in values:
+        drf = {m: dynamic_range(values[DUPLICATES[0]][m], base[m], column) for m, column in HELD_OUT.items()}
     return {
         "n_test": len(truth.conditions),
         "median_cells": float(np.median(truth.n_cells)),
@@ -155,7 +155,7 @@ def _header(truth: Truth, values: Values, halved: Mapping[str, Array], cells: Ce
 
 
 def _clean(row: str, prediction: Prediction, truth: Truth, flags: list[str]) -> Prediction:
-    if row in ORACLES:
+    if row in DUPLICATES:
         raise UserError(f"row {row!r} is made from test cells by the evaluation itself; call the prediction otherwise")
     if prediction.change.shape != truth.change.shape:
         raise UserError(

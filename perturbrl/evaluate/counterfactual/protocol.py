@@ -24,7 +24,6 @@ from perturbrl.effects.observed import truth_of
 from perturbrl.envs.counterfactual.task import CounterfactualEnv, CounterfactualEnvConfig
 from perturbrl.evaluate.actions import Act, PopulationAct
 from perturbrl.evaluate.counterfactual import (
-    COLUMNS,
     Prediction,
     ScoreConfig,
     Truth,
@@ -36,12 +35,12 @@ from perturbrl.evaluate.counterfactual.files import write
 from perturbrl.evaluate.counterfactual.profiles import ProfileMetrics
 from perturbrl.evaluate.counterfactual.returns import Earned, earned
 from perturbrl.evaluate.counterfactual.rollout import Rolled, rolled
-from perturbrl.evaluate.counterfactual.simulator import SIMULATOR, known_changes
+from perturbrl.evaluate.counterfactual.simulator import known_changes
 from perturbrl.evaluate.scoring import Simulated
+from perturbrl.metrics_info import HEADLINE, SIMULATOR
 from perturbrl.screens.schema import PerturbationTable
 
 CURVE_EPISODES = 64
-HEADLINE = tuple(name for name, column in COLUMNS.items() if column.table == "headline")
 PER_RUN = "random"  # the one baseline that depends on the policy: it takes actions as large
 
 

@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 
 from perturbrl.effects.observed import Truth
 from perturbrl.evaluate.counterfactual.prediction import Prediction
-
-SIMULATOR = "simulator"
-"""The row of the known optimum: an oracle, no method."""
+from perturbrl.metrics_info import SIMULATOR
 
 
 def known_changes(means: NDArray[np.float64], truth: Truth) -> Prediction:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,30 +19,12 @@ from perturbrl.errors import UserError
 Array = NDArray[np.float64]
 MetricFunction = Callable[[Array, Array], Array]
 
-_PAPER = "arXiv 2510.13018, Tables I-III (released evaluation)"
-
 
 @dataclass(frozen=True)
 class MetricConfig:
     """A metric has nothing to configure but its name."""
 
     name: str
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One column of a table.
-
-    ``function`` maps truth and prediction, both [n, G], to [G]; ``range`` holds the least and greatest value;
-    ``better`` says which end is good.
-    """
-
-    name: str
-    formula: str
-    range: tuple[float, float]
-    better: Literal["up", "down"]
-    reference: str
-    function: MetricFunction
 
 
 @registry.metrics.register("accuracy", MetricConfig)
@@ -151,29 +132,13 @@ def _standard(x: Array) -> Array:
     return np.asarray(centred / np.where(largest > 0, largest, 1.0))
 
 
-_UNIT = (0.0, 1.0)
-_POSITIVE = (0.0, float("inf"))
-_SKLEARN = f"{_PAPER}; scikit-learn"
-_WEIGHTED = "(average='weighted', zero_division=0)"
-
 RESERVED = ("mean_abs_action", "return", "return_gain", "return_gain_se")
 """Columns that stand beside the metrics."""
 
-_TEN = (
-    Metric("accuracy", "mean(1[y>0] = 1[p>0])", _UNIT, "up", f"{_SKLEARN} accuracy_score", accuracy),
-    Metric(
-        "precision", "sum_c n_c/n TP_c/(TP_c+FP_c)", _UNIT, "up", f"{_SKLEARN} precision_score{_WEIGHTED}", precision
-    ),
-    Metric("recall", "sum_c n_c/n TP_c/n_c = accuracy", _UNIT, "up", f"{_SKLEARN} recall_score{_WEIGHTED}", recall),
-    Metric("f1", "sum_c n_c/n 2TP_c/(2TP_c+FP_c+FN_c)", _UNIT, "up", f"{_SKLEARN} f1_score{_WEIGHTED}", f1),
-    Metric("auprc", "sum_k (R_k-R_(k-1)) P_k", _UNIT, "up", f"{_SKLEARN} average_precision_score of 1[p>0]", auprc),
-    Metric("mse", "mean((p-y)^2)", _POSITIVE, "down", f"{_SKLEARN} mean_squared_error", mse),
-    Metric("rmse", "sqrt(mean((p-y)^2))", _POSITIVE, "down", f"{_SKLEARN} root_mean_squared_error", rmse),
-    Metric("mae", "mean(|p-y|)", _POSITIVE, "down", f"{_SKLEARN} mean_absolute_error", mae),
-    Metric("r2", "1 - sum((p-y)^2)/sum((y-mean y)^2)", (float("-inf"), 1.0), "up", f"{_SKLEARN} r2_score", r2),
-    Metric("pearson", "cov(y,p)/(sd y sd p)", (-1.0, 1.0), "up", f"{_PAPER}; numpy corrcoef", pearson),
+FUNCTIONS: Mapping[str, MetricFunction] = MappingProxyType(
+    {f.__name__: f for f in (accuracy, precision, recall, f1, auprc, mse, rmse, mae, r2, pearson)}
 )
-METRICS: Mapping[str, Metric] = MappingProxyType({metric.name: metric for metric in _TEN})
+"""The functions of ``metrics_info.PAPER``, in its order."""
 
 
 def plugin_metrics() -> dict[str, MetricFunction]:
@@ -187,7 +152,7 @@ def plugin_metrics() -> dict[str, MetricFunction]:
     for name in RESERVED:
         if name in registry.metrics:
             raise UserError(f"metric={name}: the name is that of a column every table has; call the metric otherwise")
-    return {name: entry.build for name, entry in registry.metrics.items() if name not in METRICS}
+    return {name: entry.build for name, entry in registry.metrics.items() if name not in FUNCTIONS}
 
 
 def per_feature(truth: Array, prediction: Array, functions: Mapping[str, MetricFunction]) -> dict[str, Array]:

@@ -15,10 +15,10 @@ from perturbrl.data.schema import CellTable
 from perturbrl.data.split import SplitConfig
 from perturbrl.evaluate.actions import Act, PopulationAct
 from perturbrl.evaluate.paper.files import evaluate_run
-from perturbrl.evaluate.paper.metrics import METRICS
 from perturbrl.evaluate.paper.scores import PaperProtocolConfig, Row, evaluated_cells, floor_rows, population_scores
 from perturbrl.evaluate.returns import do_nothing_returns, return_gain
 from perturbrl.evaluate.scoring import INFO, Simulated
+from perturbrl.metrics_info import PAPER
 
 CURVE_EPISODES = 64
 
@@ -26,7 +26,7 @@ CURVE_EPISODES = 64
 class PaperCurve:
     """The ten metrics, mean |a| and the true return over that of doing nothing, on test cells, as released."""
 
-    names = (*METRICS, "mean_abs_action", "return")
+    names = (*PAPER, "mean_abs_action", "return")
 
     def __init__(
         self, config: PaperProtocolConfig, env_configs: Sequence[Any], table: CellTable, device: torch.device

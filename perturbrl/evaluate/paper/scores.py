@@ -34,10 +34,8 @@ from perturbrl.evaluate.actions import (
     together,
 )
 from perturbrl.evaluate.paper.best_constant import best_constant
-from perturbrl.evaluate.paper.metrics import METRICS, MetricFunction, per_feature, plugin_metrics
+from perturbrl.evaluate.paper.metrics import FUNCTIONS, MetricFunction, per_feature, plugin_metrics
 from perturbrl.evaluate.returns import episode_returns
-
-_TEN = {name: metric.function for name, metric in METRICS.items()}
 
 
 @dataclass(frozen=True)
@@ -187,7 +185,7 @@ def _score(
     pair = truth.cpu().numpy(), prediction.cpu().numpy()
     # The ten treat every feature apart, so all S runs are scored as one wide table; a plugin's metric sees one run.
     wide_truth, wide_prediction = (v.transpose(1, 0, 2).reshape(n, runs * features) for v in pair)
-    wide = per_feature(wide_truth, wide_prediction, _TEN)
+    wide = per_feature(wide_truth, wide_prediction, FUNCTIONS)
     scores = {name: values.reshape(runs, features) for name, values in wide.items()}
     each = [per_feature(pair[0][k], pair[1][k], extra) for k in range(runs)]
     scores |= {name: np.stack([one[name] for one in each]) for name in extra}
