@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from perturbrl import status
 from perturbrl.errors import UserError
 from perturbrl.files import write_text
+from perturbrl.report import held_out_section, paper
 from perturbrl.report.collect import Collection, collect
-from perturbrl.report.counterfactual.gather import gather
-from perturbrl.report.counterfactual.render import Sheet, sheet
+from perturbrl.report.held_out import HeldOutTable, gather
+from perturbrl.report.paper import PaperTable, build_tables
 from perturbrl.report.style import Picture
-from perturbrl.report.tables import Table, build_tables
+from perturbrl.report.table import Section
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -31,8 +32,8 @@ class Report:
 
     page: Path
     files: tuple[Path, ...]
-    tables: tuple[Table, ...]
-    held_out: tuple[Sheet, ...]
+    tables: tuple[PaperTable, ...]
+    held_out: tuple[Section, ...]
     collection: Collection
     console: RenderableType
 
@@ -48,19 +49,15 @@ def build_report(where: Sequence[str | Path], out: Path, figures: bool = True) -
     UserError
         No finished run was found, or ``out`` cannot be written.
     """
-    from perturbrl.report import figures as of_table
-    from perturbrl.report import overview
-    from perturbrl.report.counterfactual import figures as of_held_out
-    from perturbrl.report.counterfactual import render
-    from perturbrl.report.counterfactual.across import across
-    from perturbrl.report.page import OVERVIEW, page
-    from perturbrl.report.render import csv_text, latex, markdown
+    from perturbrl.report.across import across
+    from perturbrl.report.page import page
+    from perturbrl.report.render import csv_text, grid_markdown, latex, markdown
 
     with status.step("reading runs"):
         collection = collect(where)
     with status.step("tables: intervals and tests"):
-        tables = build_tables(collection)
-        held_out = [sheet(table) for table in gather(collection)]
+        tables, held_out = build_tables(collection), gather(collection)
+        sections = [*map(held_out_section.section, held_out), *map(paper.section, tables)]
     written: list[Path] = []
 
     def write(name: str, text: str) -> Path:
@@ -70,45 +67,47 @@ def build_report(where: Sequence[str | Path], out: Path, figures: bool = True) -
         return file
 
     try:
-        pictures: dict[str, list[Picture]] = {}
-        if figures:
-            (out / "figures").mkdir(parents=True, exist_ok=True)
-            many = len(tables) > ALL_DRAWN
-            drawn = tables[:FEW_DRAWN] if many else tables
-            with status.step("drawing figures"):
-                pictures = {table.slug: of_table.draw(table, out / "figures") for table in drawn}
-                if many:
-                    pictures[OVERVIEW] = [overview.draw(tables, out / "figures")]
-                for one in held_out[:ALL_DRAWN]:
-                    pictures[one.table.slug] = of_held_out.draw(one.table, out / "figures")
+        with status.step("drawing figures"):
+            pictures = _draw(tables, held_out, out / "figures") if figures else {}
         with status.step("writing the page"):
-            over = across([one.table for one in held_out])
-            html = write("report.html", page(collection, tables, held_out, over, pictures))
-        summary = ["\n".join([*render.grid_markdown(over), ""])] if over else []
-        write("tables.md", "\n".join([*summary, *map(render.markdown, held_out), *map(markdown, tables)]))
-        for one in held_out:
-            write(f"tables/{one.table.slug}.csv", render.csv_text(one.table))
-            write(f"tables/{one.table.slug}.tex", render.latex(one))
-        for table in tables:
-            write(f"tables/{table.slug}.csv", csv_text(table))
-            write(f"tables/{table.slug}.tex", latex(table))
+            over = across(held_out)
+            html = write("report.html", page(collection, tables, sections, over, pictures))
+        summary = ["\n".join([*grid_markdown(over), ""])] if over else []
+        write("tables.md", "\n".join([*summary, *map(markdown, sections)]))
+        for section in sections:
+            write(f"tables/{section.slug}.csv", csv_text(section))
+            write(f"tables/{section.slug}.tex", latex(section))
         write("values.csv", collection.frame.to_csv(index=False, lineterminator="\n"))
     except OSError as error:
         raise UserError(f"{error.filename or out}: the report cannot be written: {error.strerror or error}") from error
     written += [file for made in pictures.values() for picture in made for file in (picture.png, picture.svg)]
-    shown = _console(collection, tables, held_out, html)
-    return Report(html, tuple(written), tuple(tables), tuple(held_out), collection, shown)
+    shown = _console(collection, tables, sections, html)
+    return Report(html, tuple(written), tuple(tables), tuple(sections[: len(held_out)]), collection, shown)
 
 
-def _console(collection: Collection, tables: Sequence[Table], held_out: Sequence[Sheet], html: Path) -> RenderableType:
+def _draw(tables: Sequence[PaperTable], held_out: Sequence[HeldOutTable], folder: Path) -> dict[str, list[Picture]]:
+    """Return the figures of each table by its slug."""
+    from perturbrl.report import held_out_figures, overview, paper_figures
+    from perturbrl.report.page import OVERVIEW
+
+    folder.mkdir(parents=True, exist_ok=True)
+    many = len(tables) > ALL_DRAWN
+    pictures = {t.slug: paper_figures.draw(t, folder) for t in (tables[:FEW_DRAWN] if many else tables)}
+    if many:
+        pictures[OVERVIEW] = [overview.draw(tables, folder)]
+    return pictures | {t.slug: held_out_figures.draw(t, folder) for t in held_out[:ALL_DRAWN]}
+
+
+def _console(
+    collection: Collection, tables: Sequence[PaperTable], sections: Sequence[Section], html: Path
+) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    from perturbrl.report.counterfactual import render
-    from perturbrl.report.render import console, verdicts
+    from perturbrl.report.console import console, verdicts
 
     left_out = [Text(f"left out: {item.run}: {item.reason}", style="yellow") for item in collection.incomplete[:10]]
     if (more := len(collection.incomplete) - len(left_out)) > 0:
         left_out.append(Text(f"and {more} more runs left out; {html} lists them", style="yellow"))
     answers = [verdicts(tables)] if tables else []
-    return Group(render.console(held_out), console(tables), *left_out, *answers, Text(f"report: {html}", style="bold"))
+    return Group(console(sections), *left_out, *answers, Text(f"report: {html}", style="bold"))

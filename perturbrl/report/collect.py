@@ -1,9 +1,9 @@
-"""Find run directories and read what they say into one tidy frame. Reads JSON only; curves are read when drawn."""
+"""Read the JSON files of run directories into one tidy frame; curves are read when they are drawn."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ import pandas as pd
 
 from perturbrl import paths
 from perturbrl.errors import UserError
+from perturbrl.metrics_info import PAPER_COLUMNS
 from perturbrl.report import run_files
-from perturbrl.report.names import COLUMNS
 from perturbrl.report.run_files import COUNTERFACTUAL, LeftOut
 from perturbrl.run_dirs import HOW_TO_RUN, find_runs, labels
 
@@ -52,12 +52,14 @@ class Collection:
     together with the values overridden on the command line; ``settings`` are those of the evaluation
     (``n_cells=30,return_episodes=256``), empty where there was none. ``frame``: one row a (run, row, metric), columns
     ``FRAME_COLUMNS``; a diverged run that was never evaluated has its ``policy`` rows with the value NaN.
+    ``summaries`` maps each run that predicts held-out perturbations to the summary of its evaluation.
     ``damaged``: runs with a file that is not as it was written; the report has what can still be read of them.
     """
 
     runs: pd.DataFrame
     frame: pd.DataFrame
     incomplete: tuple[Incomplete, ...]
+    summaries: Mapping[str, Mapping[str, Any]]
     damaged: tuple[Incomplete, ...] = ()
 
     @property
@@ -72,8 +74,7 @@ class Collection:
 
     @property
     def _counterfactual(self) -> pd.Series[bool]:
-        protocol = self.runs["protocol"]
-        return protocol.where(protocol != "", self.runs["env"]) == COUNTERFACTUAL
+        return self.runs["run"].isin(list(self.summaries))
 
 
 def collect(where: Sequence[str | Path]) -> Collection:
@@ -86,43 +87,47 @@ def collect(where: Sequence[str | Path]) -> Collection:
     """
     runs: list[dict[str, Any]] = []
     values: list[tuple[int, str, str, float]] = []
+    summaries: dict[str, dict[str, Any]] = {}
     incomplete: list[Incomplete] = []
     damaged: list[Incomplete] = []
     for folder in find_runs(where):
         try:
-            record, rows, lacking = _read_run(folder)
+            run, summary, lacking = _read_run(folder)
+            rows = _rows(summary, run["status"])
         except LeftOut as error:
             incomplete.append(Incomplete(folder, str(error)))
             damaged += incomplete[-1:] if error.damaged else []
             continue
         damaged += [Incomplete(folder, lacking)] if lacking else []
         values += [(len(runs), row, metric, value) for row, cells in rows.items() for metric, value in cells.items()]
-        runs.append(record)
+        if (summary.get("protocol") or run["env"]) == COUNTERFACTUAL:
+            summaries[str(folder)] = summary
+        runs.append(_record(folder, run, summary))
     if not runs:
-        spelled = ", ".join(str(w) for w in where)
+        places = ", ".join(str(w) for w in where)
         if incomplete:
             first = incomplete[0]
             raise UserError(
-                f"{spelled}: none of the {len(incomplete)} runs can be reported (first: {first.run}: {first.reason}); "
+                f"{places}: none of the {len(incomplete)} runs can be reported (first: {first.run}: {first.reason}); "
                 "evaluate them, or give the command that started them again: it resumes"
             )
-        raise UserError(f"{spelled}: no runs found; make some with: {HOW_TO_RUN}")
+        raise UserError(f"{places}: no runs found; make some with: {HOW_TO_RUN}")
     table = pd.DataFrame(runs, columns=list(RUN_COLUMNS))
     table["name"] = _unique_names(table)
-    return Collection(table, _tidy(table, values), tuple(incomplete), tuple(damaged))
+    return Collection(table, _tidy(table, values), tuple(incomplete), summaries, tuple(damaged))
 
 
-def _read_run(folder: Path) -> tuple[dict[str, Any], dict[str, dict[str, float]], str]:
-    """Return what a run says of itself, its rows, and what it lacks though it can be reported."""
+def _read_run(folder: Path) -> tuple[dict[str, Any], dict[str, Any], str]:
+    """Return ``run.json``, the summary of the evaluation, and what the run lacks though it can be reported."""
     if not (folder / paths.RUN).exists():
         raise LeftOut(f"no {paths.RUN}: interrupted, or still running")
-    said = run_files.run(folder)
-    status = str(said.get("status"))
+    run = run_files.run(folder)
+    status = str(run.get("status"))
     if status not in ("complete", "diverged"):
-        message = said.get("message")
+        message = run.get("message")
         raise LeftOut(f"status {status}" + (f": {message}" if message else ""))
     for key in ("agent", "env", "source", "data", "seed", "steps"):
-        if not isinstance(said.get(key), int if key in ("seed", "steps") else str):
+        if not isinstance(run.get(key), int if key in ("seed", "steps") else str):
             raise LeftOut(f"{paths.RUN}: {key} is missing or of the wrong type", damaged=True)
     summary_file = folder / paths.EVALUATION / paths.SUMMARY
     summary: dict[str, Any] = {}
@@ -130,15 +135,10 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], dict[str, dict[str, float]]
         summary = run_files.summary(folder)
     elif status == "complete":
         raise LeftOut(f"not evaluated; run: perturbrl evaluate {folder}")
-    rows = _rows(summary)
-    if status == "diverged":
-        rows.setdefault("policy", dict.fromkeys(COLUMNS, math.nan))
-    if "policy" not in rows:
-        raise LeftOut(f"{paths.EVALUATION}/{paths.SUMMARY}: rows.policy is missing", damaged=True)
-    return _record(folder, said, summary), rows, run_files.log_damage(folder, said)
+    return run, summary, run_files.log_damage(folder, run)
 
 
-def _rows(summary: dict[str, Any]) -> dict[str, dict[str, float]]:
+def _rows(summary: dict[str, Any], status: str) -> dict[str, dict[str, float]]:
     rows = summary.get("rows", {})
     if not isinstance(rows, dict) or not all(isinstance(cells, dict) for cells in rows.values()):
         raise LeftOut(f"{paths.EVALUATION}/{paths.SUMMARY}: rows must map names to metrics", damaged=True)
@@ -149,36 +149,40 @@ def _rows(summary: dict[str, Any]) -> dict[str, dict[str, float]]:
                 where = f"{paths.EVALUATION}/{paths.SUMMARY}: rows.{row}.{metric}"
                 raise LeftOut(f"{where} is not a number: {value!r}", damaged=True)
         out[row] = {metric: math.nan if value is None else float(value) for metric, value in cells.items()}
+    if status == "diverged":
+        out.setdefault("policy", dict.fromkeys(PAPER_COLUMNS, math.nan))
+    if "policy" not in out:
+        raise LeftOut(f"{paths.EVALUATION}/{paths.SUMMARY}: rows.policy is missing", damaged=True)
     return out
 
 
-def _record(folder: Path, said: dict[str, Any], summary: dict[str, Any]) -> dict[str, Any]:
-    known = labels(said, folder)
-    versions, leaks = said.get("versions"), said.get("leaks") or ()
+def _record(folder: Path, run: dict[str, Any], summary: dict[str, Any]) -> dict[str, Any]:
+    spelled = labels(run, folder)
+    versions, leaks = run.get("versions"), run.get("leaks") or ()
     return {
         "run": str(folder),
-        "name": known.name,
-        "source": said["source"],
-        "data": said["data"],
-        "cells": str(known.cells),
-        "env": said["env"],
-        "task": str(known.task),
-        "agent": said["agent"],
-        "label": str(known.agent),
-        "labels": known,
-        "policy": _text(said.get("policy")),
-        "seed": said["seed"],
-        "schedule": _text(said.get("schedule")),
-        "preset": _text(said.get("preset")),
-        "steps": said["steps"],
-        "status": said["status"],
+        "name": spelled.name,
+        "source": run["source"],
+        "data": run["data"],
+        "cells": str(spelled.cells),
+        "env": run["env"],
+        "task": str(spelled.task),
+        "agent": run["agent"],
+        "label": str(spelled.agent),
+        "labels": spelled,
+        "policy": _text(run.get("policy")),
+        "seed": run["seed"],
+        "schedule": _text(run.get("schedule")),
+        "preset": _text(run.get("preset")),
+        "steps": run["steps"],
+        "status": run["status"],
         "protocol": _text(summary.get("protocol")),
         "settings": ",".join(f"{key}={summary[key]}" for key in SETTINGS if key in summary),
         "n_cells": summary.get("n_cells"),
-        "n_features": said.get("n_features"),
+        "n_features": run.get("n_features"),
         "leaks": (leaks,) if isinstance(leaks, str) else tuple(str(leak) for leak in leaks),
-        "message": _text(said.get("message")),
-        "git_commit": _text(said.get("git_commit")),
+        "message": _text(run.get("message")),
+        "git_commit": _text(run.get("git_commit")),
         "version": _text(versions.get("perturbrl")) if isinstance(versions, dict) else "",
     }
 

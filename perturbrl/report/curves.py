@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perturbrl import paths
-from perturbrl.report.names import COLUMNS
+from perturbrl.metrics_info import PAPER_COLUMNS
 
 RETURN = "return_mean"
-EVAL = {metric: f"eval/{'return' if metric == 'return_gain' else metric}" for metric in COLUMNS}
+EVAL = {metric: f"eval/{'return' if metric == 'return_gain' else metric}" for metric in PAPER_COLUMNS}
 Points = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
@@ -52,23 +52,23 @@ def read(run: Path, seed: int = 0, diverged: bool = False, columns: Sequence[str
         return None
     if "step" not in there or not len(table):
         return None
-    read_ = {c: table.column(c).to_numpy().astype(np.float64) for c in table.column_names if c != "stage"}
-    order = np.argsort(read_["step"], kind="stable")
-    last = np.append(np.diff(read_["step"][order]) != 0, True)  # a resumed run repeats a step: the later line holds
+    values = {c: table.column(c).to_numpy().astype(np.float64) for c in table.column_names if c != "stage"}
+    order = np.argsort(values["step"], kind="stable")
+    last = np.append(np.diff(values["step"][order]) != 0, True)  # a resumed run repeats a step: the later line holds
     order = order[last]
-    steps = read_.pop("step")[order]
+    steps = values.pop("step")[order]
     handover = None
     if "stage" in there:
         stage = table.column("stage").to_numpy()[order]
         first = steps[stage == stage[0]]
         handover = float(first[-1]) if len(first) < len(steps) else None
-    return Curve(seed, diverged, steps, {c: v[order] for c, v in read_.items()}, handover)
+    return Curve(seed, diverged, steps, {c: v[order] for c, v in values.items()}, handover)
 
 
 def of_runs(runs: Sequence[tuple[str, int, str]], columns: Sequence[str] = ()) -> list[Curve]:
     """Read the curves of runs given as (directory, seed, status), diverged ones included."""
-    found = [read(Path(run), seed, status == "diverged", columns) for run, seed, status in runs]
-    return [curve for curve in found if curve is not None]
+    curves = [read(Path(run), seed, status == "diverged", columns) for run, seed, status in runs]
+    return [curve for curve in curves if curve is not None]
 
 
 def mean(curves: Sequence[Curve], column: str) -> Points:

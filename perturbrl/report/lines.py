@@ -1,4 +1,4 @@
-"""Curves of several seeds in one panel: every seed thin, their mean thick."""
+"""Learning curves of several seeds: every seed thin, their mean thick."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from perturbrl.report import curves, layout, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 AS_PIXELS = 5_000  # above this many points the thin lines of a panel are pixels in the SVG, megabytes else
 
@@ -23,6 +24,42 @@ class Arm:
     label: str
     look: dict[str, Any]
     curves: Sequence[curves.Curve]
+
+    def has(self, column: str) -> bool:
+        """Whether any run has a value of this column."""
+        return any(len(curve.points(column)[0]) for curve in self.curves)
+
+    @property
+    def key(self) -> Any:
+        """The entry of a legend."""
+        return layout.key(self.label, color=self.look["color"], ls=self.look["dash"], lw=2.4)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One column of ``progress.parquet`` against environment steps; ``level`` is marked by a line."""
+
+    column: str
+    title: str
+    unit: str = ""
+    level: float | None = 0.0
+
+
+def learning_curves(
+    arms: Sequence[Arm], panels: Sequence[Panel], size: tuple[float, float], left: float, handles: Sequence[Any] = ()
+) -> Figure | None:
+    """Draw the panels of which there are values; ``handles`` follow the agents in the legend."""
+    panels = [panel for panel in panels if any(arm.has(panel.column) for arm in arms)]
+    if not panels:
+        return None
+    figure, axes = layout.panels(1, len(panels), size, [*(arm.key for arm in arms), *handles], left=left)
+    for ax, panel in zip(axes, panels, strict=True):
+        lines(ax, arms, panel.column)
+        if panel.level is not None:
+            level(ax, panel.level)
+        layout.name(ax, panel.title, y=panel.unit)
+        steps_axis(ax, arms)
+    return figure
 
 
 def lines(ax: Axes, arms: Sequence[Arm], column: str, rings: bool = True) -> None:

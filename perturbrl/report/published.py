@@ -1,4 +1,4 @@
-"""The published numbers (Tables I-III, full precision) and the authors' later run with equal budgets."""
+"""The paper's agents and its numbers: Tables I-III in full precision, and the authors' later run with equal budgets."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import csv
 from functools import cache
 from importlib.resources import files
 
-from perturbrl.report.names import METRICS
+from perturbrl.metrics_info import PAPER
 
+AGENTS = ("ppo", "trpo", "trpo_ppo")
+PROPOSED = "trpo_ppo"
+TABLE_NUMBER = {"joint": "I", "rna": "II", "atac": "III"}
 LATER = "later"
 
 
@@ -21,10 +24,9 @@ def _rows() -> tuple[tuple[str, str, str, str, float], ...]:
 
 def values(data: str, agent: str, later: bool = False) -> dict[str, float]:
     """Return metric -> published value of one agent on one kind of data; empty where nothing was published."""
-    return {m: v for t, d, a, m, v in _rows() if (d, a, t == LATER) == (data, agent, later) and m in METRICS}
+    return {m: v for t, d, a, m, v in _rows() if (d, a, t == LATER) == (data, agent, later) and m in PAPER}
 
 
 def steps(data: str, agent: str) -> int | None:
     """Return the environment steps at which an agent's published run stopped; ``None`` where none was published."""
-    found = [int(v) for t, d, a, m, v in _rows() if (d, a, m) == (data, agent, "steps") and t != LATER]
-    return found[0] if found else None
+    return next((int(v) for t, d, a, m, v in _rows() if (d, a, m) == (data, agent, "steps") and t != LATER), None)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perturbrl.files import replacing, write_text
+from perturbrl.report.published import AGENTS
 
 if TYPE_CHECKING:
     from perturbrl.report.layout import Drawn
@@ -23,7 +24,6 @@ DASHES: tuple[Any, ...] = (
 )
 _FIRST_DASH = (0, 1, 0, 2, 3, 0)
 MARKERS = ("o", "s", "D", "^", "v", "P")
-FIXED = {"ppo": 0, "trpo": 1, "trpo_ppo": 2}
 
 # the page defines these custom properties for its light and its dark face
 VARIABLES = {
@@ -76,9 +76,9 @@ def styles(agents: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
     """Return colour, dash and marker for each (agent, label): fixed for the paper's three, in turn for others."""
     taken: list[int] = []
     for agent, label in agents:
-        fixed = FIXED.get(agent) if agent == label else None
+        fixed = AGENTS.index(agent) if agent == label and agent in AGENTS else None
         if fixed is None:
-            free = [k for k in range(len(FIXED), 10_000) if k not in taken]
+            free = [k for k in range(len(AGENTS), 10_000) if k not in taken]
             fixed = free[0]
         taken.append(fixed)
     return [_look(k) for k in taken]
@@ -89,6 +89,15 @@ def _look(k: int) -> dict[str, Any]:
     turn, color = divmod(k, len(PALETTE))
     dash = DASHES[(_FIRST_DASH[color] + turn) % len(DASHES)]
     return {"color": PALETTE[color], "dash": dash, "marker": MARKERS[(color + turn) % len(MARKERS)]}
+
+
+def draw(makers: Mapping[str, Callable[[], Drawn | None]], stem: Path) -> list[Picture]:
+    """Make the figures that have data and save each as ``<stem>-<name>``."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(RC):
+        drawn = ((name, make()) for name, make in makers.items())
+        return [save(figure, stem.with_name(f"{stem.name}-{name}")) for name, figure in drawn if figure is not None]
 
 
 def save(drawn: Drawn, stem: Path) -> Picture:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from perturbrl.report.names import HEADINGS, LOWER_IS_BETTER, METRICS, PROPOSED, number
-from perturbrl.report.tables import Row, Table
+from perturbrl.metrics_info import PAPER, PAPER_COLUMNS
+from perturbrl.report.paper import DO_NOTHING, PaperRow, PaperTable
+from perturbrl.report.published import PROPOSED
+from perturbrl.report.text import spell
 from perturbrl.stats import Interval, mean_interval
 
 
@@ -17,27 +19,27 @@ class Verdict:
     why: str
 
 
-def released(table: Table) -> Verdict:
+def released(table: PaperTable) -> Verdict:
     """Judge by the MSE of the released protocol, and count the ten columns in which the proposed method is first."""
     verdict = _judge(table, "mse")
     mine, others = _sides(table)
     if mine is None or not others:
         return verdict
-    first = sum(all(_better(mine, other, m) for other in others) for m in METRICS)
-    text = f"{verdict.why} First of {len(others) + 1} agents in {first} of {len(METRICS)} columns."
+    first = sum(all(_better(mine, other, m) for other in others) for m in PAPER)
+    text = f"{verdict.why} First of {len(others) + 1} agents in {first} of {len(PAPER)} columns."
     if (still := _floor(table)) is not None:
-        ahead = sum(_better(still, mine, m) for m in METRICS)
-        text += f" Doing nothing beats it in {ahead} of {len(METRICS)}."
+        ahead = sum(_better(still, mine, m) for m in PAPER)
+        text += f" Doing nothing beats it in {ahead} of {len(PAPER)}."
     return Verdict(verdict.answer, text)
 
 
-def true_task(table: Table) -> Verdict:
+def true_task(table: PaperTable) -> Verdict:
     """Judge by the return in the environment above that of doing nothing; to win is to beat doing nothing too."""
     verdict = _judge(table, "return_gain")
     mine, _ = _sides(table)
     if mine is None:
         return verdict
-    gain = mine.cells["return_gain"]
+    gain = mine.cell("return_gain")
     if gain.n == 0:
         return verdict
     answer = verdict.answer
@@ -52,17 +54,18 @@ def true_task(table: Table) -> Verdict:
     return Verdict(answer, f"{verdict.why} It is {word}.")
 
 
-def _judge(table: Table, metric: str) -> Verdict:
+def _judge(table: PaperTable, metric: str) -> Verdict:
     mine, others = _sides(table)
     if mine is None:
         return Verdict("Open", f"{PROPOSED} is not among these runs, or no seed of it finished.")
-    own = f"{HEADINGS[metric]} of {mine.label}: {_spell(mine.cells[metric], metric)}"
+    info = PAPER_COLUMNS[metric]
+    stated = f"{info.title} of {mine.label}: {_spell(mine.cell(metric), metric)}"
     if not others:
-        return Verdict("Open", f"{own}; no other agent to compare with.")
-    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
+        return Verdict("Open", f"{stated}; no other agent to compare with.")
+    sign = info.sign
     gaps = {other.label: _paired(mine, other, metric) for other in others}
-    values = "; ".join(f"{other.label} {_spell(other.cells[metric], metric)}" for other in others)
-    text = f"{own} against {values}."
+    values = "; ".join(f"{other.label} {_spell(other.cell(metric), metric)}" for other in others)
+    text = f"{stated} against {values}."
     if any(gap.n == 0 for gap in gaps.values()):
         return Verdict("Open", f"{text} Not every pair shares a finished seed.")
     if all(sign * gap.mean > 0 for gap in gaps.values()):
@@ -80,7 +83,7 @@ def _judge(table: Table, metric: str) -> Verdict:
     return Verdict(answer, text)
 
 
-def _sides(table: Table) -> tuple[Row | None, list[Row]]:
+def _sides(table: PaperTable) -> tuple[PaperRow | None, list[PaperRow]]:
     usable = [row for row in table.agents if row.n]
     mine = [row for row in usable if row.agent == PROPOSED]
     if not mine:
@@ -89,20 +92,21 @@ def _sides(table: Table) -> tuple[Row | None, list[Row]]:
     return best, [row for row in usable if row.agent != PROPOSED]
 
 
-def _paired(mine: Row, other: Row, metric: str) -> Interval:
-    a, b = (row.per_seed[metric].groupby(level=0).mean() for row in (mine, other))
+def _paired(mine: PaperRow, other: PaperRow, metric: str) -> Interval:
+    a, b = (row.units[metric].groupby(level=0).mean() for row in (mine, other))
     return mean_interval((a - b).dropna())
 
 
-def _better(row: Row, other: Row, metric: str) -> bool:
-    a, b = row.cells[metric].mean, other.cells[metric].mean
-    return a < b if metric in LOWER_IS_BETTER else a > b
+def _better(row: PaperRow, other: PaperRow, metric: str) -> bool:
+    a, b = row.cell(metric).mean, other.cell(metric).mean
+    return PAPER_COLUMNS[metric].sign * (a - b) > 0
 
 
-def _floor(table: Table) -> Row | None:
-    return next((row for row in table.floors if row.label == "do_nothing"), None)
+def _floor(table: PaperTable) -> PaperRow | None:
+    return next((row for row in table.floors if row.label == DO_NOTHING), None)
 
 
 def _spell(interval: Interval, metric: str) -> str:
-    half = "" if interval.half is None else f" ± {number(interval.half, metric)}"
-    return number(interval.mean, metric, metric == "return_gain") + half
+    digits = PAPER_COLUMNS[metric].digits
+    half = "" if interval.half is None else f" ± {spell(interval.half, digits)}"
+    return spell(interval.mean, digits, signed=metric == "return_gain") + half

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from perturbrl.report.counterfactual.names import COLUMNS, ROWS
+from perturbrl.metrics_info import HELD_OUT as COLUMNS
+from perturbrl.metrics_info import ROWS, SIMULATOR
 
 SKILL = {
     **{"no_change": -0.3, "random": -0.8, "best_constant": -0.1, "train_mean": 0.0, "matching_mean": 0.1},
@@ -45,7 +46,7 @@ def make_screen_run(
     effect = np.exp(shared.normal(0.5, 0.6, conditions))
     names = [f"T{split_seed}_{k}" for k in range(conditions)]
     level = shared.normal(0, 0.15, conditions)
-    skills = {row: SKILL[row] for row in ROWS}
+    skills = {row: SKILL[row] for row in ROWS if row != SIMULATOR}
     if status == "complete":
         skills = {"policy": skill + 0.03 * rng.normal()} | skills
     rows: dict[str, dict[str, Any]] = {}

@@ -15,9 +15,9 @@ from rich.console import Console
 from perturbrl.errors import UserError
 from perturbrl.report import build, build_report, curves, style
 from perturbrl.report.collect import collect
-from perturbrl.report.figures import _Arm, _disagreement, draw
 from perturbrl.report.overview import labels
-from perturbrl.report.tables import build_tables
+from perturbrl.report.paper import build_tables
+from perturbrl.report.paper_figures import _Arm, _disagreement, draw
 
 VOID = {"meta", "br", "col", "link", "img", "input", "hr"}
 
@@ -205,7 +205,7 @@ def test_points_lie_where_they_should(tmp_path: Path) -> None:
     assert drawn is not None
     [ax] = drawn.figure.axes
     dots = {tuple(dot) for line in ax.lines[1:] for dot in np.asarray(line.get_xydata()).tolist()}
-    assert dots == {(row.cells["return_gain"].mean, row.cells["mse"].mean) for row in table.rows}
+    assert dots == {(row.cell("return_gain").mean, row.cell("mse").mean) for row in table.rows}
     low, high = ax.get_ylim()
     assert all(low < y < high for _, y in dots)
 

@@ -11,8 +11,9 @@ import pytest
 from fabricated_screens import make_screen_run
 from test_report_screens import DECLARED, one, seeds
 
-from perturbrl.report.counterfactual.claims import statements
-from perturbrl.report.counterfactual.render import csv_text, latex, markdown, sheet
+from perturbrl.report.claims import statements
+from perturbrl.report.held_out_section import section
+from perturbrl.report.render import csv_text, latex, markdown
 
 
 def test_a_diverged_run_counts_as_no_change(tmp_path: Path) -> None:
@@ -21,15 +22,15 @@ def test_a_diverged_run_counts_as_no_change(tmp_path: Path) -> None:
     table = one(tmp_path)
     [ppo] = table.agents
     assert (len(ppo.units), ppo.mark) == (3, "diverged (1 of 3 runs)")
-    rows = [json.loads((Path(run) / "evaluation/summary.json").read_text())["rows"] for run in table.said]
+    rows = [json.loads((Path(run) / "evaluation/summary.json").read_text())["rows"] for run in table.summaries]
     for metric in ("pds_cosine", "calibrated/mse_norm", "return"):
         values = [r["no_change"][metric] if r["policy"][metric] is None else r["policy"][metric] for r in rows]
         assert ppo.cell(metric).mean == pytest.approx(np.mean(values)), metric
     assert ppo.cell("wall_seconds").n == 2 and ppo.cell("steps").mean == 50_000
     lines = table.of(ppo)
     assert set(lines["unit"]) == {"0", "1", "2"} and set(lines.loc[lines["unit"] == "2", "row"]) == {"no_change"}
-    text = markdown(sheet(table))
-    assert "diverged (1 of 3 runs)" in text and "nan" not in text + latex(sheet(table)) + csv_text(table)
+    text = markdown(section(table))
+    assert "diverged (1 of 3 runs)" in text and "nan" not in text + latex(section(table)) + csv_text(section(table))
 
 
 def test_seeds_that_went_well_make_no_claim_for_those_that_diverged(tmp_path: Path) -> None:

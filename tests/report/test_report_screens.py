@@ -8,21 +8,22 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pytest
 from fabricated import make_run
 from fabricated_screens import make_screen_run
 from rich.console import Console
 
+from perturbrl.effects.baselines import BASELINES
+from perturbrl.metrics_info import DUPLICATES, HEADLINE, HELD_OUT, ROWS, SIMPLE, SIMULATOR
 from perturbrl.report import build_report
+from perturbrl.report.across import across
+from perturbrl.report.claims import best_simple, statements
 from perturbrl.report.collect import collect
-from perturbrl.report.counterfactual import names
-from perturbrl.report.counterfactual.across import across
-from perturbrl.report.counterfactual.claims import best_simple, statements
-from perturbrl.report.counterfactual.figures import draw
-from perturbrl.report.counterfactual.gather import Table, gather
-from perturbrl.report.counterfactual.grids import grids, header
-from perturbrl.report.counterfactual.render import csv_text, latex, markdown, sheet
-from perturbrl.report.tables import build_tables
+from perturbrl.report.held_out import HeldOutTable as Table
+from perturbrl.report.held_out import gather
+from perturbrl.report.held_out_figures import draw
+from perturbrl.report.held_out_section import grids, header, section
+from perturbrl.report.paper import build_tables
+from perturbrl.report.render import csv_text, latex, markdown
 from perturbrl.stats import holm, iqm, mean_interval, sign_flip_test
 
 DECLARED = {"claims": {"metric": "pds_cosine", "agents": ["ppo", "trpo"], "alpha": 0.05}}
@@ -40,18 +41,9 @@ def seeds(root: Path, skills: dict[str, float], n: int, **more: object) -> Table
     return one(root)
 
 
-def test_rows_and_columns_are_those_of_the_evaluation() -> None:
-    baselines = pytest.importorskip("perturbrl.effects.baselines")
-    evaluated = pytest.importorskip("perturbrl.evaluate.counterfactual.columns").COLUMNS
-    for table in ("headline", "comparability"):
-        ours = names.HEADLINE if table == "headline" else names.COMPARABILITY
-        theirs = {name: column for name, column in evaluated.items() if column.table == table}
-        assert list(ours) == list(theirs)
-        for name, column in theirs.items():
-            assert (ours[name].title, ours[name].better) == (column.title, column.better), name
-            assert ours[name].undefined == column.undefined, name
-    assert set(baselines.BASELINES) | set(names.ORACLES) == set(names.ROWS)
-    assert baselines.SIMPLE == names.SIMPLE and set(names.SIMPLE) <= set(baselines.BASELINES)
+def test_every_row_of_an_evaluation_is_known() -> None:
+    assert {*BASELINES, *DUPLICATES, SIMULATOR} == set(ROWS)
+    assert set(SIMPLE) <= set(BASELINES)
 
 
 def test_screens_are_no_part_of_tables_i_to_iii(tmp_path: Path) -> None:
@@ -65,16 +57,18 @@ def test_screens_are_no_part_of_tables_i_to_iii(tmp_path: Path) -> None:
 def test_cells_are_means_over_seeds(tmp_path: Path) -> None:
     table = seeds(tmp_path, {"ppo": 0.3}, 3)
     [row] = table.agents
-    runs = [json.loads((Path(run) / "evaluation/summary.json").read_text())["rows"]["policy"] for run in table.said]
+    runs = [
+        json.loads((Path(run) / "evaluation/summary.json").read_text())["rows"]["policy"] for run in table.summaries
+    ]
     for metric in ("pds_cosine", "calibrated/mse_norm", "median/f1", "resistant/wr2_delta", "return", "wall_seconds"):
         assert row.cell(metric) == mean_interval([run[metric] for run in runs]), metric
 
 
 def test_order_and_kinds_of_rows(tmp_path: Path) -> None:
     table = seeds(tmp_path, {"trpo": 0.3, "ppo": 0.3}, 1)
-    assert [row.label for row in table.rows] == [*names.ROWS, "ppo", "trpo"]
-    assert [row.label for row in table.rows if row.kind == "simple"] == list(names.SIMPLE)
-    assert [row.label for row in table.rows if row.kind == "oracle"] == list(names.ORACLES)
+    assert [row.label for row in table.rows] == [*(row for row in ROWS if row != SIMULATOR), "ppo", "trpo"]
+    assert [row.label for row in table.rows if row.kind == "simple"] == list(SIMPLE)
+    assert [row.label for row in table.rows if row.kind == "oracle"] == list(DUPLICATES)
 
 
 def test_data_split_rule_and_settings_make_a_table_and_split_seeds_do_not(tmp_path: Path) -> None:
@@ -104,14 +98,14 @@ def test_with_several_splits_the_unit_is_the_split(tmp_path: Path) -> None:
 
 def test_the_claim_is_what_a_loop_finds(tmp_path: Path) -> None:
     table = seeds(tmp_path, {"ppo": 0.9, "trpo": 0.43, "trpo_ppo": 0.0}, 8)
-    best = best_simple(table, "pds_cosine")
+    best = best_simple(table, HELD_OUT["pds_cosine"])
     assert best is not None and best.name == "bilinear_tuned"  # the fabricated skills say so
     found = statements(table)
     assert [s.claim.word for s in found if s.claim] == ["better", "no evidence", "worse"]
     p = []
     for agent in ("ppo", "trpo", "trpo_ppo"):
         gaps = []
-        for run, said in table.said.items():
+        for run, said in table.summaries.items():
             if Path(run).parts[-2] == agent:
                 rows = said["rows"]
                 gaps.append(rows["policy"]["pds_cosine"] - rows["bilinear_tuned"]["pds_cosine"])
@@ -123,14 +117,14 @@ def test_the_claim_is_what_a_loop_finds(tmp_path: Path) -> None:
 
 def test_the_mlp_and_the_oracles_are_no_simple_baselines(tmp_path: Path) -> None:
     table = seeds(tmp_path, {"ppo": 0.3}, 1)
-    best = best_simple(table, "pds_cosine")
+    best = best_simple(table, HELD_OUT["pds_cosine"])
     assert best is not None and max(r.cell("pds_cosine").mean for r in table.rows) > best.cell("pds_cosine").mean
 
 
 def test_lower_is_better_where_it_is(tmp_path: Path) -> None:
     declared = {"claims": {"metric": "mse_norm", "agents": ["ppo"], "alpha": 0.05}}
     table = seeds(tmp_path, {"ppo": 0.9}, 6, summary=declared)
-    best = best_simple(table, "mse_norm")
+    best = best_simple(table, HELD_OUT["mse_norm"])
     assert best is not None and best.name == "bilinear_tuned"
     [statement] = statements(table)
     assert statement.claim is not None and statement.claim.word == "better" and statement.claim.difference.mean > 0
@@ -185,12 +179,12 @@ def test_undefined_values_count_as_the_column_says(tmp_path: Path) -> None:
     frame.loc[(frame["row"] == "policy") & (frame["metric"] == "pds_cosine"), "value"] = np.nan
     frame.to_parquet(file)
     table = one(tmp_path)
-    assert set(table.of(table.agents[0])["value"]) == {names.HEADLINE["pds_cosine"].undefined}
+    assert set(table.of(table.agents[0])["value"]) == {HEADLINE["pds_cosine"].undefined}
 
 
 def test_without_the_tables_of_conditions_the_rest_stands(tmp_path: Path) -> None:
     table = seeds(tmp_path / "runs", {"ppo": 0.9}, 8)
-    for run in table.said:
+    for run in table.summaries:
         for file in ("per_perturbation.parquet", "changes.parquet"):
             (Path(run) / "evaluation" / file).unlink()
     report = build_report([tmp_path / "runs"], tmp_path / "out")
@@ -215,7 +209,7 @@ def test_header_says_what_was_tested(tmp_path: Path) -> None:
 
 def test_csv_has_full_precision(tmp_path: Path) -> None:
     table = seeds(tmp_path, {"ppo": 0.3}, 2)
-    rows = list(csv.DictReader(io.StringIO(csv_text(table))))
+    rows = list(csv.DictReader(io.StringIO(csv_text(section(table)))))
     assert {r["statistic"] for r in rows} == {"raw", "calibrated", "median", "resistant"}
     [line] = [r for r in rows if (r["row"], r["statistic"], r["metric"]) == ("ppo", "calibrated", "f1")]
     cell = table.agents[0].cell("calibrated/f1")
@@ -223,7 +217,7 @@ def test_csv_has_full_precision(tmp_path: Path) -> None:
 
 
 def test_markdown_is_rectangular_and_latex_balanced(tmp_path: Path) -> None:
-    shown = sheet(seeds(tmp_path, {"ppo": 0.3, "odd_agent": 0.2}, 2, name="50%_&_more"))
+    shown = section(seeds(tmp_path, {"ppo": 0.3, "odd_agent": 0.2}, 2, name="50%_&_more"))
     blocks = re.findall(r"(?:^\|.*\n)+", markdown(shown), flags=re.MULTILINE)
     assert len(blocks) == len(shown.grids)
     for block in blocks:
@@ -287,7 +281,7 @@ def test_regret_is_shown_where_a_simulator_knows_the_truth(tmp_path: Path) -> No
     file.write_text(json.dumps(content))
     heads, lines = control()
     assert heads[-4].startswith("regret")
-    simulator = names.SPELLED[names.SIMULATOR]
+    simulator = ROWS[SIMULATOR].title
     assert lines == {"no change (floor)": "1.000", "bilinear": "0.600", simulator: "0.000", "ppo": "0.400"}
-    [row] = [row for row in one(tmp_path).rows if row.label == names.SIMULATOR]
+    [row] = [row for row in one(tmp_path).rows if row.label == SIMULATOR]
     assert row.kind == "oracle"

@@ -12,10 +12,13 @@ import pytest
 from fabricated import METRICS, make_run
 from rich.console import Console
 
+from perturbrl.metrics_info import PAPER_COLUMNS
 from perturbrl.report import published, render
 from perturbrl.report.collect import collect
-from perturbrl.report.names import number
-from perturbrl.report.tables import Table, build_tables
+from perturbrl.report.console import console
+from perturbrl.report.paper import LATER, build_tables, section
+from perturbrl.report.paper import PaperTable as Table
+from perturbrl.report.text import spell
 from perturbrl.report.verdict import released, true_task
 
 
@@ -66,8 +69,8 @@ def test_means_intervals_and_differences(tmp_path: Path) -> None:
     [table] = tables(tmp_path)
     [row] = table.agents
     half = 4.302652729911275 * np.std([0.1, 0.2, 0.6], ddof=1) / math.sqrt(3)  # t(2) at 97.5 %
-    assert row.cells["mse"].mean == pytest.approx(0.3)
-    assert row.cells["mse"].half == pytest.approx(half)
+    assert row.cell("mse").mean == pytest.approx(0.3)
+    assert row.cell("mse").half == pytest.approx(half)
     assert row.difference("mse") == pytest.approx(0.3 - published.values("rna", "ppo")["mse"])
     assert row.difference("return_gain") is None
 
@@ -124,7 +127,7 @@ def test_other_settings_of_the_evaluation_are_another_table(
 def test_equal_schedule_shows_the_later_run(tmp_path: Path) -> None:
     make_run(tmp_path, said={"schedule": "equal"})
     [table] = tables(tmp_path)
-    assert "0.575" in render.markdown(table).split(render.LATER)[1].splitlines()[0]
+    assert "0.575" in render.markdown(section(table)).split(LATER)[1].splitlines()[0]
 
 
 def test_a_diverged_seed_is_marked_and_not_in_the_mean(tmp_path: Path) -> None:
@@ -134,15 +137,15 @@ def test_a_diverged_seed_is_marked_and_not_in_the_mean(tmp_path: Path) -> None:
     make_run(tmp_path, "trpo", seed=0, status="diverged")
     [table] = tables(tmp_path)
     ppo, trpo = table.agents
-    assert ppo.cells["mse"].mean == 0.5 and ppo.n == 2 and trpo.n == 0
-    for text in (render.markdown(table), render.latex(table), shown(table, 160)):
+    assert ppo.cell("mse").mean == 0.5 and ppo.n == 2 and trpo.n == 0
+    for text in (render.markdown(section(table)), render.latex(section(table)), shown(table, 160)):
         assert "diverged (1 of 3 seeds)" in text and "diverged (1 of 1 seeds)" in text
-    assert "nan" not in render.markdown(table) + render.latex(table) + render.csv_text(table)
+    assert "nan" not in render.markdown(section(table)) + render.latex(section(table)) + render.csv_text(section(table))
 
 
 def shown(table: Table, width: int) -> str:
     out = io.StringIO()
-    Console(file=out, width=width).print(render.console([table]))
+    Console(file=out, width=width).print(console([section(table)]))
     return out.getvalue()
 
 
@@ -156,14 +159,14 @@ def test_console_never_cuts_a_number(tmp_path: Path, width: int) -> None:
     assert "…" not in text and max(len(line.rstrip()) for line in text.splitlines()) <= width
     for row in table.rows:
         for metric, interval in row.cells.items():
-            assert number(interval.mean, metric, metric == "return_gain") in text
+            assert spell(interval.mean, PAPER_COLUMNS[metric].digits, signed=metric == "return_gain") in text
 
 
 def test_csv_has_full_precision(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     [table] = tables(tmp_path)
     values = json.loads((run / "evaluation/summary.json").read_text())["rows"]["policy"]
-    lines = [line for line in csv.DictReader(io.StringIO(render.csv_text(table))) if line["row"] == "ppo"]
+    lines = [line for line in csv.DictReader(io.StringIO(render.csv_text(section(table)))) if line["row"] == "ppo"]
     assert {line["metric"]: float(line["mean"]) for line in lines} == values
     assert {line["low"] for line in lines} == {""}  # one seed
     for line in lines[:10]:
@@ -174,7 +177,7 @@ def test_csv_has_full_precision(tmp_path: Path) -> None:
 def test_markdown_is_rectangular_and_footer_says_all(tmp_path: Path) -> None:
     make_run(tmp_path)
     [table] = tables(tmp_path)
-    text = render.markdown(table)
+    text = render.markdown(section(table))
     widths = {len(re.findall(r"(?<!\\)\|", line)) for line in text.splitlines() if line.startswith("|")}
     assert widths == {14}
     for said in ("landscape-rna", "released", "1,001,472", "Seeds: 1 (0)", "no interval", "n = 30", "standardised over",
@@ -185,7 +188,7 @@ def test_markdown_is_rectangular_and_footer_says_all(tmp_path: Path) -> None:
 def test_latex_is_balanced_ascii_and_escaped(tmp_path: Path) -> None:
     make_run(tmp_path, "odd_agent", name="50%_&_more", source="a_b", said={"leaks": ["x < y & {z} ~ 5^2 #1"]})
     [table] = tables(tmp_path)
-    text = render.latex(table)
+    text = render.latex(section(table))
     assert text.isascii() and text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
     assert text.count(r"\begin{") == text.count(r"\end{") == 2
     rows = [line for line in text.splitlines() if line.endswith(r" \\")]
@@ -223,8 +226,8 @@ def test_no_verdict_without_the_proposed_agent_or_without_another(tmp_path: Path
 
 
 def test_decimals_and_signs() -> None:
-    assert number(-0.0001, "mse") == "0.000"
-    assert number(-0.0001, "mse", signed=True) == "0.000"
-    assert number(-1.006, "return_gain", signed=True) == "\N{MINUS SIGN}1.01"
-    assert number(0.25, "mse", signed=True) == "+0.250"
-    assert number(math.nan, "mse") == "\N{EN DASH}"
+    assert spell(-0.0001) == "0.000"
+    assert spell(-0.0001, signed=True) == "0.000"
+    assert spell(-1.006, 2, signed=True) == "\N{MINUS SIGN}1.01"
+    assert spell(0.25, signed=True) == "+0.250"
+    assert spell(math.nan) == "\N{EN DASH}"

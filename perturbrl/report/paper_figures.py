@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from perturbrl.metrics_info import PAPER_COLUMNS
 from perturbrl.report import curves, layout, published, style
 from perturbrl.report.layout import Drawn
-from perturbrl.report.lines import Arm, level, lines, steps_axis
-from perturbrl.report.names import COLUMNS, HEADINGS, MINUS
-from perturbrl.report.tables import Row, Table
+from perturbrl.report.lines import Arm, Panel, learning_curves, level, lines, steps_axis
+from perturbrl.report.paper import PaperRow, PaperTable
+from perturbrl.report.text import spell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,39 +26,27 @@ FLOOR_MARKERS = ("*", "x", "+", "1", "2", "3", "4")
 
 @dataclass(frozen=True)
 class _Arm(Arm):
-    row: Row
+    row: PaperRow
 
 
-def draw(table: Table, folder: Path) -> list[style.Picture]:
+def draw(table: PaperTable, folder: Path) -> list[style.Picture]:
     """Draw the figures of a table that have data into ``folder``, as ``<slug>-<figure>.png`` and ``.svg``."""
-    import matplotlib as mpl
-
     looks = style.styles([(row.agent, row.label) for row in table.agents])
     arms = [_Arm(row.label, look, curves.of_runs(row.runs), row) for row, look in zip(table.agents, looks, strict=True)]
-    made = []
-    with mpl.rc_context(style.RC):
-        for name, make in (("return", _learning), ("metrics", _metrics), ("disagreement", _disagreement)):
-            if (drawn := make(table, arms)) is not None:
-                made.append(style.save(drawn, folder / f"{table.slug}-{name}"))
-    return made
+    makers = {"return": _learning, "metrics": _metrics, "disagreement": _disagreement}
+    return style.draw({name: partial(make, table, arms) for name, make in makers.items()}, folder / table.slug)
 
 
-def _learning(table: Table, arms: Sequence[_Arm]) -> Drawn | None:
-    panels = [
-        (curves.RETURN, "Return of training episodes", "return"),
-        (curves.EVAL["return_gain"], "Return gain of the deterministic policy", "return above doing nothing"),
-    ]
-    panels = [panel for panel in panels if any(len(c.points(panel[0])[0]) for arm in arms for c in arm.curves)]
-    if not panels:
+def _learning(table: PaperTable, arms: Sequence[_Arm]) -> Drawn | None:
+    gain = curves.EVAL["return_gain"]
+    panels = (
+        Panel(curves.RETURN, "Return of training episodes", "return", level=None),
+        Panel(gain, "Return gain of the deterministic policy", "return above doing nothing"),
+    )
+    nothing = [_nothing()] if any(arm.has(gain) for arm in arms) and any(arm.has(curves.RETURN) for arm in arms) else []
+    figure = learning_curves(arms, panels, (4.9, 3.0), 0.9, nothing)
+    if figure is None:
         return None
-    handles = _handles(arms, still=len(panels) > 1)
-    figure, axes = layout.panels(1, len(panels), (4.9, 3.0), handles, left=0.9)
-    for ax, (column, title, unit) in zip(axes, panels, strict=True):
-        lines(ax, arms, column)
-        if column != curves.RETURN:
-            level(ax)
-        layout.name(ax, title, y=unit)
-        steps_axis(ax, arms)
     caption = "Thin: every seed. Thick: their mean."
     if any(c.handover for arm in arms for c in arm.curves):
         caption += " Ring: the step at which the first stage hands over to the second."
@@ -65,19 +55,19 @@ def _learning(table: Table, arms: Sequence[_Arm]) -> Drawn | None:
     return Drawn(figure, "Learning curves", caption)
 
 
-def _metrics(table: Table, arms: Sequence[_Arm]) -> Drawn | None:
-    if not any(len(c.points(curves.EVAL[m])[0]) for arm in arms for c in arm.curves for m in COLUMNS):
+def _metrics(table: PaperTable, arms: Sequence[_Arm]) -> Drawn | None:
+    if not any(arm.has(curves.EVAL[m]) for arm in arms for m in PAPER_COLUMNS):
         return None
     compared = any(arm.row.published for arm in arms)
-    handles = _handles(arms, still=True, compared=compared)
+    handles = [*(arm.key for arm in arms), _nothing(), *(_published_keys() if compared else ())]
     figure, axes = layout.panels(3, 4, (3.05, 2.45), handles, left=0.62, share=True)
-    for k, (ax, metric) in enumerate(zip(axes, COLUMNS, strict=True)):
+    for k, (ax, metric) in enumerate(zip(axes, PAPER_COLUMNS, strict=True)):
         lines(ax, arms, curves.EVAL[metric], rings=False)
         for arm in arms:
             _published(ax, table, arm, metric)
         if metric == "return_gain":
             level(ax)
-        layout.name(ax, HEADINGS[metric])
+        layout.name(ax, PAPER_COLUMNS[metric].title)
         steps_axis(ax, arms, label=k >= 8)
     caption = "Thin: every seed. Thick: their mean, of the deterministic policy on the test cells."
     if compared:
@@ -88,8 +78,8 @@ def _metrics(table: Table, arms: Sequence[_Arm]) -> Drawn | None:
     return Drawn(figure, "Metrics against training steps", caption)
 
 
-def _disagreement(table: Table, arms: Sequence[_Arm]) -> Drawn | None:
-    dots = [(arm, arm.row.per_seed[["return_gain", "mse"]].dropna()) for arm in arms]
+def _disagreement(table: PaperTable, arms: Sequence[_Arm]) -> Drawn | None:
+    dots = [(arm, arm.row.units[["return_gain", "mse"]].dropna()) for arm in arms]
     dots = [(arm, points) for arm, points in dots if len(points)]
     if not dots:
         return None
@@ -103,7 +93,7 @@ def _disagreement(table: Table, arms: Sequence[_Arm]) -> Drawn | None:
         star = marker == "*"
         size, edge = (15, 0.0) if star else (9, 1.8)
         looks.append({"marker": marker, "ms": size, "mew": edge, "mfc": style.INK, "mec": style.INK})
-        places.append((row.label, [row.cells["return_gain"].mean], [row.cells["mse"].mean]))
+        places.append((row.label, [row.cell("return_gain").mean], [row.cell("mse").mean]))
     handles = [layout.key(label, ls="", **look) for look, (label, _, _) in zip(looks, places, strict=True)]
     figure, (ax,) = layout.panels(1, 1, (5.0, 4.2), handles, left=0.75, beside=True)
     ax.axvline(0.0, color=style.MUTED, lw=1.2, zorder=1)
@@ -117,12 +107,12 @@ def _disagreement(table: Table, arms: Sequence[_Arm]) -> Drawn | None:
     if len(gain) >= 4 and np.ptp(gain) > 0 and np.ptp(mse) > 0:
         rank = float(np.corrcoef(pd.Series(gain).rank(), pd.Series(mse).rank())[0, 1])  # Spearman's
         verdict = "the metric prefers the runs that do worse at the task" if rank > 0 else "the two agree in direction"
-        spelled = f"{rank:+.2f}".replace("-", MINUS)
-        caption += f" Rank correlation of MSE and return gain over {len(gain)} runs: {spelled}, {verdict}."
+        caption += f" Rank correlation of MSE and return gain over {len(gain)} runs: "
+        caption += f"{spell(rank, 2, signed=True)}, {verdict}."
     return Drawn(figure, "Released metric against the true task", caption)
 
 
-def _published(ax: Axes, table: Table, arm: _Arm, metric: str) -> None:
+def _published(ax: Axes, table: PaperTable, arm: _Arm, metric: str) -> None:
     stop = published.steps(table.data, arm.row.agent)
     if not arm.row.published or stop is None:
         return
@@ -134,14 +124,13 @@ def _published(ax: Axes, table: Table, arm: _Arm, metric: str) -> None:
         ax.plot([stop], [value], ls="", marker="D", ms=7, mfc=style.PAPER, mec=color, mew=1.8, zorder=6, clip_on=False)
 
 
-def _handles(arms: Sequence[_Arm], still: bool, compared: bool = False) -> list[Any]:
-    handles = [layout.key(a.label, color=a.look["color"], ls=a.look["dash"], lw=2.4) for a in arms]
-    if still:
-        handles.append(layout.key("doing nothing (return gain 0)", color=style.MUTED, lw=1.2))
-    if compared:
-        handles += [
-            layout.key("published value", color=style.MUTED, lw=1.2, ls=(0, (6, 3))),
-            layout.key("released budget stops", color=style.MUTED, lw=1.2, ls=(0, (1, 2))),
-            layout.key("published result", color=style.MUTED, ls="", marker="D", mfc=style.PAPER, mew=1.8),
-        ]
-    return handles
+def _nothing() -> Any:
+    return layout.key("doing nothing (return gain 0)", color=style.MUTED, lw=1.2)
+
+
+def _published_keys() -> list[Any]:
+    return [
+        layout.key("published value", color=style.MUTED, lw=1.2, ls=(0, (6, 3))),
+        layout.key("released budget stops", color=style.MUTED, lw=1.2, ls=(0, (1, 2))),
+        layout.key("published result", color=style.MUTED, ls="", marker="D", mfc=style.PAPER, mew=1.8),
+    ]

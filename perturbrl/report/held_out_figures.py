@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from perturbrl.metrics_info import HEADLINE, row_info
 from perturbrl.report import curves, layout, style
-from perturbrl.report.counterfactual.claims import best_simple
-from perturbrl.report.counterfactual.gather import CHANGES, Row, Table, read_columns
-from perturbrl.report.counterfactual.names import COLUMNS, CURVES, HEADLINE, SPELLED
+from perturbrl.report.claims import best_simple
+from perturbrl.report.held_out import CHANGES, HeldOutTable, read_columns
 from perturbrl.report.layout import Drawn
-from perturbrl.report.lines import Arm, level, lines, steps_axis
+from perturbrl.report.lines import Arm, Panel, learning_curves
+from perturbrl.report.table import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,30 +25,30 @@ NAMED = 6  # differential genes named in a panel
 REACH = (-1.5, 1.5)  # calibrated scores beyond this are drawn at the edge
 
 
-def draw(table: Table, folder: Path) -> list[style.Picture]:
+CURVES = (
+    Panel("eval/pds_cosine", "PDS-cos", level=0.5),
+    Panel("eval/pearson_delta_pert", "Pearson Δ(pert)"),
+    Panel("eval/return", "return of the deterministic policy"),
+)
+
+
+def draw(table: HeldOutTable, folder: Path) -> list[style.Picture]:
     """Draw the figures of a table that have data into ``folder``, as ``<slug>-<figure>.png`` and ``.svg``."""
-    import matplotlib as mpl
-
     looks = style.styles([(row.agent, row.label) for row in table.agents])
-    made = []
-    with mpl.rc_context(style.RC):
-        for name, make in (
-            ("calibrated", _calibrated),
-            ("changes", _changes),
-            ("effect", _effect),
-            ("validation", _validation),
-        ):
-            if (drawn := make(table, looks)) is not None:
-                made.append(style.save(drawn, folder / f"{table.slug}-{name}"))
-    return made
+    makers = {"calibrated": _calibrated, "changes": _changes, "effect": _effect, "validation": _validation}
+    return style.draw({name: partial(make, table, looks) for name, make in makers.items()}, folder / table.slug)
 
 
-def _calibrated(table: Table, looks: Sequence[dict[str, Any]]) -> Drawn | None:
+def _title(row: Row) -> str:
+    return row.label if row.agent else row_info(row.label).title
+
+
+def _calibrated(table: HeldOutTable, looks: Sequence[dict[str, Any]]) -> Drawn | None:
     metrics = [m for m in HEADLINE if any(row.cell(f"calibrated/{m}").n for row in table.rows)]
     if not metrics:
         return None
     rows = [*table.agents, *(row for row in table.rows if not row.agent)]
-    names = [layout.short(SPELLED.get(row.label, row.label)) for row in rows]
+    names = [layout.short(_title(row)) for row in rows]
     columns = min(5, len(metrics))
     height = 0.27 * len(rows) + 0.2
     margin = max(len(n) for n in names) * layout.LETTER
@@ -88,7 +90,7 @@ def _score(ax: Axes, y: int, row: Row, metric: str, color: str) -> None:
     ax.plot([x], [y], ls="", marker="o" if row.agent else "s", ms=7 if row.agent else 5, color=color, zorder=3)
 
 
-def _changes(table: Table, looks: Sequence[dict[str, Any]]) -> Drawn | None:
+def _changes(table: HeldOutTable, looks: Sequence[dict[str, Any]]) -> Drawn | None:
     """Draw one run: the best agent's seed in the middle of its seeds by the primary metric, never the best seed."""
     run = _middle_run(table)
     frame = None if run is None else read_columns(Path(run), CHANGES, ["row", "condition", "gene", "change", "de"])
@@ -103,7 +105,7 @@ def _changes(table: Table, looks: Sequence[dict[str, Any]]) -> Drawn | None:
     theirs = marks | {"marker": "s", "mfc": "none", "mec": style.MUTED, "mew": 0.9}
     handles = [layout.key(table.agents[agent].label, **ours)]
     if other is not None:
-        handles.append(layout.key(SPELLED.get(other, other), **theirs))
+        handles.append(layout.key(row_info(other).title, **theirs))
     handles.append(layout.key("perfect", color=style.MUTED, lw=1.2))
     columns = min(3, len(conditions))
     figure, axes = layout.panels(-(-len(conditions) // columns), columns, (3.4, 3.0), handles, left=0.75)
@@ -143,21 +145,21 @@ def _name_genes(ax: Axes, genes: pd.DataFrame) -> None:
                     ha="right" if side < 0 else "left", annotation_clip=True, zorder=5)  # fmt: skip
 
 
-def _middle_run(table: Table) -> str | None:
-    sign = 1.0 if COLUMNS[table.primary].better == "up" else -1.0
-    usable = [row for row in table.agents if row.cell(table.primary).n]
+def _middle_run(table: HeldOutTable) -> str | None:
+    metric = table.primary
+    usable = [row for row in table.agents if row.cell(metric.name).n]
     if not usable:
         return None
-    best = max(usable, key=lambda row: sign * row.cell(table.primary).mean)
+    best = max(usable, key=lambda row: metric.sign * row.cell(metric.name).mean)
     means = table.of(best).groupby("run")["value"].mean().sort_values()
     return str(means.index[(len(means) - 1) // 2]) if len(means) else best.runs[0][0]
 
 
-def _seed(table: Table, run: str | None) -> int:
+def _seed(table: HeldOutTable, run: str | None) -> int:
     return next(seed for row in table.agents for r, seed, _ in row.runs if r == run)
 
 
-def _effect(table: Table, looks: Sequence[dict[str, Any]]) -> Drawn | None:
+def _effect(table: HeldOutTable, looks: Sequence[dict[str, Any]]) -> Drawn | None:
     best = best_simple(table, table.primary)
     shown = [(row, look) for row, look in zip(table.agents, looks, strict=True) if len(table.of(row))]
     if best is None or not shown:
@@ -165,8 +167,7 @@ def _effect(table: Table, looks: Sequence[dict[str, Any]]) -> Drawn | None:
     grey = {"color": style.MUTED, "marker": "s", "dash": (0, (1.2, 1.2))}
     arms = [(row, look) for row, look in [*shown, (best, grey)] if len(table.of(row))]
     handles = [
-        layout.key(SPELLED.get(row.label, row.label), color=look["color"], marker=look["marker"], ls=look["dash"], lw=2)
-        for row, look in arms
+        layout.key(_title(row), color=look["color"], marker=look["marker"], ls=look["dash"], lw=2) for row, look in arms
     ]
     figure, (ax,) = layout.panels(1, 1, (6.4, 3.8), handles, left=0.8)
     for row, look in arms:
@@ -175,7 +176,7 @@ def _effect(table: Table, looks: Sequence[dict[str, Any]]) -> Drawn | None:
         x, y = _trend(part)
         ax.plot(x, y, color=look["color"], ls=look["dash"], lw=2.4)
     layout.plain_log_axis(ax)
-    layout.name(ax, x=r"effect size $\Vert\mu_p-\mu_0\Vert$", y=COLUMNS[table.primary].title)
+    layout.name(ax, x=r"effect size $\Vert\mu_p-\mu_0\Vert$", y=table.primary.title)
     caption = "One dot a test condition, mean over runs. Lines: means within fifths of the conditions by effect size."
     return Drawn(figure, "Score against effect size", caption)
 
@@ -186,23 +187,13 @@ def _trend(part: pd.DataFrame) -> curves.Points:
     return np.array([np.exp(np.log(g[:, 0]).mean()) for g in groups]), np.array([g[:, 1].mean() for g in groups])
 
 
-def _validation(table: Table, looks: Sequence[dict[str, Any]]) -> Drawn | None:
+def _validation(table: HeldOutTable, looks: Sequence[dict[str, Any]]) -> Drawn | None:
+    columns = [panel.column for panel in CURVES]
     arms = [
-        Arm(row.label, look, curves.of_runs(row.runs, list(CURVES)))
-        for row, look in zip(table.agents, looks, strict=True)
+        Arm(row.label, look, curves.of_runs(row.runs, columns)) for row, look in zip(table.agents, looks, strict=True)
     ]
-    panels = [c for c in CURVES if any(len(curve.points(c)[0]) for arm in arms for curve in arm.curves)]
-    if not panels:
+    figure = learning_curves(arms, CURVES, (3.9, 2.8), 0.75)
+    if figure is None:
         return None
-    handles = [layout.key(a.label, color=a.look["color"], ls=a.look["dash"], lw=2.4) for a in arms]
-    figure, axes = layout.panels(1, len(panels), (3.9, 2.8), handles, left=0.75)
-    for ax, column in zip(axes, panels, strict=True):
-        lines(ax, arms, column)
-        if column != "eval/pds_cosine":
-            level(ax)
-        else:
-            level(ax, 0.5)
-        layout.name(ax, CURVES[column])
-        steps_axis(ax, arms)
     caption = "Validation conditions, never the test. Thin: every seed. Thick: their mean. Line: no change, or chance."
     return Drawn(figure, "Learning curves on validation", caption)

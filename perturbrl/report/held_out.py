@@ -1,0 +1,149 @@
+"""One table for each data set and split of held-out perturbations.
+
+Letters: U units of replication (splits where several were drawn, else seeds), P test conditions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from perturbrl import paths
+from perturbrl.metrics_info import DUPLICATES, HELD_OUT, PRIMARY, MetricInfo, row_info, row_place
+from perturbrl.report.collect import Collection
+from perturbrl.report.table import Row, Table, agent_groups, groups, members
+from perturbrl.report.text import slug
+
+PER_PERTURBATION, CHANGES = "per_perturbation.parquet", "changes.parquet"
+KEY = ("name", "cells", "task", "schedule", "split")
+NO_CHANGE = "no_change"
+UNKNOWN_IF_DIVERGED = ("steps", "wall_seconds", "mean_abs_action")
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOutTable(Table[Row]):
+    """One data set and kind of split. ``summaries`` maps a run to its summary, ``unit`` maps it to its unit."""
+
+    summaries: Mapping[str, Mapping[str, Any]]
+    unit: Mapping[str, str]
+
+    @property
+    def splits(self) -> int:
+        """How many different splits these runs were scored on."""
+        return len({summary["split"]["sha256"] for summary in self.summaries.values()})
+
+    @cached_property
+    def declared(self) -> Mapping[str, Any]:
+        """The claims that the runs' config declared beforehand; empty if none, or not the same for all."""
+        first, *others = [summary.get("claims") for summary in self.summaries.values()]
+        return first if first and all(claims == first for claims in others) else {}
+
+    @property
+    def primary(self) -> MetricInfo:
+        """The metric that claims are about."""
+        return HELD_OUT.get(self.declared.get("metric", PRIMARY), HELD_OUT[PRIMARY])
+
+    @cached_property
+    def conditions(self) -> pd.DataFrame:
+        """The primary metric by condition: columns run, unit, row, condition, stratum, effect_size, value.
+
+        Read from per_perturbation.parquet of every run that has one; undefined values as the metric defines them.
+        """
+        columns = ["row", "condition", "stratum", "effect_size", "value"]
+        parts = []
+        for run in self.summaries:
+            part = read_columns(Path(run), PER_PERTURBATION, columns, [("metric", "==", self.primary.name)])
+            if part is not None:
+                parts.append(part.assign(run=run, unit=self.unit[run]))
+        if not parts:
+            return pd.DataFrame(columns=["run", "unit", *columns])
+        frame = pd.concat(parts, ignore_index=True)
+        # conditions that cannot be halved have no oracle; it is not one that scores badly there
+        frame = frame[frame["value"].notna() | ~frame["row"].isin(DUPLICATES)]
+        return frame.fillna({"value": self.primary.undefined})
+
+    def of(self, row: Row) -> pd.DataFrame:
+        """Return the lines of ``conditions`` of one row; runs of an agent that diverged count as no change."""
+        frame = self.conditions
+        if not row.agent:
+            return frame[frame["row"] == row.name]
+        ended = {status: [run for run, _, s in row.runs if s == status] for status in ("complete", "diverged")}
+        complete = (frame["row"] == row.name) & frame["run"].isin(ended["complete"])
+        return frame[complete | ((frame["row"] == NO_CHANGE) & frame["run"].isin(ended["diverged"]))]
+
+
+def gather(collection: Collection) -> list[HeldOutTable]:
+    """Make one table for each group of runs that share data, kind of split, task, schedule and settings.
+
+    The seed of a split is no part of the group: splits drawn anew are units of replication.
+    """
+    summaries = {run: s for run, s in collection.summaries.items() if isinstance(s.get("split"), dict)}
+    runs = collection.counterfactual
+    runs = runs[runs["run"].isin(list(summaries))]
+    if runs.empty:
+        return []
+    runs = runs.assign(
+        cells=[str(labels.cells.without("seed", "split.seed")) for labels in runs["labels"]],
+        split=[str(summaries[run]["split"]["kind"]) for run in runs["run"]],
+    )
+    frames = dict(iter(collection.frame.groupby("run", sort=False)))
+    return [
+        _table(key, alike, {run: summaries[run] for run in alike["run"]}, pd.concat([frames[r] for r in alike["run"]]))
+        for key, alike in groups(runs, KEY)
+    ]
+
+
+def _table(
+    key: Mapping[str, str], runs: pd.DataFrame, summaries: Mapping[str, Mapping[str, Any]], frame: pd.DataFrame
+) -> HeldOutTable:
+    drawn = {run: str(summary["split"]["sha256"]) for run, summary in summaries.items()}
+    seeds = {run: str(seed) for run, seed in zip(runs["run"], runs["seed"], strict=True)}
+    unit = drawn if len(set(drawn.values())) > 1 else seeds
+    frame = frame.assign(unit=frame["run"].map(unit))
+    agents = [_agent(agent, label, part, frame) for agent, label, part in agent_groups(runs)]
+    others = []
+    for name in sorted(set(frame["row"]) - {"policy"}, key=row_place):
+        coverage = float(np.mean([summary.get("coverage", {}).get(name, 1.0) for summary in summaries.values()]))
+        units = _units(frame[frame["row"] == name])
+        others.append(Row(name, name, "", row_info(name).kind, units, coverage=coverage))
+    details = [part for part in (key["cells"], key["split"], key["task"], key["name"], key["settings"]) if part]
+    title = f"Held-out perturbations: {' · '.join(details)}"
+    return HeldOutTable(title, slug(key.values()), (*others, *agents), runs, summaries, unit)
+
+
+def _agent(agent: str, label: str, runs: pd.DataFrame, frame: pd.DataFrame) -> Row:
+    """Return the row of an agent; a run that diverged counts as no change, as any prediction that is not finite.
+
+    To leave those out would compare the seeds that finished with a baseline that has no such choice.
+    """
+    frame = frame[frame["run"].isin(runs["run"])]
+    complete = (frame["row"] == "policy") & (frame["status"] == "complete")
+    replaced = (frame["row"] == NO_CHANGE) & (frame["status"] == "diverged")
+    scored = ~frame["metric"].isin(UNKNOWN_IF_DIVERGED)
+    diverged = int((runs["status"] == "diverged").sum())
+    mark = f"diverged ({diverged} of {len(runs)} runs)" if diverged else ""
+    units = _units(pd.concat([frame[complete], frame[replaced & scored]]))
+    return Row(label, "policy", agent, "agent", units, members(runs), mark)
+
+
+def _units(part: pd.DataFrame) -> pd.DataFrame:
+    return part.pivot_table(index="unit", columns="metric", values="value", aggfunc="mean")
+
+
+def read_columns(
+    run: Path, file: str, columns: list[str], filters: list[tuple[str, str, str]] | None = None
+) -> pd.DataFrame | None:
+    """Read a table of a run's evaluation; None where there is no readable one with these columns."""
+    import pyarrow.parquet as pq
+    from pyarrow import ArrowException
+
+    try:
+        return pq.read_table(run / paths.EVALUATION / file, columns=columns, filters=filters).to_pandas()
+    except (OSError, ArrowException):
+        return None

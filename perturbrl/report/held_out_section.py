@@ -1,0 +1,214 @@
+"""What is printed of a table on held-out perturbations."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from perturbrl.metrics_info import COMPARABILITY, CONTROL, HEADLINE, HELD_OUT, MetricInfo, row_info
+from perturbrl.report.claims import ALPHA, exploratory, statements
+from perturbrl.report.held_out import HeldOutTable
+from perturbrl.report.table import Cell, Grid, Line, Row, Section
+from perturbrl.report.text import DASH, NBSP, spell
+from perturbrl.stats import Interval, mean_interval
+
+ARROWS = {"up": f"{NBSP}↑", "down": f"{NBSP}↓", "neither": ""}
+VALUES = ("row", "kind", "coverage", "statistic", "metric", "units", "mean", "low", "high")
+STATISTICS = ("", "calibrated/", "median/", "resistant/")
+
+
+def section(table: HeldOutTable) -> Section:
+    """Return what is printed of a table: claims first, then the grids."""
+    return Section(
+        table.title,
+        table.slug,
+        tuple(grids(table)),
+        tuple(_values(table)),
+        summary=header(table),
+        claims=tuple(statements(table)),
+        remarks=tuple(_remarks(table)),
+    )
+
+
+def grids(table: HeldOutTable) -> list[Grid]:
+    """Return the printed tables of one data set and split: headline raw and calibrated, strata, comparability, RL."""
+    interval = "Mean ± half-width of the 95 % t interval over " + ("splits" if table.splits > 1 else "seeds")
+    headline = _grid(
+        "Headline",
+        table,
+        HEADLINE,
+        note=f"{interval}. ↑ higher is better, ↓ lower is better. Dynamic range: part of the way from the training "
+        "mean to perfection that a replicate of the experiment covers; near 0 or below, this metric cannot separate "
+        "models on these data. [k %]: the part of the test conditions for which a method has a prediction; conditions "
+        "without one get the training mean (an oracle leaves them out).",
+    )
+    made = [
+        replace(headline, lines=(Line("dynamic range", "head", _dynamic_ranges(table)), *headline.lines)),
+        _grid(
+            "Headline, calibrated",
+            table,
+            HEADLINE,
+            "calibrated/",
+            note="(u - b) / (r - b): 0 is the training mean b, 1 a replicate r (technical duplicate); higher is "
+            "better. A dash: the replicate is no better than the training mean.",
+        ),
+        _grid(
+            "Resistant perturbations",
+            table,
+            HEADLINE,
+            "resistant/",
+            note="The half of the test conditions that the training mean explains least.",
+        ),
+        _strata(table),
+        _grid(
+            "Comparability",
+            table,
+            COMPARABILITY,
+            note="The study's ten names and the field's usual columns, on held-out perturbations. Dominated by what "
+            "all perturbations share: not a headline.",
+        ),
+        _control(table),
+        _exploratory(table),
+    ]
+    return [grid for grid in made if grid is not None]
+
+
+def header(table: HeldOutTable) -> str:
+    """Return what every table's reader has to know first: how many tests, how deep, how much is shared."""
+    summaries = list(table.summaries.values())
+
+    def span(key: str, digits: int = 0) -> str:
+        values = [v for s in summaries if isinstance(v := s.get("header", {}).get(key), int | float)]
+        if not values:
+            return DASH
+        low, high = (f"{v:.{digits}f}" for v in (min(values), max(values)))
+        return low if low == high else f"{low} to {high}"
+
+    kinds = ", ".join(sorted({str(s["split"]["kind"]) for s in summaries}))
+    shas = sorted({str(s["split"]["sha256"])[:10] for s in summaries})
+    controls = sorted({str(s["n_control_cells"]) for s in summaries if "n_control_cells" in s})
+    shown = ", ".join(shas[:5]) + (f" and {len(shas) - 5} more" if len(shas) > 5 else "")
+    text = (
+        f"Split: {kinds}, {table.splits} drawn (sha256 {shown}). Test conditions: {span('n_test')}, median "
+        f"{span('median_cells')} cells; systematic variation {span('systematic_variation', 2)}; "
+        f"without differential genes and so not in the DE columns: {span('n_excluded_de')}; part of "
+        f"the genes that is differential (AUPRC-DE of chance): {span('de_prevalence', 2)}."
+    )
+    return text + (f" Control cells of each prediction: {', '.join(controls)}." if controls else "")
+
+
+def _remarks(table: HeldOutTable) -> Iterator[str]:
+    """Yield what the evaluations remarked, each once, with the number of runs that it holds for."""
+    count = Counter(str(flag) for summary in table.summaries.values() for flag in summary.get("flags", []))
+    for flag, n in sorted(count.items()):
+        yield f"{flag} ({n} of {len(table.summaries)} runs)"
+
+
+def _values(table: HeldOutTable) -> Iterator[tuple[object, ...]]:
+    yield VALUES
+    for row in table.rows:
+        for prefix in STATISTICS:
+            for metric in (*HELD_OUT, *(() if prefix else CONTROL)):
+                cell = row.cell(prefix + metric)
+                if cell.n:
+                    statistic = prefix.rstrip("/") or "raw"
+                    about = (row.label, row.kind, row.coverage, statistic, metric, cell.n)
+                    yield (*about, cell.mean, cell.low, cell.high)
+
+
+def _grid(
+    title: str,
+    table: HeldOutTable,
+    metrics: Mapping[str, MetricInfo],
+    prefix: str = "",
+    *,
+    note: str,
+    rows: Sequence[Row] | None = None,
+) -> Grid:
+    # calibrated scores have one scale: more is better, and three decimals
+    calibrated = prefix == "calibrated/"
+    heads = tuple(info.title + ("" if calibrated else ARROWS[info.better]) for info in metrics.values())
+    digits = [3 if calibrated else info.digits for info in metrics.values()]
+    lines = [
+        _line(row, [row.cell(prefix + m) for m in metrics], digits) for row in (table.rows if rows is None else rows)
+    ]
+    return Grid(title, heads, tuple(lines), note)
+
+
+def _line(row: Row, intervals: Sequence[Interval], digits: Sequence[int]) -> Line:
+    label = row.label if row.agent else row_info(row.label).title
+    if row.coverage < 1:
+        label += f" [{100 * row.coverage:.0f} %]"
+    cells = []
+    for interval, decimals in zip(intervals, digits, strict=True):
+        cell = _cell(interval, decimals)
+        if not cell.half.strip("0.,") and (not row.agent or not decimals):
+            cell = Cell(cell.value)  # a row that no seed changes, a number of steps
+        cells.append(cell)
+    return Line(label, row.kind, tuple(cells), row.mark)
+
+
+def _cell(interval: Interval, digits: int) -> Cell:
+    half = "" if interval.half is None else spell(interval.half, digits, group=",")
+    return Cell(spell(interval.mean, digits, group=","), half)
+
+
+def _dynamic_ranges(table: HeldOutTable) -> tuple[Cell, ...]:
+    ranges = [summary.get("header", {}).get("drf") or {} for summary in table.summaries.values()]
+    cells = []
+    for name, info in HEADLINE.items():
+        values = [r[name] for r in ranges if r.get(name) is not None]
+        cells.append(Cell(spell(sum(values) / len(values), info.digits, group=",") if values else DASH))
+    return tuple(cells)
+
+
+def _control(table: HeldOutTable) -> Grid:
+    """Return what the task pays; where cells were simulated, every row's distance to the simulator's own means."""
+    rows = tuple(row for row in table.rows if {"return", "regret"} & set(row.units))
+    note = "Return above doing nothing; normalised: 0 is doing nothing, 1 the truth. Kept apart from prediction."
+    metrics = dict(CONTROL)
+    if any("regret" in row.units for row in rows):
+        note += " Regret: the part of the squared true change that is missed; 0 the simulator's own means, 1 no change."
+    else:
+        metrics.pop("regret")
+    return _grid("Control", table, metrics, note=note, rows=rows)
+
+
+def _strata(table: HeldOutTable) -> Grid | None:
+    """Return the primary metric within each stratum of test conditions, where there are several."""
+    names = sorted(table.conditions["stratum"].unique())
+    if len(names) < 2:
+        return None
+    lines = []
+    for row in table.rows:
+        means = table.of(row).groupby(["stratum", "unit"])["value"].mean()
+        intervals = [mean_interval(means.loc[name] if name in means.index else []) for name in names]
+        lines.append(_line(row, intervals, [table.primary.digits] * len(names)))
+    note = "The same numbers within each kind of test condition."
+    return Grid(f"{table.primary.title} by stratum", tuple(names), tuple(lines), note)
+
+
+def _exploratory(table: HeldOutTable) -> Grid | None:
+    from scipy.stats import false_discovery_control
+
+    compared = exploratory(table, list(HEADLINE))
+    if not compared:
+        return None
+    adjusted = dict(zip(compared, false_discovery_control([p for _, p in compared.values()]), strict=True))
+    lines = []
+    for row in table.agents:
+        cells = []
+        for metric, info in HEADLINE.items():
+            interval, _ = compared.get((row.label, metric), (mean_interval([]), 1.0))
+            cell = _cell(interval, info.digits)
+            if interval.excludes(0.0) and adjusted[row.label, metric] <= ALPHA:
+                cell = replace(cell, value=f"{cell.value}*")
+            cells.append(cell)
+        lines.append(Line(row.label, "agent", tuple(cells), row.mark))
+    return Grid(
+        "Differences to the best simple baseline of each column",
+        tuple(info.title for info in HEADLINE.values()),
+        tuple(lines),
+        "Exploratory. Positive: better. * at a false discovery rate of 5 % (Benjamini & Hochberg over this table).",
+    )
