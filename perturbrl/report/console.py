@@ -16,7 +16,7 @@ from perturbrl.report.text import DASH
 from perturbrl.report.verdict import released, true_task
 
 STYLES = {"agent": "bold", "floor": "cyan", "simple": "cyan"}
-LABEL_WIDTH = 34  # letters, where the columns do not fit side by side
+LABEL_WIDTH = 20  # letters, where the columns do not fit side by side
 
 
 class ConsoleGrid:
@@ -37,10 +37,9 @@ class ConsoleGrid:
 
     def _block(self, shown: slice, whole: bool) -> Table:
         table = _plain_table()
-        widest = max(len(line.label) for line in self.grid.lines) if self.grid.lines else 0
-        table.add_column("", max_width=None if whole else min(LABEL_WIDTH, max(widest, 20)))
+        table.add_column("", max_width=None if whole else LABEL_WIDTH)
         for column in self.grid.columns[shown]:
-            table.add_column(column, justify="right", no_wrap=True)
+            table.add_column(column if whole else column.replace(" ", "\n"), justify="right", no_wrap=True)
         for k, line in enumerate(self.grid.lines):
             if line.kind == "agent" and k:
                 table.add_section()
