@@ -86,7 +86,7 @@ def find_runs(where: Sequence[str | Path]) -> list[Path]:
     UserError
         A path does not exist, a glob matches nothing, or a path is a file that is no part of a run.
     """
-    found: set[Path] = set()
+    folders: set[Path] = set()
     for item in where:
         text = os.path.expanduser(str(item))
         matches = [text] if os.path.exists(text) else glob.glob(text, recursive=True)
@@ -95,12 +95,12 @@ def find_runs(where: Sequence[str | Path]) -> list[Path]:
         for match in matches:
             place = Path(os.path.realpath(match))
             if place.is_dir():
-                found.update(_walk(place))
+                folders.update(_walk(place))
             elif place.name in (paths.RUN, paths.CONFIG):
-                found.add(place.parent)
+                folders.add(place.parent)
             elif matches == [text]:
                 raise UserError(f"{item}: a file, not a folder of runs; give the folder of a run or of many")
-    return sorted(found)
+    return sorted(folders)
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from perturbrl.metrics_info import HELD_OUT, MetricInfo, row_info
-from perturbrl.report.held_out import HeldOutTable
+from perturbrl.metrics_info import HELD_OUT, MetricInfo
+from perturbrl.report.held_out import HeldOutTable, title
 from perturbrl.report.table import Row, Statement
 from perturbrl.report.text import spell
 from perturbrl.stats import (
@@ -99,7 +99,7 @@ def _crossed(table: HeldOutTable, row: Row) -> pd.DataFrame:
 
 
 def _sentence(table: HeldOutTable, row: Row, best: Row, made: Claim, units: int, family: int, alpha: float) -> str:
-    name = row_info(best.name).title
+    name = title(best)
     words = {
         "better": f"{row.label} is better than {name}, the best simple baseline",
         "worse": f"{row.label} is worse than {name}, the best simple baseline",

@@ -17,23 +17,13 @@ from perturbrl.report import run_files
 from perturbrl.report.run_files import COUNTERFACTUAL, LeftOut
 from perturbrl.run_dirs import HOW_TO_RUN, find_runs, labels
 
-RUN_COLUMNS = (
-    *("run", "name", "source", "data", "cells", "env", "task", "agent", "label", "labels", "policy"),
-    *("seed", "schedule", "preset"),
-    *("steps", "status", "protocol", "settings", "n_cells", "n_features", "leaks", "message", "git_commit", "version"),
-)
+TEXTS, NUMBERS = ("agent", "env", "source", "data"), ("seed", "steps")  # that every run.json has
 FRAME_COLUMNS = (
     *("run", "name", "source", "data", "env", "agent", "seed", "schedule", "steps", "preset", "status"),
     *("row", "metric", "value"),
 )
-SETTINGS = (
-    "n_cells",
-    "n_control_cells",
-    "clip",
-    "discrete_step",
-    "return_episodes",
-    "evaluation_seed",
-)  # of a summary: runs that differ are apart
+# of a summary: runs that differ in them stand in tables of their own
+SETTINGS = ("n_cells", "n_control_cells", "clip", "discrete_step", "return_episodes", "evaluation_seed")
 
 
 @dataclass(frozen=True)
@@ -48,7 +38,7 @@ class Incomplete:
 class Collection:
     """What the run directories hold.
 
-    ``runs``: one row a run, columns ``RUN_COLUMNS``; ``cells``, ``task`` and ``label`` are source-data, env and agent
+    ``runs``: one row a run; ``cells``, ``task`` and ``label`` are source-data, env and agent
     together with the values overridden on the command line; ``settings`` are those of the evaluation
     (``n_cells=30,return_episodes=256``), empty where there was none. ``frame``: one row a (run, row, metric), columns
     ``FRAME_COLUMNS``; a diverged run that was never evaluated has its ``policy`` rows with the value NaN.
@@ -112,7 +102,7 @@ def collect(where: Sequence[str | Path]) -> Collection:
                 "evaluate them, or give the command that started them again: it resumes"
             )
         raise UserError(f"{places}: no runs found; make some with: {HOW_TO_RUN}")
-    table = pd.DataFrame(runs, columns=list(RUN_COLUMNS))
+    table = pd.DataFrame(runs)
     table["name"] = _unique_names(table)
     return Collection(table, _tidy(table, values), tuple(incomplete), summaries, tuple(damaged))
 
@@ -121,13 +111,13 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], dict[str, Any], str]:
     """Return ``run.json``, the summary of the evaluation, and what the run lacks though it can be reported."""
     if not (folder / paths.RUN).exists():
         raise LeftOut(f"no {paths.RUN}: interrupted, or still running")
-    run = run_files.run(folder)
+    run = run_files.run_json(folder)
     status = str(run.get("status"))
     if status not in ("complete", "diverged"):
         message = run.get("message")
         raise LeftOut(f"status {status}" + (f": {message}" if message else ""))
-    for key in ("agent", "env", "source", "data", "seed", "steps"):
-        if not isinstance(run.get(key), int if key in ("seed", "steps") else str):
+    for key in (*TEXTS, *NUMBERS):
+        if not isinstance(run.get(key), int if key in NUMBERS else str):
             raise LeftOut(f"{paths.RUN}: {key} is missing or of the wrong type", damaged=True)
     summary_file = folder / paths.EVALUATION / paths.SUMMARY
     summary: dict[str, Any] = {}
@@ -162,28 +152,18 @@ def _record(folder: Path, run: dict[str, Any], summary: dict[str, Any]) -> dict[
     return {
         "run": str(folder),
         "name": spelled.name,
-        "source": run["source"],
-        "data": run["data"],
         "cells": str(spelled.cells),
-        "env": run["env"],
         "task": str(spelled.task),
-        "agent": run["agent"],
         "label": str(spelled.agent),
         "labels": spelled,
-        "policy": _text(run.get("policy")),
-        "seed": run["seed"],
-        "schedule": _text(run.get("schedule")),
-        "preset": _text(run.get("preset")),
-        "steps": run["steps"],
-        "status": run["status"],
+        **{key: run[key] for key in (*TEXTS, *NUMBERS, "status")},
+        **{key: _text(run.get(key)) for key in ("policy", "schedule", "preset", "message", "git_commit")},
+        "version": _text(versions.get("perturbrl")) if isinstance(versions, dict) else "",
+        "n_features": run.get("n_features"),
+        "leaks": (leaks,) if isinstance(leaks, str) else tuple(str(leak) for leak in leaks),
         "protocol": _text(summary.get("protocol")),
         "settings": ",".join(f"{key}={summary[key]}" for key in SETTINGS if key in summary),
         "n_cells": summary.get("n_cells"),
-        "n_features": run.get("n_features"),
-        "leaks": (leaks,) if isinstance(leaks, str) else tuple(str(leak) for leak in leaks),
-        "message": _text(run.get("message")),
-        "git_commit": _text(run.get("git_commit")),
-        "version": _text(versions.get("perturbrl")) if isinstance(versions, dict) else "",
     }
 
 
@@ -197,15 +177,11 @@ def _unique_names(runs: pd.DataFrame) -> list[str]:
     per_name: dict[str, set[str]] = {}
     for name, root in zip(runs["name"], roots, strict=True):
         per_name.setdefault(name, set()).add(root)
-    return [
-        name if len(per_name[name]) == 1 else f"{Path(root).name}/{name}"
-        for name, root in zip(runs["name"], roots, strict=True)
-    ]
+    pairs = zip(runs["name"], roots, strict=True)
+    return [name if len(per_name[name]) == 1 else f"{Path(root).name}/{name}" for name, root in pairs]
 
 
 def _tidy(runs: pd.DataFrame, values: list[tuple[int, str, str, float]]) -> pd.DataFrame:
     long = pd.DataFrame(values, columns=["index", "row", "metric", "value"])
-    out = runs.loc[long["index"], [c for c in FRAME_COLUMNS if c in runs.columns]].reset_index(drop=True)
-    for column in ("row", "metric", "value"):
-        out[column] = long[column].to_numpy()
-    return out
+    about = runs.loc[long["index"], [c for c in FRAME_COLUMNS if c in runs.columns]].reset_index(drop=True)
+    return pd.concat([about, long.drop(columns="index")], axis=1)

@@ -78,6 +78,11 @@ class HeldOutTable(Table[Row]):
         return frame[complete | ((frame["row"] == NO_CHANGE) & frame["run"].isin(ended["diverged"]))]
 
 
+def title(row: Row) -> str:
+    """Return the name under which a row is shown."""
+    return row.label if row.agent else row_info(row.name).title
+
+
 def gather(collection: Collection) -> list[HeldOutTable]:
     """Make one table for each group of runs that share data, kind of split, task, schedule and settings.
 

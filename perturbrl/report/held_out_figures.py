@@ -13,7 +13,7 @@ import pandas as pd
 from perturbrl.metrics_info import HEADLINE, row_info
 from perturbrl.report import curves, layout, style
 from perturbrl.report.claims import best_simple
-from perturbrl.report.held_out import CHANGES, HeldOutTable, read_columns
+from perturbrl.report.held_out import CHANGES, HeldOutTable, read_columns, title
 from perturbrl.report.layout import Drawn
 from perturbrl.report.lines import Arm, Panel, learning_curves
 from perturbrl.report.table import Row
@@ -39,36 +39,25 @@ def draw(table: HeldOutTable, folder: Path) -> list[style.Picture]:
     return style.draw({name: partial(make, table, looks) for name, make in makers.items()}, folder / table.slug)
 
 
-def _title(row: Row) -> str:
-    return row.label if row.agent else row_info(row.label).title
-
-
 def _calibrated(table: HeldOutTable, looks: Sequence[dict[str, Any]]) -> Drawn | None:
     metrics = [m for m in HEADLINE if any(row.cell(f"calibrated/{m}").n for row in table.rows)]
     if not metrics:
         return None
     rows = [*table.agents, *(row for row in table.rows if not row.agent)]
-    names = [layout.short(_title(row)) for row in rows]
-    columns = min(5, len(metrics))
-    height = 0.27 * len(rows) + 0.2
+    names = [layout.short(title(row)) for row in rows]
+    size = 2.5, 0.27 * len(rows) + 0.2
     margin = max(len(n) for n in names) * layout.LETTER
-    figure, axes = layout.panels(
-        -(-len(metrics) // columns), columns, (2.5, height), (), left=0.2, margin=margin, share=True
-    )
+    figure, axes = layout.tiles(len(metrics), 5, size, (), left=0.2, margin=margin, share=True)
     colors = {row.label: look["color"] for row, look in zip(table.agents, looks, strict=True)}
-    for k, ax in enumerate(axes):
-        if k >= len(metrics):
-            ax.set_axis_off()
-            continue
+    for metric, (ax, leftmost, lowest) in zip(metrics, axes, strict=True):
         for y, row in enumerate(rows):
-            _score(ax, y, row, f"calibrated/{metrics[k]}", colors.get(row.label, style.MUTED))
+            _score(ax, y, row, f"calibrated/{metric}", colors.get(row.label, style.MUTED))
         for x in (0.0, 1.0):
             ax.axvline(x, color=style.MUTED, lw=1.2, zorder=1)
         ax.set_xlim(REACH[0] - 0.15, REACH[1] + 0.15)
-        ax.set_yticks(range(len(rows)), names if k % columns == 0 else [""] * len(rows))
+        ax.set_yticks(range(len(rows)), names if leftmost else [""] * len(rows))
         ax.set_ylim(len(rows) - 0.5, -0.5)
-        below = "0: training mean, 1: replicate" if k >= len(metrics) - columns else ""
-        layout.name(ax, HEADLINE[metrics[k]].title, x=below)
+        layout.name(ax, HEADLINE[metric].title, x="0: training mean, 1: replicate" if lowest else "")
     caption = (
         "Calibrated score of every method, mean and 95 % t interval: 0 is the training mean, 1 a replicate of the "
         "experiment. Open triangles at the edge: beyond the axis. A row without a dot has no calibrated score."
@@ -107,13 +96,9 @@ def _changes(table: HeldOutTable, looks: Sequence[dict[str, Any]]) -> Drawn | No
     if other is not None:
         handles.append(layout.key(row_info(other).title, **theirs))
     handles.append(layout.key("perfect", color=style.MUTED, lw=1.2))
-    columns = min(3, len(conditions))
-    figure, axes = layout.panels(-(-len(conditions) // columns), columns, (3.4, 3.0), handles, left=0.75)
-    for k, ax in enumerate(axes):
-        if k >= len(conditions):
-            ax.set_axis_off()
-            continue
-        part = wide[wide["condition"] == conditions[k]]
+    figure, axes = layout.tiles(len(conditions), 3, (3.4, 3.0), handles, left=0.75)
+    for condition, (ax, leftmost, lowest) in zip(conditions, axes, strict=True):
+        part = wide[wide["condition"] == condition]
         strong = part[part["de"]]
         ax.axline((0, 0), slope=1, color=style.MUTED, lw=1.2, zorder=1)
         ax.plot(part["truth"], part["policy"], ls="", marker="o", ms=2.5, color=style.MUTED, alpha=0.35, zorder=2,
@@ -122,8 +107,8 @@ def _changes(table: HeldOutTable, looks: Sequence[dict[str, Any]]) -> Drawn | No
             ax.plot(strong["truth"], strong[other], zorder=3, **theirs)
         ax.plot(strong["truth"], strong["policy"], zorder=4, **ours)
         _name_genes(ax, strong)
-        layout.name(ax, conditions[k], x="observed change" if k >= len(conditions) - columns else "",
-                    y="predicted change" if k % columns == 0 else "")  # fmt: skip
+        x, y = "observed change" if lowest else "", "predicted change" if leftmost else ""
+        layout.name(ax, condition, x=x, y=y)
     caption = (
         f"Change of each gene from control (log-normalised), {table.agents[agent].label}, one run, seed "
         f"{_seed(table, run)}: the median of its seeds. Large: genes that differ from control in the test cells, the "
@@ -167,7 +152,7 @@ def _effect(table: HeldOutTable, looks: Sequence[dict[str, Any]]) -> Drawn | Non
     grey = {"color": style.MUTED, "marker": "s", "dash": (0, (1.2, 1.2))}
     arms = [(row, look) for row, look in [*shown, (best, grey)] if len(table.of(row))]
     handles = [
-        layout.key(_title(row), color=look["color"], marker=look["marker"], ls=look["dash"], lw=2) for row, look in arms
+        layout.key(title(row), color=look["color"], marker=look["marker"], ls=look["dash"], lw=2) for row, look in arms
     ]
     figure, (ax,) = layout.panels(1, 1, (6.4, 3.8), handles, left=0.8)
     for row, look in arms:

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from perturbrl.metrics_info import COMPARABILITY, CONTROL, HEADLINE, HELD_OUT, MetricInfo, row_info
+from perturbrl.metrics_info import COMPARABILITY, CONTROL, HEADLINE, HELD_OUT, MetricInfo
 from perturbrl.report.claims import ALPHA, exploratory, statements
-from perturbrl.report.held_out import HeldOutTable
+from perturbrl.report.held_out import HeldOutTable, title
 from perturbrl.report.table import Cell, Grid, Line, Row, Section
 from perturbrl.report.text import DASH, NBSP, spell
 from perturbrl.stats import Interval, mean_interval
@@ -137,7 +137,7 @@ def _grid(
 
 
 def _line(row: Row, intervals: Sequence[Interval], digits: Sequence[int]) -> Line:
-    label = row.label if row.agent else row_info(row.label).title
+    label = title(row)
     if row.coverage < 1:
         label += f" [{100 * row.coverage:.0f} %]"
     cells = []

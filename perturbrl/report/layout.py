@@ -75,6 +75,17 @@ def panels(
     return figure, axes
 
 
+def tiles(
+    n: int, columns: int, size: tuple[float, float], handles: Sequence[Line2D], **more: Any
+) -> tuple[Figure, list[tuple[Axes, bool, bool]]]:
+    """Return ``n`` panels in rows of ``columns``, and whether each is leftmost and lowest."""
+    columns = min(columns, n)
+    figure, axes = panels(-(-n // columns), columns, size, handles, **more)
+    for ax in axes[n:]:
+        ax.set_axis_off()
+    return figure, [(ax, k % columns == 0, k >= n - columns) for k, ax in enumerate(axes[:n])]
+
+
 def key(label: str, **look: Any) -> Line2D:
     """Return an entry of a legend."""
     from matplotlib.lines import Line2D as Line

@@ -21,7 +21,7 @@ class LeftOut(Exception):
         self.damaged = damaged
 
 
-def run(folder: Path) -> dict[str, Any]:
+def run_json(folder: Path) -> dict[str, Any]:
     """Return the content of ``run.json``."""
     return _json(folder / paths.RUN, "delete it and give the training command again, it goes on from the checkpoint")
 
@@ -42,9 +42,9 @@ def summary(folder: Path) -> dict[str, Any]:
     return content
 
 
-def log_damage(folder: Path, said: dict[str, Any]) -> str:
-    """Say what is wrong with the log that curves are drawn from; ``said`` is ``run.json``. Empty if nothing is."""
-    file, expected = folder / paths.PROGRESS, said.get("digests")
+def log_damage(folder: Path, run: dict[str, Any]) -> str:
+    """Say what is wrong with the log that curves are drawn from; ``run`` is the content of ``run.json``. Empty if nothing is."""
+    file, expected = folder / paths.PROGRESS, run.get("digests")
     problem = files.damage(folder, expected, file.name) if expected or file.exists() else ""
     if not problem and file.exists():
         with file.open("rb") as opened:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from perturbrl.metrics_info import PAPER, PAPER_COLUMNS
+from perturbrl.metrics_info import PAPER, PAPER_COLUMNS, MetricInfo
 from perturbrl.report.paper import DO_NOTHING, PaperRow, PaperTable
 from perturbrl.report.published import PROPOSED
 from perturbrl.report.text import spell
@@ -22,25 +22,23 @@ class Verdict:
 def released(table: PaperTable) -> Verdict:
     """Judge by the MSE of the released protocol, and count the ten columns in which the proposed method is first."""
     verdict = _judge(table, "mse")
-    mine, others = _sides(table)
-    if mine is None or not others:
+    proposed, others = _sides(table)
+    if proposed is None or not others:
         return verdict
-    first = sum(all(_better(mine, other, m) for other in others) for m in PAPER)
+    first = sum(all(_gap(proposed, other, m) > 0 for other in others) for m in PAPER)
     text = f"{verdict.why} First of {len(others) + 1} agents in {first} of {len(PAPER)} columns."
-    if (still := _floor(table)) is not None:
-        ahead = sum(_better(still, mine, m) for m in PAPER)
-        text += f" Doing nothing beats it in {ahead} of {len(PAPER)}."
+    for floor in table.floors:
+        if floor.label == DO_NOTHING:
+            ahead = sum(_gap(floor, proposed, m) > 0 for m in PAPER)
+            text += f" Doing nothing beats it in {ahead} of {len(PAPER)}."
     return Verdict(verdict.answer, text)
 
 
 def true_task(table: PaperTable) -> Verdict:
     """Judge by the return in the environment above that of doing nothing; to win is to beat doing nothing too."""
     verdict = _judge(table, "return_gain")
-    mine, _ = _sides(table)
-    if mine is None:
-        return verdict
-    gain = mine.cell("return_gain")
-    if gain.n == 0:
+    proposed, _ = _sides(table)
+    if proposed is None or (gain := proposed.cell("return_gain")).n == 0:
         return verdict
     answer = verdict.answer
     if gain.half is not None and not gain.excludes(0.0):
@@ -55,58 +53,46 @@ def true_task(table: PaperTable) -> Verdict:
 
 
 def _judge(table: PaperTable, metric: str) -> Verdict:
-    mine, others = _sides(table)
-    if mine is None:
+    proposed, others = _sides(table)
+    if proposed is None:
         return Verdict("Open", f"{PROPOSED} is not among these runs, or no seed of it finished.")
     info = PAPER_COLUMNS[metric]
-    stated = f"{info.title} of {mine.label}: {_spell(mine.cell(metric), metric)}"
+    text = f"{info.title} of {proposed.label}: {_spell(proposed, info)}"
     if not others:
-        return Verdict("Open", f"{stated}; no other agent to compare with.")
-    sign = info.sign
-    gaps = {other.label: _paired(mine, other, metric) for other in others}
-    values = "; ".join(f"{other.label} {_spell(other.cell(metric), metric)}" for other in others)
-    text = f"{stated} against {values}."
+        return Verdict("Open", f"{text}; no other agent to compare with.")
+    text += f" against {'; '.join(f'{other.label} {_spell(other, info)}' for other in others)}."
+    gaps = {other.label: _paired(proposed, other, metric) for other in others}
     if any(gap.n == 0 for gap in gaps.values()):
         return Verdict("Open", f"{text} Not every pair shares a finished seed.")
-    if all(sign * gap.mean > 0 for gap in gaps.values()):
-        unsure = [name for name, gap in gaps.items() if gap.half is not None and not gap.excludes(0.0)]
-        answer = "Yes"
-    else:
-        behind = {name: gap for name, gap in gaps.items() if sign * gap.mean <= 0}
-        sure = [name for name, gap in behind.items() if gap.half is None or gap.excludes(0.0)]
-        unsure = [] if sure else list(behind)
-        answer = "No"
+    unsure = [name for name, gap in gaps.items() if gap.half is not None and not gap.excludes(0.0)]
+    behind = [name for name, gap in gaps.items() if info.sign * gap.mean <= 0]
+    if behind:  # one agent that is surely ahead is enough for a No
+        unsure = behind if set(behind) <= set(unsure) else []
     if unsure:
         return Verdict("Open", f"{text} The paired 95 % interval holds 0 against {', '.join(unsure)}.")
     if any(gap.half is None for gap in gaps.values()):
         return Verdict("Open", f"{text} One shared seed: no interval, so no test.")
-    return Verdict(answer, text)
+    return Verdict("No" if behind else "Yes", text)
 
 
 def _sides(table: PaperTable) -> tuple[PaperRow | None, list[PaperRow]]:
+    """Return the proposed method (the plain one, before its variants) and the other agents."""
     usable = [row for row in table.agents if row.n]
-    mine = [row for row in usable if row.agent == PROPOSED]
-    if not mine:
-        return None, usable
-    best = min(mine, key=lambda row: row.label != PROPOSED)  # the plain one, before its variants
-    return best, [row for row in usable if row.agent != PROPOSED]
+    proposed = sorted((row for row in usable if row.agent == PROPOSED), key=lambda row: row.label != PROPOSED)
+    return proposed[0] if proposed else None, [row for row in usable if row.agent != PROPOSED]
 
 
-def _paired(mine: PaperRow, other: PaperRow, metric: str) -> Interval:
-    a, b = (row.units[metric].groupby(level=0).mean() for row in (mine, other))
+def _paired(row: PaperRow, other: PaperRow, metric: str) -> Interval:
+    a, b = (r.units[metric].groupby(level=0).mean() for r in (row, other))
     return mean_interval((a - b).dropna())
 
 
-def _better(row: PaperRow, other: PaperRow, metric: str) -> bool:
-    a, b = row.cell(metric).mean, other.cell(metric).mean
-    return PAPER_COLUMNS[metric].sign * (a - b) > 0
+def _gap(row: PaperRow, other: PaperRow, metric: str) -> float:
+    """Return by how much a row is better than another."""
+    return PAPER_COLUMNS[metric].sign * (row.cell(metric).mean - other.cell(metric).mean)
 
 
-def _floor(table: PaperTable) -> PaperRow | None:
-    return next((row for row in table.floors if row.label == DO_NOTHING), None)
-
-
-def _spell(interval: Interval, metric: str) -> str:
-    digits = PAPER_COLUMNS[metric].digits
-    half = "" if interval.half is None else f" ± {spell(interval.half, digits)}"
-    return spell(interval.mean, digits, signed=metric == "return_gain") + half
+def _spell(row: PaperRow, info: MetricInfo) -> str:
+    interval = row.cell(info.name)
+    half = "" if interval.half is None else f" ± {spell(interval.half, info.digits)}"
+    return spell(interval.mean, info.digits, signed=info.name == "return_gain") + half
