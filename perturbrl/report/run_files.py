@@ -43,7 +43,7 @@ def summary(folder: Path) -> dict[str, Any]:
 
 
 def log_damage(folder: Path, run: dict[str, Any]) -> str:
-    """Say what is wrong with the log that curves are drawn from; ``run`` is the content of ``run.json``. Empty if nothing is."""
+    """Return what is wrong with the log that curves are drawn from, empty if nothing; ``run`` is from ``run.json``."""
     file, expected = folder / paths.PROGRESS, run.get("digests")
     problem = files.damage(folder, expected, file.name) if expected or file.exists() else ""
     if not problem and file.exists():

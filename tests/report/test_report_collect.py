@@ -10,7 +10,8 @@ from fabricated import make_run
 
 from perturbrl.errors import UserError
 from perturbrl.report.collect import FRAME_COLUMNS, collect
-from perturbrl.run_dirs import find_runs
+from perturbrl.report.paper import build_tables
+from perturbrl.run_dirs import Label, Labels, find_runs
 
 
 def test_frame_holds_every_number_of_the_summaries(tmp_path: Path) -> None:
@@ -92,6 +93,23 @@ def test_names_come_from_the_folders_or_from_the_run_itself(tmp_path: Path) -> N
     run.rename(moved)
     row = collect([moved]).runs.iloc[0]
     assert (row["name"], row["task"], row["label"]) == ("elsewhere", "paper", "trpo")
+
+
+def test_labels_of_run_json_go_with_a_run_that_is_moved(tmp_path: Path) -> None:
+    recorded = Labels("sweep", Label("landscape-rna"), Label("paper", ("protocol.seed=1",)), Label("trpo", ("kl=sum",)))
+    run = make_run(tmp_path, "trpo", said={"labels": recorded.to_json()})
+    moved = tmp_path / "elsewhere"
+    run.rename(moved)
+    found = collect([moved])
+    row = found.runs.iloc[0]
+    assert (row["name"], row["cells"], row["task"], row["label"]) == (
+        "sweep",
+        "landscape-rna",
+        "paper,protocol.seed=1",
+        "trpo,kl=sum",
+    )
+    [table] = build_tables(found)
+    assert table.within.cells == 10  # the seed of the evaluation does not change the task
 
 
 def test_sweeps_of_one_name_in_two_folders_are_kept_apart(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from fabricated import make_run
 from fabricated_screens import make_screen_run
 from rich.console import Console
@@ -18,6 +19,7 @@ from perturbrl.report import build_report
 from perturbrl.report.across import across
 from perturbrl.report.claims import best_simple, statements
 from perturbrl.report.collect import collect
+from perturbrl.report.console import console
 from perturbrl.report.held_out import HeldOutTable as Table
 from perturbrl.report.held_out import gather
 from perturbrl.report.held_out_figures import draw
@@ -238,6 +240,17 @@ def test_figures_and_page(tmp_path: Path) -> None:
     out = io.StringIO()
     Console(file=out, width=90).print(report.console)
     assert "best simple baseline" in out.getvalue() and "PDS-cos" in out.getvalue()
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_the_console_cuts_no_number(tmp_path: Path, width: int) -> None:
+    table = seeds(tmp_path, {"ppo": 0.3}, 2)
+    out = io.StringIO()
+    Console(file=out, width=width).print(console([section(table)]))
+    shown = out.getvalue()
+    assert "…" not in shown and max(len(line.rstrip()) for line in shown.splitlines()) <= width
+    for cell in grids(table)[0].lines[-1].cells:
+        assert cell.value in shown and f"±{cell.half}" in shown
 
 
 def test_sums_over_tables(tmp_path: Path) -> None:
