@@ -67,8 +67,8 @@ def ours(algorithm: str, *variant: str) -> Callable[[Settings, About], Iterate]:
         from worker import resident_bytes
 
         from perturbrl.agents import kernels
+        from perturbrl.runner.build import build_learner
         from perturbrl.runner.hydra.compose import compose_job
-        from perturbrl.runner.train import build_learner
 
         batch = s.minibatch if algorithm == "ppo" else s.critic_minibatch
         epochs = "epochs" if algorithm == "ppo" else "critic_epochs"

@@ -20,9 +20,10 @@ from perturbrl.errors import UserError
 from perturbrl.evaluate.actions import Act
 from perturbrl.runner.dataset import load_cells
 from perturbrl.runner.evaluate import Evaluator, load_policy
-from perturbrl.runner.hydra.compose import compose_config, compose_job
+from perturbrl.runner.hydra.compose import compose, compose_config
 from perturbrl.runner.job import Job
-from perturbrl.runner.population import default_limit, group, in_processes, specs
+from perturbrl.runner.progress import Progress
+from perturbrl.runner.sweep import sweep
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -109,12 +110,11 @@ def train(
         asked += ["source=file", f"path={_spell(str(_on_disk(cells, out / name)))}"]
     numbers = range(seeds) if isinstance(seeds, int) else seeds
     require(len(numbers) > 0, "seeds", f"{seeds!r} asks for no run; give at least one seed")
-    jobs = [compose_job([*asked, f"seed={seed}", f"progress={progress}"], out, name) for seed in numbers]
-    groups = group(jobs, workers, default_limit(jobs[0].config.device))
-    outcomes = [o for found in in_processes(workers)(specs(groups), progress) for o in found]
-    if failed := [o for o in outcomes if o.status == "failed"]:
-        raise UserError(str(failed[0]))
-    return Runs(tuple(jobs))
+    composed = [compose([*asked, f"seed={seed}", f"progress={progress}"], out, name) for seed in numbers]
+    trained = sweep(composed, Progress(progress), workers=workers)
+    for outcome in trained.failed:
+        raise outcome.error if isinstance(outcome.error, UserError) else UserError(str(outcome))
+    return Runs(trained.jobs)
 
 
 def _budgets(steps: int, config: DictConfig) -> dict[str, int]:

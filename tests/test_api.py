@@ -17,7 +17,7 @@ import perturbrl
 from perturbrl import paths, records
 from perturbrl.errors import UserError
 from perturbrl.runner.evaluate import load_policy
-from perturbrl.runner.job import run_path
+from perturbrl.runner.naming import run_labels, run_path
 
 # the same settings as elsewhere, as a mapping
 TINY = {
@@ -159,7 +159,7 @@ def test_folders_are_those_of_the_command_line(tmp_path: Path) -> None:
     typed += [f"{k}={v}" for k, v in TINY.items() if k not in ("encoder", "policy.hidden")]
     typed += ["env.max_perturb=4", "agent.lr=3e-4", "data.preset=released", "agent.target_kl=null"]
     choices = {"source": "landscape", "data": "rna", "env": "paper", "agent": "ppo"}
-    expected = run_path(choices, [*typed, "agent.normalise_advantage=false"], 0, "notebook")
+    expected = run_path(run_labels(choices, [*typed, "agent.normalise_advantage=false"], "notebook"), 0)
     assert runs.paths[0].relative_to(tmp_path) == expected
     config = runs.jobs[0].config
     assert (config.env.max_perturb, config.agent.lr, config.data.preset) == (4, 3e-4, "released")

@@ -29,8 +29,9 @@ from perturbrl.config import bind
 from perturbrl.data.preprocess import DataConfig
 from perturbrl.data.split import SplitConfig
 from perturbrl.errors import UserError
-from perturbrl.runner.job import Job, RunConfig, ScheduleConfig
-from perturbrl.runner.population import LauncherConfig
+from perturbrl.runner.hydra.via import LauncherConfig
+from perturbrl.runner.job import Job
+from perturbrl.runner.schema import RunConfig, ScheduleConfig
 from perturbrl.screens.conditions import ConditionsConfig
 from perturbrl.screens.describe import DescriptionConfig
 from perturbrl.screens.split_config import SCHEMAS
@@ -188,9 +189,9 @@ def test_the_estimate_is_near_what_torch_allocates(tmp_path: Path) -> None:
     """Parameters: exactly; copies of them are counted as the optimiser and the loop make them."""
     import torch
 
+    from perturbrl.runner.build import build_learner
     from perturbrl.runner.dataset import load_cells
     from perturbrl.runner.machine import Shape, n_parameters
-    from perturbrl.runner.train import build_learner
 
     made = job(tmp_path)
     learner = build_learner([made], load_cells(made), torch.device("cpu"))

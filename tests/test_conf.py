@@ -22,8 +22,10 @@ from perturbrl.runner import population
 from perturbrl.runner.dataset import load_cells
 from perturbrl.runner.evaluate import Evaluator
 from perturbrl.runner.hydra.compose import compose_config
-from perturbrl.runner.job import NOT_IN_HASH, bind_run, make_job
-from perturbrl.runner.train import Outcome, train_jobs
+from perturbrl.runner.job import NOT_IN_HASH, make_job
+from perturbrl.runner.outcome import Outcome
+from perturbrl.runner.schema import bind_run
+from perturbrl.runner.train import train_jobs
 
 CONF = paths.conf_dir()
 NOT_BOUND = ("experiment", "hydra/launcher")  # overlays of other groups' keys; Hydra's own, tested apart

@@ -10,7 +10,7 @@ import pytest
 
 from perturbrl.cli import doctor
 from perturbrl.cores import cores
-from perturbrl.runner.population import default_workers
+from perturbrl.runner.grouping import default_workers
 
 
 def test_the_cores_of_this_process() -> None:

@@ -33,6 +33,7 @@ def agent(name: str, schema: type[Any]) -> Callable[[R], R]:
             return learner([stage], configs, model, env, streams)
 
         build.__module__ = recipe.__module__  # where an agent comes from decides what its runs may share
+        build.make_model = recipe.make_model  # type: ignore[attr-defined]  # evaluation needs the networks alone
         agents.register(name, schema)(build)
         return recipe
 

@@ -106,3 +106,6 @@ def build(
     else:
         stages = [first, dataclasses.replace(second, begin=hand_over)]
     return learner(stages, trpo_configs, model, env, streams)
+
+
+build.make_model = ActorCritic.for_env  # type: ignore[attr-defined]  # evaluation needs the networks alone

@@ -23,10 +23,10 @@ from perturbrl.landscape.source import LandscapeConfig
 from perturbrl.landscape.truth import true_means
 from perturbrl.records import RunDir
 from perturbrl.run_dirs import find_runs
-from perturbrl.runner.dataset import facts, load_cells
+from perturbrl.runner.build import build_model
+from perturbrl.runner.dataset import DatasetInfo, load_cells
 from perturbrl.runner.job import Job, load_job
-from perturbrl.runner.population import failure
-from perturbrl.runner.train import build_learner
+from perturbrl.runner.outcome import failed
 from perturbrl.screens.schema import PerturbationTable
 
 KEPT = 4  # tables of rows at a time: each may hold a large data set
@@ -61,7 +61,7 @@ class Evaluator:
         torch.set_num_threads(job.config.threads)  # more threads on small tensors wait for each other
         kernels.configure(job.config.kernels, "float32")
         table = load_cells(job)
-        if facts(table).checksum != run["data_checksum"]:
+        if DatasetInfo.of(table).checksum != run["data_checksum"]:
             raise UserError(f"{folder}: the data have changed since this run was trained; train again with force=true")
         protocol = self._bound(job.raw["protocol"])
         scoring: Scoring = registry.protocols[own].build(protocol)
@@ -143,7 +143,7 @@ def load_policy(job: Job, table: Table, precision: str | None = None) -> Act:
     if precision is None:
         precision = "float32" if job.config.precision == "tf32" else job.config.precision  # a CPU has no tf32
     with kernels.using(job.config.kernels, precision):
-        model = build_learner([job], table, torch.device("cpu")).model
+        model = build_model(job, table, torch.device("cpu"))
     model.theta.copy_(tensors["theta"])
     return lambda obs: model.act(obs.unsqueeze(0)).squeeze(0)
 
@@ -161,18 +161,18 @@ def main(where: Sequence[str], overrides: Sequence[str] = ()) -> int:
     if not folders:
         raise UserError(f"{', '.join(where)}: no runs found; train some first")
     evaluator.check(folders)
-    failed = 0
+    n_failed = 0
     for folder in folders:
         try:
             evaluator.evaluate(folder)
             print(f"{_short(folder)}: evaluated", file=sys.stderr)
         except Exception as error:  # one run, whatever is wrong with it, does not stop the others
-            failed += 1
+            n_failed += 1
             where = "" if isinstance(error, UserError) else f"{_short(folder)}: "
-            print(f"error: {where}{failure(folder, error).message}", file=sys.stderr)
-    if failed:
-        print(f"error: {failed} of {len(folders)} runs could not be evaluated", file=sys.stderr)
-    return 1 if failed else 0
+            print(f"error: {where}{failed(folder, error).message}", file=sys.stderr)
+    if n_failed:
+        print(f"error: {n_failed} of {len(folders)} runs could not be evaluated", file=sys.stderr)
+    return 1 if n_failed else 0
 
 
 def _short(folder: Path) -> str:

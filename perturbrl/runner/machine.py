@@ -14,6 +14,7 @@ import torch
 
 from perturbrl.agents.model.actor_critic import PolicyConfig
 from perturbrl.config import require
+from perturbrl.errors import UserError
 from perturbrl.memory import require_memory
 from perturbrl.runner.job import Job
 
@@ -31,6 +32,19 @@ class Shape:
     runs: int = 1
     observed: int = 1
     actions: int = 1
+
+
+def pick_device(asked: str) -> torch.device:
+    """Resolve ``device=auto|cpu|cuda``.
+
+    Raises
+    ------
+    UserError
+        ``cuda`` on a machine without one.
+    """
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise UserError("device: cuda was asked for, but torch sees no GPU here; use device=auto or device=cpu")
+    return torch.device("cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def require_machine(job: Job, device: torch.device) -> None:

@@ -13,10 +13,9 @@ from perturbrl.errors import UserError
 from perturbrl.report import build_report
 from perturbrl.runner import interrupt
 from perturbrl.runner.evaluate import Evaluator
-from perturbrl.runner.hydra.compose import compose_config, compose_job
-from perturbrl.runner.population import default_limit, default_workers, group, in_processes, specs
+from perturbrl.runner.hydra.compose import compose, compose_config
 from perturbrl.runner.progress import Progress
-from perturbrl.runner.train import Outcome
+from perturbrl.runner.sweep import sweep
 
 TABLES = ("joint", "rna", "atac")
 ARMS = ("ppo", "trpo", "trpo_ppo")
@@ -58,23 +57,16 @@ def reproduce(
     modalities, rest = _split_tables(overrides)
     if quick:
         show.say(f"quick: budgets are cut to about a {QUICK}th, so the numbers are not the tables' numbers")
-    jobs = [
-        compose_job([*rest, f"data={data}", f"agent={agent}", f"seed={seed}"], out, name, implied)
+    composed = [
+        compose([*rest, f"data={data}", f"agent={agent}", f"seed={seed}"], out, name, implied)
         for data in modalities
         for agent in ARMS
         for seed in range(seeds)
     ]
-    device = jobs[0].config.device
-    workers = workers or default_workers(device)
-    groups = group(jobs, workers, default_limit(device))
-    show.say(f"{len(jobs)} runs in {len(groups)} populations, {workers} at a time")
-    outcomes: list[Outcome] = []
-    for found in in_processes(workers)(specs(groups), show.mode):
-        for outcome in found:
-            outcomes.append(outcome)
-            show.say(f"{outcome} ({len(outcomes)} of {len(jobs)})")
-    if failed := [outcome for outcome in outcomes if outcome.status == "failed"]:
-        raise UserError(f"{len(failed)} of {len(jobs)} runs failed; first: {failed[0]}")
+    trained = sweep(composed, show, workers=workers)
+    if trained.failed:
+        raise UserError(f"{len(trained.failed)} of {len(composed)} runs failed; first: {trained.failed[0]}")
+    jobs = trained.jobs
     show.say(f"evaluating {len(jobs)} runs and writing the report")
     with interrupt.explained("every run is trained; the same command goes on with the evaluation"):
         evaluator = Evaluator()

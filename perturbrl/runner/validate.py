@@ -25,11 +25,11 @@ from perturbrl.data.split import SplitConfig
 from perturbrl.data.table import load_table
 from perturbrl.envs.factory import Table
 from perturbrl.errors import UserError
+from perturbrl.runner.build import build_learner
 from perturbrl.runner.dataset import prepare
 from perturbrl.runner.hydra.compose import compose_job
 from perturbrl.runner.job import Job, of_file
 from perturbrl.runner.learning_curve import LearningCurve
-from perturbrl.runner.train import build_learner
 
 MOST_CELLS = 5000  # of more cells as many are drawn: what diffusion pseudotime costs grows with their square
 DEFAULT = "data=rna"  # what perturbrl train takes if nothing is said
@@ -148,7 +148,7 @@ def _table(job: Job, raw: RawCells) -> Table:
             )
         except UserError:  # what is rare may be missing in the draw only
             pass
-    return prepare(job.raw, lambda: raw)
+    return prepare(job, lambda: raw)
 
 
 def _attempt(action: Callable[[], T]) -> tuple[T | None, str]:

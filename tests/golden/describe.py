@@ -21,6 +21,7 @@ from .sweep import REPORT
 DIGITS = 5
 CLOCK = ("wall_seconds", "seconds")  # what the machine took
 MACHINE = ("versions", "git_commit", *CLOCK)  # of run.json
+ADDED = ("loss", "surrogate", "sha256")  # since the numbers were recorded: losses of eq. 7 and 8, a digest of the file
 Leaves = dict[str, Any]
 
 
@@ -73,14 +74,15 @@ def _checkpoint(file: Path) -> Part:
     with safe_open(file, framework="np") as tensors:
         about = json.loads(tensors.metadata()["about"])
         arrays = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
-    leaves: Leaves = {f"about.{key}": value for key, value in about.items() if key not in CLOCK}
+    leaves: Leaves = {f"about.{key}": value for key, value in about.items() if key not in (*CLOCK, *ADDED)}
     leaves |= {name: _array(array) for name, array in arrays.items()}
     bits = [f"{name} {array.dtype} {array.shape} {_sha(array.tobytes())}" for name, array in arrays.items()]
     return file.name, leaves, _sha("\n".join(bits))
 
 
 def _table(name: str, frame: pd.DataFrame) -> Part:
-    frame = frame.drop(columns=[c for c in CLOCK if c in frame])
+    added = ADDED if name == "progress.parquet" else ()
+    frame = frame.drop(columns=[c for c in (*CLOCK, *added) if c in frame])
     leaves: Leaves = {"columns": list(frame)}
     bits = []
     for column in frame:

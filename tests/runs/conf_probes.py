@@ -30,12 +30,13 @@ from perturbrl.agents import kernels
 from perturbrl.data.fetch import cached_file
 from perturbrl.errors import UserError
 from perturbrl.evaluate.paper.scores import evaluate_paper
+from perturbrl.runner.build import build_learner
 from perturbrl.runner.dataset import load_cells
 from perturbrl.runner.evaluate import Evaluator
 from perturbrl.runner.hydra.compose import compose_config
 from perturbrl.runner.job import Job, make_job
 from perturbrl.runner.progress import Progress
-from perturbrl.runner.train import build_learner, train_jobs
+from perturbrl.runner.train import train_jobs
 from perturbrl.screens.split_files import write_split
 
 N = 24

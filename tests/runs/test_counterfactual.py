@@ -19,7 +19,7 @@ from perturbrl.landscape.truth import true_means
 from perturbrl.metrics_info import DUPLICATES as ORACLES
 from perturbrl.metrics_info import HELD_OUT as COLUMNS
 from perturbrl.metrics_info import SIMPLE
-from perturbrl.runner import conf_tree
+from perturbrl.runner import conf_tree, lockstep
 from perturbrl.runner import train as training
 from perturbrl.runner.dataset import load_cells
 from perturbrl.runner.evaluate import Evaluator
@@ -198,7 +198,7 @@ def test_a_run_of_a_population_is_that_run_alone(agent, more, tmp_path):
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(more, at, tmp_path, monkeypatch):
     whole, cut = job(tmp_path / "whole", "ppo", *more), job(tmp_path / "cut", "ppo", *more)
     train(whole)
-    plain = training.Population._log
+    plain = lockstep.Population._log
 
     def stop(self, iteration, metrics):
         if iteration == at:
@@ -206,7 +206,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(more, at, tmp_path, mo
         plain(self, iteration, metrics)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.Population, "_log", stop)
+        patch.setattr(lockstep.Population, "_log", stop)
         with pytest.raises(KeyboardInterrupt):
             train(cut)
     assert status(cut.path) == "running"

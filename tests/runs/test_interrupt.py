@@ -18,7 +18,7 @@ from perturbrl.envs.paper.continuous import PaperEnv
 from perturbrl.runner import interrupt
 from perturbrl.runner.interrupt import Interrupted
 from perturbrl.runner.job import Job
-from perturbrl.runner.population import in_processes, specs, train_group
+from perturbrl.runner.processes import in_processes, specs, train_group
 
 from .tiny import assert_same_run, checkpoint, job, small, status, train
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import chdir
 from pathlib import Path
 
@@ -50,7 +51,8 @@ def test_populations_give_what_single_runs_give(run, basic) -> None:
     assert len(expected) == 4
     code, _, err = run(*sweep("together", *axes, "progress=plain"), *POPULATION)
     assert code == 0
-    assert "4 jobs in 2 populations, 1 at a time" in err and err.count(": done") == 4 and "2 runs" in err
+    assert "4 runs in 2 populations, 1 at a time" in err and err.count(": done") == 4
+    assert [json.loads(file.read_text())["population"] for file in Path("together").rglob(paths.RUN)] == [2] * 4
     check_same("together", expected)
     # either launcher finds the other's work done
     code, _, err = run(*sweep("together", *axes, "progress=plain"))
@@ -60,7 +62,7 @@ def test_populations_give_what_single_runs_give(run, basic) -> None:
 def test_size_and_workers(run) -> None:
     together = (*POPULATION, "hydra.launcher.runs_together=2")
     code, _, err = run(*sweep("out", "seed=0,1,2", "progress=plain"), *together)
-    assert code == 0 and "3 jobs in 2 populations" in err
+    assert code == 0 and "3 runs in 2 populations" in err
     assert len(runs("out")) == 3
 
 

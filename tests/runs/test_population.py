@@ -9,8 +9,10 @@ import pytest
 
 from perturbrl import registry
 from perturbrl.bounds import per_run_keys
+from perturbrl.runner.grouping import group
 from perturbrl.runner.job import Job
-from perturbrl.runner.population import failure, group, specs, train_group
+from perturbrl.runner.outcome import failed
+from perturbrl.runner.processes import specs, train_group
 
 from . import conf_keys
 from .tiny import assert_same_run, checkpoint, job, status, train, variant
@@ -140,7 +142,7 @@ def test_a_bug_is_told_with_its_place() -> None:
     try:
         raise ZeroDivisionError("deep inside")
     except ZeroDivisionError as error:
-        said = failure(Path("run"), error)
+        said = failed(Path("run"), error)
     assert said.status == "failed"
     assert said.message.startswith("internal error: ZeroDivisionError: deep inside (test_population.py:")
 

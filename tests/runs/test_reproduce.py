@@ -14,6 +14,7 @@ from perturbrl.report import build_report
 from perturbrl.runner import reproduce as reproduction
 from perturbrl.runner.hydra.compose import compose_config
 from perturbrl.runner.reproduce import ARMS, QUICK, SCHEDULES, TABLES, _quick_budgets, reproduce
+from perturbrl.runner.sweep import Sweep
 
 from .tiny import SMALL, assert_same_run, status
 
@@ -147,7 +148,10 @@ def test_quick_says_so_and_goes_to_a_folder_of_its_own(run, monkeypatch) -> None
     def refuse(where: list[Path], out: Path) -> None:
         raise UserError(str(out))
 
-    monkeypatch.setattr(reproduction, "in_processes", lambda workers: lambda groups, mode: iter(()))
+    def no_training(composed, progress, workers):
+        return Sweep(tuple(one.job() for one in composed), ())
+
+    monkeypatch.setattr(reproduction, "sweep", no_training)
     monkeypatch.setattr(reproduction, "Evaluator", Evaluator)
     monkeypatch.setattr(reproduction, "build_report", refuse)
     code, _, err = run("reproduce", "--quick", "--out", "here", "data=rna,atac")

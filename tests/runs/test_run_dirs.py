@@ -19,7 +19,8 @@ from perturbrl import paths, records
 from perturbrl.errors import UserError
 from perturbrl.records import RunDir
 from perturbrl.runner.evaluate import Evaluator
-from perturbrl.runner.job import load_job, run_path
+from perturbrl.runner.job import load_job
+from perturbrl.runner.naming import run_labels, run_path
 
 from .tiny import QUIET, checkpoint, job, progress, small, status, train
 
@@ -265,8 +266,8 @@ def test_a_full_disk_is_said_before_anything_is_done(run, tmp_path: Path, monkey
 def test_long_command_lines_give_names_that_a_disk_can_hold(tmp_path: Path) -> None:
     many = [f"agent.key_number_{k}=0.123456" for k in range(30)]
     choices = {"source": "landscape", "data": "rna", "env": "paper", "agent": "ppo"}
-    one = run_path(choices, many, 0, "x")
-    two = run_path(choices, [*many[:-1], "agent.key_number_29=0.2"], 0, "x")
+    one = run_path(run_labels(choices, many, "x"), 0)
+    two = run_path(run_labels(choices, [*many[:-1], "agent.key_number_29=0.2"], "x"), 0)
     assert one != two
     assert all(len(part.encode()) <= 255 for part in one.parts)
     assert one.parts[3].startswith("ppo,")
@@ -277,7 +278,7 @@ def test_folders_tell_sweeps_apart() -> None:
     choices = {"source": "landscape", "data": "rna", "env": "paper", "agent": "ppo"}
 
     def path(*overrides: str) -> str:
-        return str(run_path(choices, list(overrides), 3, "runs"))
+        return str(run_path(run_labels(choices, list(overrides), "runs"), 3))
 
     assert path() == "runs/landscape-rna/paper/ppo/seed3"
     assert path("env.max_perturb=4", "agent.lr=3e-4") == "runs/landscape-rna/paper,max_perturb=4/ppo,lr=0.0003/seed3"

@@ -16,8 +16,9 @@ from torch import Tensor
 from perturbrl import cli, paths, records
 from perturbrl.runner.hydra.compose import compose_job
 from perturbrl.runner.job import Job, make_job
+from perturbrl.runner.outcome import Outcome
 from perturbrl.runner.progress import Progress
-from perturbrl.runner.train import Outcome, train_jobs
+from perturbrl.runner.train import train_jobs
 
 QUIET = Progress("quiet")
 BUILT_IN = ("ppo", "trpo", "trpo_ppo")

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from hydra import compose, initialize_config_dir
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from perturbrl import paths
-from perturbrl.runner.hydra import main  # noqa: F401  (registers the resolver that names run directories)
+from perturbrl.runner.hydra import run_dir
 from perturbrl.runner.hydra.errors import translated
-from perturbrl.runner.job import Job, make_job, run_path
+from perturbrl.runner.job import Job
+from perturbrl.runner.naming import run_labels, run_path
+from perturbrl.runner.sweep import Composed
+
+run_dir.register()
 
 
 def compose_config(overrides: Sequence[str]) -> DictConfig:
@@ -25,16 +31,36 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
     """
     GlobalHydra.instance().clear()
     with translated(overrides), initialize_config_dir(config_dir=str(paths.conf_dir()), version_base="1.3"):
-        return compose("config", overrides=list(overrides), return_hydra_config=True)
+        return hydra_compose("config", overrides=list(overrides), return_hydra_config=True)
+
+
+def compose(overrides: Sequence[str], out: Path, name: str, implied: Sequence[str] = ()) -> Composed:
+    """Compose one run, with its run directory under ``out``.
+
+    ``implied`` are overrides that ``name`` already stands for, so that the labels need not spell them.
+    """
+    config = compose_config([*implied, *overrides, f"name={name}"])
+    labels = run_labels(dict(config.hydra.runtime.choices), list(overrides), name)
+    path = out / run_path(labels, config.seed)
+    with open_dict(config):
+        del config["hydra"]
+    return Composed(config, path, labels)
+
+
+def composed(config: DictConfig, hydra: Any, folder: Path) -> Composed:
+    """Return what Hydra composed for a job: its config, Hydra's own part of it, and the folder that Hydra gave it."""
+    own = {"runtime": {"choices": hydra.runtime.choices}, "overrides": {"task": hydra.overrides.task}}
+    whole = OmegaConf.merge(OmegaConf.to_container(config, resolve=False), {"hydra": own})
+    assert isinstance(whole, DictConfig)
+    return Composed(config, folder, run_dir.labels_of(whole))
 
 
 def compose_job(overrides: Sequence[str], out: Path, name: str, implied: Sequence[str] = ()) -> Job:
-    """Compose one job, with its run directory under ``out``.
+    """Compose one run, and bind its config.
 
-    ``implied`` are overrides that ``name`` already stands for, so that the folder need not spell them.
+    Raises
+    ------
+    UserError
+        See ``compose_config`` and ``schema.bind_run``.
     """
-    config = compose_config([*implied, *overrides, f"name={name}"])
-    path = out / run_path(dict(config.hydra.runtime.choices), list(overrides), config.seed, name)
-    with open_dict(config):
-        del config["hydra"]
-    return make_job(config, path)
+    return compose(overrides, out, name, implied).job()

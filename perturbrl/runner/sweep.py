@@ -1,0 +1,98 @@
+"""The one path from composed configs to run directories: bind, group, train, collect what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from perturbrl.run_dirs import Labels
+from perturbrl.runner.grouping import default_limit, default_workers, group
+from perturbrl.runner.job import Job, make_job
+from perturbrl.runner.outcome import Outcome, failed
+from perturbrl.runner.processes import Runner, in_processes
+from perturbrl.runner.progress import Progress
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A config as Hydra composed it (without Hydra's own part), the folder of its run, and what the run is called."""
+
+    config: DictConfig
+    path: Path
+    labels: Labels
+
+    def job(self) -> Job:
+        """Bind the config.
+
+        Raises
+        ------
+        UserError
+            See ``schema.bind_run``.
+        """
+        return make_job(self.config, self.path, self.labels)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The jobs that could be bound, and what became of each config, in the order of the configs."""
+
+    jobs: tuple[Job, ...]
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def failed(self) -> list[Outcome]:
+        """The outcomes of what could not be bound or trained."""
+        return [outcome for outcome in self.outcomes if outcome.status == "failed"]
+
+
+def sweep(
+    composed: Sequence[Composed],
+    progress: Progress,
+    *,
+    workers: int | None = None,
+    runs_together: int | None = None,
+    runner: Runner | None = None,
+) -> Sweep:
+    """Train every run; one that fails leaves the others alone.
+
+    Parameters
+    ----------
+    progress
+        Shows what is done; serves every run of a command, so that shared notices are printed once.
+    workers
+        Processes, or tasks of ``runner``, at a time; default: one a core, one in all on a GPU.
+    runs_together
+        The most runs to step together; default: what suits the device.
+    runner
+        Trains the groups; default: processes of this machine.
+
+    Raises
+    ------
+    Interrupted
+        A signal asked to stop; what was computed is saved.
+    """
+    jobs: list[Job] = []
+    outcomes: list[Outcome] = []
+    for one in composed:
+        try:
+            jobs.append(one.job())
+        except Exception as error:
+            outcomes.append(failed(one.path, error))
+    if jobs:
+        device = jobs[0].config.device
+        workers = workers or default_workers(device)
+        groups = group(jobs, workers, runs_together or default_limit(device))
+        if len(jobs) > 1:
+            progress.say(f"{len(jobs)} runs in {len(groups)} populations, {workers} at a time")
+        train = runner or in_processes(workers, progress)
+        for found in train(groups, progress.mode):
+            for outcome in found:
+                outcomes.append(outcome)
+                count = f" ({len(outcomes)} of {len(composed)})" if len(composed) > 1 else ""
+                if outcome.error is None or len(composed) > 1:  # else the caller raises it
+                    progress.say(f"{outcome}{count}")
+    order = {one.path: k for k, one in enumerate(composed)}
+    return Sweep(tuple(jobs), tuple(sorted(outcomes, key=lambda outcome: order[outcome.path])))
