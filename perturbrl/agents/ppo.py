@@ -95,6 +95,6 @@ class PPO(Recipe[PPOConfig]):
         surrogate = clipped_surrogate(ratio, batch.advantage, c.clip)  # eq. 7
         critic = value_loss(value, batch.ret)
         loss = -surrogate + c.vf_coef.squeeze(1) * critic - c.ent_coef.squeeze(1) * entropy  # eq. 8
-        log = {"loss": loss, "surrogate": surrogate, "value_loss": critic, "entropy": entropy}
-        log |= {"approx_kl": approx_kl(ratio), "clip_fraction": clip_fraction(ratio, c.clip)}
+        log = {"approx_kl": approx_kl(ratio), "clip_fraction": clip_fraction(ratio, c.clip)}
+        log |= {"value_loss": critic, "entropy": entropy, "surrogate": surrogate, "loss": loss}
         return loss, {key: number.detach() for key, number in log.items()}
