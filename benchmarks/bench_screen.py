@@ -116,18 +116,19 @@ class Stages:
 def configs(kind: str) -> dict[str, Any]:
     from hydra import compose, initialize_config_dir
 
-    from perturbrl import paths
+    from perturbrl import paths, registry
     from perturbrl.config import bind
     from perturbrl.data.preprocess import DataConfig
     from perturbrl.screens.conditions import ConditionsConfig
     from perturbrl.screens.describe import DescriptionConfig
-    from perturbrl.screens.split_config import bind_split
 
     chosen = ["+data=rna", "+conditions=auto", f"+split={kind}", "+description=default"]
     with initialize_config_dir(str(paths.conf_dir()), version_base=None):
         node = compose(overrides=chosen)
     bound = {"data": DataConfig, "conditions": ConditionsConfig, "description": DescriptionConfig}
-    return {name: bind(schema, node[name], name) for name, schema in bound.items()} | {"split": bind_split(node.split)}
+    return {name: bind(schema, node[name], name) for name, schema in bound.items()} | {
+        "split": registry.splits.bind(node.split)
+    }
 
 
 def prepare(file: Path, kind: str, stages: Stages) -> Any:

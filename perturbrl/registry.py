@@ -6,6 +6,7 @@ in a folder named by ``PERTURBRL_PLUGINS``, or through an entry point of the gro
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import sys
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
 
 from perturbrl import paths
 from perturbrl.config import bind, choice
@@ -34,87 +37,131 @@ class Entry:
 class Registry(Mapping[str, Entry]):
     """Names of one kind (agents, sources, ...) and what they stand for.
 
-    What the package itself brings is named beforehand, with the module that registers it, and imported when it is
-    asked for: a run need not wait for the agents, tasks and readers that it does not use.
+    The package's own entries are found by convention: the modules of ``homes`` register them, the entry ``ppo`` in a
+    module or package of that name if there is one. They are imported when an entry is asked for, the likeliest first,
+    so that a run does not wait for the agents, tasks and readers that it does not use.
     """
 
-    def __init__(self, kind: str, built_in: Mapping[str, str] | None = None) -> None:
-        """``built_in`` says for each name of the package in which module it is registered."""
+    def __init__(self, kind: str, *homes: str, key: str = "name") -> None:
+        """``homes`` are dotted names of packages or modules; ``key`` is the key of a config that names an entry."""
         self.kind = kind
-        self._built_in = dict(built_in or {})
+        self.key = key
+        self._homes = homes
         self._entries: dict[str, Entry] = {}
+        self._searched = not homes
 
     def register(self, name: str, schema: type[Any]) -> Callable[[F], F]:
-        """Register the decorated callable as ``name``; its config is bound to ``schema``."""
+        """Register the decorated callable as ``name``; its config is bound to ``schema``.
+
+        Raises
+        ------
+        UserError
+            Another module has registered the name, or the package brings an entry of that name.
+        """
 
         def add(build: F) -> F:
+            if not build.__module__.startswith("perturbrl.") and self._file(paths.conf_dir(), name).is_file():
+                self._find(name)  # a name of the package may not have been asked for yet
             known = self._entries.get(name)
-            by = self._built_in.get(name) if known is None else known.build.__module__
-            if by is not None and by != build.__module__:
-                raise UserError(f"{self.kind}={name} is registered twice: by {by} and {build.__module__}")
+            if known is not None and known.build.__module__ != build.__module__:
+                modules = f"{known.build.__module__} and {build.__module__}"
+                raise UserError(f"{self.kind}={name} is registered twice: by {modules}")
             self._entries[name] = Entry(name, schema, build)
             return build
 
         return add
 
     def bind(self, node: Any) -> Any:
-        """Bind a config group whose ``name`` key says which entry it configures."""
-        name = choice(str(node.get("name")), self, f"{self.kind}.name")
+        """Bind a config group whose key ``name`` (``kind`` for splits) says which entry it configures.
+
+        Raises
+        ------
+        UserError
+            There is no such entry, or as ``config.bind``.
+        """
+        name = choice(str(node.get(self.key)), self, f"{self.kind}.{self.key}")
         return bind(self[name].schema, node, self.kind)
 
+    def defaults(self, name: str) -> DictConfig:
+        """Return what ``conf/<kind>/<name>.yaml`` holds, of the package or of a plugin.
+
+        Raises
+        ------
+        UserError
+            No such file.
+        """
+        for folder in (paths.conf_dir(), *plugin_conf_dirs()):
+            file = self._file(folder, name)
+            if file.is_file():
+                values = OmegaConf.load(file)
+                assert isinstance(values, DictConfig)
+                values.pop("defaults", None)  # choices for other groups, which only Hydra makes
+                return values
+        raise UserError(
+            f"{self.kind}={name}: conf/{self.kind}/{name}.yaml is missing beside the code that registers it"
+        )
+
     def __getitem__(self, name: str) -> Entry:
-        if name not in self._entries and name in self._built_in:
-            importlib.import_module(self._built_in[name])
+        self._find(name)
         return self._entries[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries or name in self._built_in
+        self._find(str(name))
+        return name in self._entries
 
     def __iter__(self) -> Iterator[str]:
-        return iter({**self._built_in, **self._entries})
+        self._find(None)
+        return iter(self._entries)
 
     def __len__(self) -> int:
-        return len({**self._built_in, **self._entries})
+        self._find(None)
+        return len(self._entries)
+
+    def _file(self, conf: Path, name: str) -> Path:
+        return conf / self.kind / f"{name}.yaml"
+
+    def _find(self, name: str | None) -> None:
+        """Import modules of the homes until ``name`` is registered; all of them for None, or if none registers it."""
+        if self._searched or name in self._entries:
+            return
+        for module in sorted(self._modules(), key=lambda parts: self._distance(parts, name)):
+            importlib.import_module(".".join(module))
+            if name in self._entries:
+                return
+        self._searched = True
+
+    def _modules(self) -> Iterator[tuple[str, ...]]:
+        """Every module of the homes, as the parts of its dotted name."""
+        for home in self._homes:
+            spec = importlib.util.find_spec(home)
+            assert spec is not None and spec.origin is not None, f"{home} is no module"
+            top = tuple(home.split("."))
+            if spec.submodule_search_locations is None:
+                yield top
+                continue
+            folder = Path(spec.origin).parent
+            for file in sorted(folder.rglob("*.py")):
+                parts = file.relative_to(folder).with_suffix("").parts
+                yield top + (parts[:-1] if parts[-1] == "__init__" else parts)
+
+    def _distance(self, parts: tuple[str, ...], name: str | None) -> tuple[int, bool]:
+        """Sort key: modules named as the entry, then those whose name is part of it, then all others.
+
+        Of a package named as the entry, the module named as the kind comes first (``paper/protocol.py``).
+        """
+        if name is None:
+            return 0, False
+        near = 0 if name in parts else 1 if any(part in name for part in parts) else 2
+        return near, parts[-1] != self.kind
 
 
-_SOURCES = "perturbrl.data.sources"
-sources = Registry(
-    "source",
-    {
-        "landscape": "perturbrl.landscape.source",
-        "file": f"{_SOURCES}.file",
-        "iqcell_tcell": f"{_SOURCES}.iqcell",
-        "moignard15": f"{_SOURCES}.moignard",
-        "pbmc10k_multiome": f"{_SOURCES}.multiome",
-        "paul15": f"{_SOURCES}.paul",
-        "pbmc68k_reduced": f"{_SOURCES}.pbmc68k",
-        "norman19": f"{_SOURCES}.published",
-        "kang18": f"{_SOURCES}.published",
-    },
-)
-encoders = Registry(
-    "encoder",
-    {
-        "none": "perturbrl.data.encoders.linear",
-        "pca": "perturbrl.data.encoders.linear",
-        "random_gat": "perturbrl.data.encoders.gat",
-        "gat": "perturbrl.data.encoders.gat",
-    },
-)
-envs = Registry(
-    "env",
-    {
-        "paper": "perturbrl.envs.paper.continuous",
-        "paper_discrete": "perturbrl.envs.paper.discrete",
-        "counterfactual": "perturbrl.envs.counterfactual.task",
-    },
-)
-agents = Registry("agent", {name: f"perturbrl.agents.{name}" for name in ("ppo", "trpo", "trpo_ppo")})
+sources = Registry("source", "perturbrl.data.sources", "perturbrl.landscape")
+encoders = Registry("encoder", "perturbrl.data.encoders")
+envs = Registry("env", "perturbrl.envs")
+agents = Registry("agent", "perturbrl.agents")
 metrics = Registry("metric")
-protocols = Registry(
-    "protocol",
-    {"paper": "perturbrl.evaluate.paper.protocol", "counterfactual": "perturbrl.evaluate.counterfactual.protocol"},
-)
+splits = Registry("split", "perturbrl.data.split", "perturbrl.screens.splits", key="kind")
+protocols = Registry("protocol", "perturbrl.evaluate")
 
 
 def plugin_conf_dirs() -> list[Path]:

@@ -27,14 +27,12 @@ from perturbrl.bounds import (
 )
 from perturbrl.config import bind
 from perturbrl.data.preprocess import DataConfig
-from perturbrl.data.split import SplitConfig
 from perturbrl.errors import UserError
 from perturbrl.runner.hydra.via import LauncherConfig
 from perturbrl.runner.job import Job
 from perturbrl.runner.schema import RunConfig, ScheduleConfig
 from perturbrl.screens.conditions import ConditionsConfig
 from perturbrl.screens.describe import DescriptionConfig
-from perturbrl.screens.split_config import SCHEMAS
 
 
 @dataclass(frozen=True)
@@ -102,9 +100,8 @@ def test_only_what_is_declared_may_differ() -> None:
 
 
 def schemas() -> Iterator[tuple[str, type[Any]]]:
-    kinds = (registry.sources, registry.encoders, registry.envs, registry.agents, registry.protocols)
+    kinds = (registry.sources, registry.encoders, registry.envs, registry.agents, registry.protocols, registry.splits)
     yield from ((f"{kind.kind}={name}", kind[name].schema) for kind in kinds for name in kind)
-    yield from ((f"split={name}", schema) for name, schema in {**SCHEMAS, "cells": SplitConfig}.items())
     others = (RunConfig, PolicyConfig, ScheduleConfig, DataConfig, ConditionsConfig, DescriptionConfig, LauncherConfig)
     yield from ((schema.__name__, schema) for schema in others)
 

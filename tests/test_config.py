@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
+import types
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from perturbrl import registry
+from perturbrl import paths, registry
 from perturbrl.config import bind, choice, fingerprint, require
 from perturbrl.errors import UserError, one_of
 
@@ -254,18 +256,57 @@ def test_without_the_variable_there_are_no_plugins(monkeypatch) -> None:
     assert before == {kind: set(getattr(registry, kind)) for kind in before}
 
 
-def test_what_the_package_brings_is_listed_without_being_imported_and_cannot_be_taken() -> None:
-    fresh: registry.Registry = registry.Registry("thing", {"slow": "module_that_is_not_there"})
-    assert list(fresh) == ["slow"] and len(fresh) == 1 and "slow" in fresh and "other" not in fresh
-    with pytest.raises(UserError, match="thing.name: 'slo' is not known .* choose slow"):
-        fresh.bind(OmegaConf.create({"name": "slo"}))
-    with pytest.raises(UserError, match="thing=slow is registered twice: by module_that_is_not_there and"):
-        fresh.register("slow", dict)(lambda: None)
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> registry.Registry:
+    """A registry whose home has the modules ``fast``, ``other`` and ``slow/thing``, of which each notes its import."""
+    package = tmp_path / "home_of_things"
+    for name in ("fast", "other", "slow/__init__", "slow/aside", "slow/thing"):
+        file = package / f"{name}.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        entry = {"fast": "fast", "other": "strange", "slow/thing": "slow"}.get(name)
+        register = f"registry.register({entry!r}, dict)(lambda: None)" if entry else ""
+        file.write_text(f"from sys import modules\nregistry = modules['the_registry'].things\n{register}\n")
+    (package / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    things = registry.Registry("thing", "home_of_things")
+    holder = types.ModuleType("the_registry")
+    holder.things = things
+    monkeypatch.setitem(sys.modules, "the_registry", holder)
+    yield things
+    for name in [name for name in sys.modules if name.startswith("home_of_things")]:
+        del sys.modules[name]
 
 
-@pytest.mark.parametrize("kind", ["sources", "encoders", "envs", "agents", "protocols"])
-def test_every_module_registers_the_names_it_is_said_to(kind: str) -> None:
+def imported() -> set[str]:
+    return {name.partition(".")[2] for name in sys.modules if name.startswith("home_of_things.")}
+
+
+def test_an_entry_is_found_in_the_module_of_its_name_and_no_other_is_imported(home: registry.Registry) -> None:
+    assert home["fast"].name == "fast" and imported() == {"fast"}
+    assert "slow" in home and imported() == {"fast", "slow", "slow.thing"}  # of a package first the module of the kind
+
+
+def test_an_entry_of_a_module_of_another_name_is_found_by_search(home: registry.Registry) -> None:
+    assert home["strange"].name == "strange"
+    assert set(home) == {"fast", "slow", "strange"} and len(home) == 3
+
+
+def test_an_unknown_name_lists_all(home: registry.Registry) -> None:
+    with pytest.raises(UserError, match="thing.name: 'slo' is not known .* choose fast, slow or strange"):
+        home.bind(OmegaConf.create({"name": "slo"}))
+
+
+def test_a_plugin_cannot_take_a_name_of_the_package() -> None:
+    def build() -> None: ...
+
+    for registered, name in ((registry.agents, "ppo"), (registry.sources, "kang18"), (registry.envs, "paper_discrete")):
+        with pytest.raises(UserError, match=rf"={name} is registered twice: by perturbrl\..* and .*test_config$"):
+            registered.register(name, Inner)(build)
+
+
+@pytest.mark.parametrize("kind", ["sources", "encoders", "envs", "agents", "protocols", "splits"])
+def test_every_choice_of_the_package_is_registered(kind: str) -> None:
     known = getattr(registry, kind)
-    for name in known._built_in:
-        assert known[name].name == name
-        assert known[name].build.__module__ == known._built_in[name]
+    files = {file.stem for file in (paths.conf_dir() / known.kind).glob("*.yaml")}
+    assert files == {name for name in known if known[name].build.__module__.startswith("perturbrl.")}
+    assert all(known.defaults(name)[known.key] == name for name in files)

@@ -65,7 +65,7 @@ def test_a_run_imports_what_it_uses():
         "import sys, perturbrl.runner.hydra.main; from perturbrl import registry;"
         "registry.agents['ppo'], registry.envs['paper'], registry.protocols['paper'], registry.sources['landscape'];"
         "print(*(m for m in ['perturbrl.agents.trpo', 'perturbrl.envs.counterfactual.task',"
-        "'perturbrl.data.sources.paul', 'perturbrl.evaluate.counterfactual.protocol', 'gymnasium', 'scipy.optimize',"
+        "'perturbrl.data.sources.paul15', 'perturbrl.evaluate.counterfactual.protocol', 'gymnasium', 'scipy.optimize',"
         "'anndata', 'scanpy', 'sklearn', 'torch_geometric', 'matplotlib'] if m in sys.modules))"
     )
     assert fresh(code) == ""

@@ -1,1 +1,1 @@
-"""Agents; ``perturbrl.registry`` says which module registers which."""
+"""Agents; a module registers the agent of its name."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
+from perturbrl import registry
 from perturbrl.bounds import Fraction, Number
-from perturbrl.config import choice, require
+from perturbrl.config import require
 from perturbrl.data.schema import RawCells
 
 Rows = NDArray[np.int64]
@@ -19,11 +19,16 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class SplitConfig:
-    """What ``conf/split/*.yaml`` holds."""
+    """What ``conf/split/*.yaml`` holds for a split that holds out cells, whatever was done to them."""
 
     kind: str
     test_fraction: Fraction
     seed: Annotated[int, Number(least=0, most=2**32 - 1)]  # what numpy's RandomState takes
+
+
+def holds_out_cells(kind: str) -> bool:
+    """Return whether a kind of split holds out cells (``SplitConfig``), not conditions of a screen."""
+    return kind in registry.splits and issubclass(registry.splits[kind].schema, SplitConfig)
 
 
 def split_cells(raw: RawCells, config: SplitConfig) -> tuple[Rows, Rows]:
@@ -32,15 +37,16 @@ def split_cells(raw: RawCells, config: SplitConfig) -> tuple[Rows, Rows]:
     Raises
     ------
     UserError
-        Unknown ``split.kind``, or a ``test_fraction`` that leaves either side empty.
+        A ``test_fraction`` that leaves either side empty.
     """
-    choice(config.kind, KINDS, "split.kind")
-    train, test = (np.sort(rows).astype(np.int64) for rows in KINDS[config.kind](raw, config))
+    draws = registry.splits[config.kind].build(config, raw)
+    train, test = (np.sort(rows).astype(np.int64) for rows in draws)
     assert np.intersect1d(train, test).size == 0, "training and test cells overlap"
     return train, test
 
 
-def _uniform_cells(raw: RawCells, config: SplitConfig) -> tuple[Rows, Rows]:
+@registry.splits.register("cells", SplitConfig)
+def uniform_cells(config: SplitConfig, raw: RawCells) -> tuple[Rows, Rows]:
     """Draw test cells uniformly: scikit-learn's ``train_test_split``, as released (0.2, seed 42).
 
     The released evaluation takes the first 30 cells in shuffled order; rows are sorted here, so the first 30 differ,
@@ -58,6 +64,3 @@ def _uniform_cells(raw: RawCells, config: SplitConfig) -> tuple[Rows, Rows]:
     )
     train, test = train_test_split(np.arange(n), test_size=fraction, random_state=config.seed)
     return train, test
-
-
-KINDS: dict[str, Callable[[RawCells, SplitConfig], tuple[Rows, Rows]]] = {"cells": _uniform_cells}

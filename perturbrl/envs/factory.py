@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
-from perturbrl import paths, registry
+from perturbrl import registry
 from perturbrl.config import choice
 from perturbrl.data.schema import CellTable
 from perturbrl.envs.base import BatchedEnv
-from perturbrl.errors import UserError
 from perturbrl.screens.schema import PerturbationTable
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ def make_batched(
         An unknown name, an unknown key, or a value of the wrong type or out of range.
     """
     choice(name, registry.envs, "env.name")
-    config = registry.envs.bind(OmegaConf.merge(_defaults(name), overrides))
+    config = registry.envs.bind(OmegaConf.merge(registry.envs.defaults(name), overrides))
     env: BatchedEnv = registry.envs[name].build(
         [config], table, training_cells(table) if cells is None else cells, n_envs, device
     )
@@ -95,14 +94,3 @@ def observed_slices(env: BatchedEnv, table: Table) -> Mapping[str, slice]:
     if own is None:
         own = table.slices if isinstance(table, CellTable) else {"state": slice(0, env.obs_dim)}
     return own
-
-
-def _defaults(name: str) -> Any:
-    for folder in (paths.conf_dir(), *registry.plugin_conf_dirs()):
-        file = folder / "env" / f"{name}.yaml"
-        if file.is_file():
-            found = OmegaConf.load(file)
-            assert isinstance(found, DictConfig)
-            found.pop("defaults", None)  # choices for other groups, which only Hydra makes
-            return found
-    raise UserError(f"env={name}: conf/env/{name}.yaml is missing beside the code that registers it")

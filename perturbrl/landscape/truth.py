@@ -15,8 +15,7 @@ from perturbrl.data.preprocess import DataConfig
 from perturbrl.landscape.source import LandscapeConfig, fresh_cells
 from perturbrl.screens.conditions import ConditionsConfig
 from perturbrl.screens.load import load_screen
-from perturbrl.screens.schema import Screen
-from perturbrl.screens.sums import group_means
+from perturbrl.screens.schema import Screen, group_means
 
 
 def true_means(

@@ -15,7 +15,7 @@ from perturbrl.data.table import load_table
 from perturbrl.envs.factory import Table
 from perturbrl.runner.job import DATA_GROUPS, FILE_KEYS, Job
 from perturbrl.screens.schema import PerturbationTable
-from perturbrl.screens.split_config import ScreenSplitConfig
+from perturbrl.screens.splits.builder import ScreenSplitConfig
 
 CELL_GROUPS = ("source", "data", "encoder", "split")
 
@@ -88,7 +88,7 @@ def prepare(job: Job, read: Callable[[], RawCells]) -> Table:
     """
     config = job.config
     if isinstance(config.split, ScreenSplitConfig):
-        from perturbrl.screens.table import load_perturbations
+        from perturbrl.screens.load import load_perturbations
 
         return load_perturbations(read(), config.data, config.conditions, config.split, config.description)
 

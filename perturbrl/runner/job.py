@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from perturbrl import paths, registry
 from perturbrl.bounds import shared_settings
 from perturbrl.config import fingerprint
-from perturbrl.data.split import KINDS
+from perturbrl.data.split import holds_out_cells
 from perturbrl.errors import UserError
 from perturbrl.files import write_text
 from perturbrl.run_dirs import Labels
@@ -64,12 +64,13 @@ def make_job(config: DictConfig, path: Path, labels: Labels | None = None) -> Jo
     UserError
         See ``schema.bind_run``.
     """
+    registry.load_plugins()
     raw = {k: v for k, v in resolve(config).items() if k != "experiment"}
     # a run must find its files again from another working directory
     for holder, key in ((raw, "path"), *((raw.get(group), key) for group, key in FILE_KEYS)):
         if holder and holder.get(key):
             holder[key] = os.path.realpath(os.path.expanduser(str(holder[key])))  # never raises, unlike resolve
-    split_of_cells = str(raw["split"].get("kind")) in KINDS
+    split_of_cells = holds_out_cells(str(raw["split"].get("kind")))
     if raw["source"].get("name") == "landscape" and raw["source"].get("perturbations") == "none" and not split_of_cells:
         raw["source"]["perturbations"] = "single"  # control cells alone leave nothing to hold out
     return Job(bind_run(OmegaConf.create(raw)), raw, path, labels)

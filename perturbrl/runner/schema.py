@@ -17,7 +17,6 @@ from perturbrl.data.split import SplitConfig
 from perturbrl.errors import UserError
 from perturbrl.screens.conditions import ConditionsConfig
 from perturbrl.screens.describe import DescriptionConfig
-from perturbrl.screens.split_config import bind_split
 
 MOST_THREADS = 1024  # of torch, in one process
 MOST_POINTS = 1_000_000  # of a learning curve
@@ -82,7 +81,7 @@ def bind_run(config: DictConfig) -> RunConfig:
         "policy": lambda node: bind(PolicyConfig, node, "policy"),
         "agent": registry.agents.bind,
         "protocol": registry.protocols.bind,
-        "split": bind_split,
+        "split": registry.splits.bind,
         "conditions": lambda node: bind(ConditionsConfig, node, "conditions"),
         "description": lambda node: bind(DescriptionConfig, node, "description"),
     }

@@ -134,8 +134,8 @@ def parse_conditions(obs: pd.DataFrame, config: ConditionsConfig, where: str) ->
     _require_controls(conditions, np.bincount(condition[alive], minlength=len(conditions)), where)
 
     rows = np.flatnonzero(alive).astype(np.int64)
-    kept, dense = np.unique(condition[rows], return_inverse=True)
-    used = tuple(conditions[k] for k in kept)
+    present, dense = np.unique(condition[rows], return_inverse=True)
+    used = tuple(conditions[k] for k in present)
     batch = _texts(obs, config.batch, "batch", alive, where)
     names, batches = np.unique(batch[rows].astype(str), return_inverse=True)
     genes = _genes(sorted({t for c in used for t in c.targets}), config.effects)

@@ -16,11 +16,10 @@ from perturbrl.config import require
 from perturbrl.data.preprocess import DataConfig, KeepFeatures
 from perturbrl.rng import numpy_generator
 from perturbrl.screens.leaks import require_training_rows
-from perturbrl.screens.schema import Rows, Screen, ScreenSplit
-from perturbrl.screens.sums import group_means
+from perturbrl.screens.schema import Rows, Screen, ScreenSplit, group_means
 
 CHUNK = 4096  # cells made dense at a time
-MOST_DENSE = 4096  # features up to which their covariance is kept as a matrix
+MOST_DENSE = 4096  # features up to which their covariance is chosen as a matrix
 
 
 def training_rows(split: ScreenSplit) -> Rows:
@@ -31,7 +30,7 @@ def training_rows(split: ScreenSplit) -> Rows:
 def select(screen: Screen, split: ScreenSplit, data: DataConfig) -> Screen:
     """Keep the features that vary most over the training cells: ``data.n_features`` of each modality.
 
-    Genes that a condition perturbs are kept too where they vary, for their embedding describes the condition. RNA is
+    Genes that a condition perturbs are chosen too where they vary, for their embedding describes the condition. RNA is
     chosen by scaled dispersion, everything else by variance (``data.select=hvg``).
 
     Raises
@@ -52,15 +51,15 @@ def select(screen: Screen, split: ScreenSplit, data: DataConfig) -> Screen:
     columns: list[NDArray[np.int64]] = []
     slices: dict[str, slice] = {}
     for name, where in screen.slices.items():
-        kept = _best(name, trained if len(screen.slices) == 1 else trained[:, where], data.n_features)
-        require(len(kept) > 0, "data.select", f"no {name} feature varies over the {len(rows)} training cells")
+        chosen = _best(name, trained if len(screen.slices) == 1 else trained[:, where], data.n_features)
+        require(len(chosen) > 0, "data.select", f"no {name} feature varies over the {len(rows)} training cells")
         panel = screen.panel_columns
-        own = panel[(panel >= where.start) & (panel < where.stop)] - where.start
-        varying = own[np.asarray(trained[:, own + where.start].max(axis=0).todense()).ravel() > 0]
-        kept = np.union1d(kept, varying)
+        perturbed = panel[(panel >= where.start) & (panel < where.stop)] - where.start
+        varying = perturbed[np.asarray(trained[:, perturbed + where.start].max(axis=0).todense()).ravel() > 0]
+        chosen = np.union1d(chosen, varying)
         first = sum(len(c) for c in columns)
-        slices[name] = slice(first, first + len(kept))
-        columns.append(kept + where.start)
+        slices[name] = slice(first, first + len(chosen))
+        columns.append(chosen + where.start)
     picked = np.concatenate(columns)
     if len(picked) == screen.x.shape[1]:
         return screen
@@ -99,8 +98,8 @@ def pca_basis(
             dtype=np.float64,
         )
         start_vector = numpy_generator(seed, "pca_basis", "start").standard_normal(min(x.shape))
-        _, values, found = sparse.linalg.svds(centred_x, k=min(k, min(x.shape) - 1), v0=start_vector)
-        components = found[np.argsort(-values)]
+        _, values, vectors = sparse.linalg.svds(centred_x, k=min(k, min(x.shape) - 1), v0=start_vector)
+        components = vectors[np.argsort(-values)]
     return mean, components * _signs(components)[:, None]
 
 

@@ -11,11 +11,13 @@ from itertools import combinations
 
 import numpy as np
 
+from perturbrl import registry
 from perturbrl.config import require
 from perturbrl.data.readers.columns import is_control_name
 from perturbrl.data.readers.opened import listed
 from perturbrl.errors import UserError
 from perturbrl.screens.schema import Condition, Rows, Screen, ScreenSplit
+from perturbrl.screens.splits.builder import ScreenSplitConfig
 
 LEAST_CELLS = 5
 """Cells below which the mean of a test condition is mostly noise."""
@@ -28,7 +30,6 @@ _MARKED = re.compile(
 )
 _DASHED = re.compile(r"^(?P<stem>.+)-\d+$")
 _GUIDE = re.compile(r"^(?P<stem>[A-Z0-9-]*[A-Z][A-Z0-9-]*)(?:sg|g|guide|rep)\d+$")
-_SAME_CONDITION_KINDS = ("unseen_batch", "iid_cells")
 
 
 def check_split(screen: Screen, split: ScreenSplit) -> None:
@@ -47,17 +48,19 @@ def check_split(screen: Screen, split: ScreenSplit) -> None:
     _check_size(screen, split, where)
     _check_labels(screen.conditions, where)
     train = np.unique(screen.condition[split.train])
-    if split.kind not in _SAME_CONDITION_KINDS:
+    rule: type[ScreenSplitConfig] = registry.splits[split.kind].schema
+    if not rule.same_conditions:
         # what is chosen on validation knows its conditions too
         for use, rows in (("training", split.train), ("validation", split.validation)):
             known = np.unique(screen.condition[rows])
             _check_conditions(screen, split, known, use, where)
             _check_suffixes(screen, split, known, use, where)
-    if split.kind == "unseen_batch":
+    if rule.unseen_batches:
         shared = np.intersect1d(screen.batch[split.train], screen.batch[split.test])
         require(not len(shared), where, f"training and test share the batch {_names(screen.batches, shared)}")
     _check_strata(screen, split, train, where)
-    _check_genes(screen, split, train, where)
+    if rule.unseen_genes:
+        _check_genes(screen, split, train, where)
     _check_controls(screen, split, where)
 
 
@@ -154,8 +157,6 @@ def _stem(target: str, measured: set[str], every: set[str]) -> str:
 
 def _check_genes(screen: Screen, split: ScreenSplit, train: Rows, where: str) -> None:
     """See that no more genes of a held-out condition are in training conditions than its stratum says."""
-    if split.kind not in ("unseen_single", "combinations"):
-        return
     trained = {screen.gene_of(t) for k in train for t in screen.conditions[k].targets}
     for k in np.unique(screen.condition[np.concatenate([split.test, split.validation])]):
         condition, stratum = screen.conditions[k], split.strata[int(k)]
@@ -171,8 +172,6 @@ def _check_genes(screen: Screen, split: ScreenSplit, train: Rows, where: str) ->
 def _check_strata(screen: Screen, split: ScreenSplit, train: Rows, where: str) -> None:
     for k in np.unique(screen.condition[np.concatenate([split.test, split.validation])]):
         require(int(k) in split.strata, where, f"{screen.conditions[k].name} has no stratum")
-    if split.kind not in ("combinations", "additive"):
-        return
     trained = {screen.conditions[k] for k in train}
     tested = {screen.conditions[k] for k in np.unique(screen.condition[split.test])}
     for k in np.unique(screen.condition[split.test]):

@@ -1,4 +1,4 @@
-"""From the cells of a source to a screen: conditions read, expression log-normalised, all modalities side by side.
+"""From the cells of a source to what the task of predicting perturbations sees: conditions, logs, split, descriptions.
 
 Letters: N cells, G features.
 """
@@ -11,13 +11,44 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from perturbrl import status
 from perturbrl.config import require
 from perturbrl.data.preprocess import DataConfig, TfIdf, transform
 from perturbrl.data.schema import Modality, RawCells
 from perturbrl.screens.conditions import ConditionsConfig, parse_conditions
-from perturbrl.screens.schema import Rows, Screen
+from perturbrl.screens.describe import DescriptionConfig, describe
+from perturbrl.screens.genes import select
+from perturbrl.screens.schema import PerturbationTable, Rows, Screen
+from perturbrl.screens.split import split_screen
+from perturbrl.screens.splits.builder import ScreenSplitConfig
 
 CHUNK = 65_536  # cells transformed at a time: bounds the copies that are alive
+
+
+def load_perturbations(
+    raw: RawCells,
+    data: DataConfig,
+    conditions: ConditionsConfig,
+    split: ScreenSplitConfig,
+    description: DescriptionConfig,
+) -> PerturbationTable:
+    """Read conditions, log-normalise, split, check for leaks, select features and describe, in this order.
+
+    Selection and descriptions are fitted on ``split.train`` and ``split.control_train`` only.
+
+    Raises
+    ------
+    UserError
+        As ``load_screen``, ``split_screen``, ``select`` and ``describe``.
+    """
+    with status.step("reading conditions, log-normalising"):
+        screen = load_screen(raw, data, conditions)
+    with status.step("splitting conditions, looking for leaks"):
+        chosen = split_screen(screen, split)
+    with status.step("selecting features"):
+        selected = select(screen, chosen, data)
+    with status.step("describing perturbations"):
+        return describe(selected, chosen, description)
 
 
 def load_screen(raw: RawCells, data: DataConfig, conditions: ConditionsConfig) -> Screen:
@@ -68,17 +99,17 @@ def load_screen(raw: RawCells, data: DataConfig, conditions: ConditionsConfig) -
 def _logged(name: str, modality: Modality, rows: Rows, data: DataConfig, where: str) -> sparse.csr_matrix:
     """Transform the cells ``rows`` piece by piece; every step is one of a single cell, so pieces change nothing."""
     plain = dataclasses.replace(data, tfidf_scale=None)
-    kept = _take(modality.x, rows)
-    if sparse.issparse(kept):
+    cells = _take(modality.x, rows)
+    if sparse.issparse(cells):
         # Row pointers wider than the column numbers make scipy copy all of the latter at every slice.
-        kept = sparse.csr_matrix((kept.data, kept.indices, kept.indptr), shape=kept.shape)
-    n, g = kept.shape
+        cells = sparse.csr_matrix((cells.data, cells.indices, cells.indptr), shape=cells.shape)
+    n, g = cells.shape
     # No step turns a zero into something else, but the centring of proteins.
-    most = kept.nnz if sparse.issparse(kept) and name != "protein" else n * g
+    most = cells.nnz if sparse.issparse(cells) and name != "protein" else n * g
     values, columns = np.empty(most, dtype=np.float32), np.empty(most, dtype=np.int32)
     ends = np.zeros(n + 1, dtype=np.int64)
     for start in range(0, n, CHUNK):
-        part = dataclasses.replace(modality, x=kept[start : start + CHUNK])
+        part = dataclasses.replace(modality, x=cells[start : start + CHUNK])
         x: Any = transform(name, part, plain, np.zeros(0, dtype=np.int64), where)
         if name == "atac" and data.tfidf_scale is not None:
             x = TfIdf(np.ones(g), data.tfidf_scale).apply(x)

@@ -13,9 +13,25 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from perturbrl.screens.sums import group_means
-
 Rows = NDArray[np.int64]
+CHUNK = 65_536  # cells whose copy is alive at a time
+
+
+def group_means(
+    x: sparse.csr_matrix, rows: NDArray[np.int64], group: NDArray[np.int64], n_groups: int
+) -> NDArray[np.float64]:
+    """Return the mean of the rows of ``x`` [N, G] of each group, [n_groups, G]; NaN for a group without any.
+
+    ``group`` numbers the group of each of ``rows``. Sums are taken in float64.
+    """
+    sums = np.zeros((n_groups, x.shape[1]))
+    for start in range(0, len(rows), CHUNK):
+        part, labels = rows[start : start + CHUNK], group[start : start + CHUNK]
+        present, labels = np.unique(labels, return_inverse=True)
+        ones = sparse.csr_matrix((np.ones(len(part)), (labels, np.arange(len(part)))), shape=(len(present), len(part)))
+        sums[present] += (ones @ x[part]).toarray()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return sums / np.bincount(group, minlength=n_groups)[:, None]
 
 
 @dataclass(frozen=True, order=True)

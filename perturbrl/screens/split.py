@@ -6,14 +6,13 @@ import dataclasses
 
 import numpy as np
 
+from perturbrl import registry
 from perturbrl.config import require
 from perturbrl.rng import numpy_generator
 from perturbrl.screens import leaks
-from perturbrl.screens.draft import Draft
-from perturbrl.screens.held_out import KINDS
 from perturbrl.screens.schema import Rows, Screen, ScreenSplit
-from perturbrl.screens.split_config import ScreenSplitConfig
 from perturbrl.screens.split_files import digest, read_split
+from perturbrl.screens.splits.builder import ScreenSplitConfig, SplitBuilder
 
 CONTROL_SHARES = (0.5, 0.25)  # train and validation; the rest is for the test, as in PerturBench
 
@@ -45,30 +44,31 @@ def split_screen(screen: Screen, config: ScreenSplitConfig) -> ScreenSplit:
 
 def draw_split(screen: Screen, config: ScreenSplitConfig) -> ScreenSplit:
     """Draw a split, unchecked; the same seed gives the same split."""
-    draft = KINDS[config.kind](screen, config, numpy_generator(config.seed, "split", config.kind))
-    controls = _controls(screen, draft, config.seed)
-    few = len(np.unique(screen.condition[draft.test]))
-    notes = draft.notes
-    if few < 5:
-        notes += (f"{few} test condition{'s' if few > 1 else ''} only: ranks among conditions say little",)
+    rng = numpy_generator(config.seed, "split", config.kind)
+    builder: SplitBuilder = registry.splits[config.kind].build(config, screen, rng)
+    controls = _controls(screen, builder, config.seed)
+    test, notes = builder.cells("test"), builder.notes
+    n_test = len(np.unique(screen.condition[test]))
+    if n_test < 5:
+        notes += (f"{n_test} test condition{'s' if n_test > 1 else ''} only: ranks among conditions say little",)
     split = ScreenSplit(
         kind=config.kind,
         seed=config.seed,
-        train=np.sort(draft.train),
-        validation=np.sort(draft.validation),
-        test=np.sort(draft.test),
+        train=builder.cells("train"),
+        validation=builder.cells("validation"),
+        test=test,
         control_train=controls[0],
         control_validation=controls[1],
         control_test=controls[2],
-        strata=draft.strata,
+        strata=builder.strata,
         sha256="",
-        leaks=draft.leaks,
+        leaks=builder.leaks,
         notes=notes,
     )
     return dataclasses.replace(split, sha256=digest(split, screen))
 
 
-def _controls(screen: Screen, draft: Draft, seed: int) -> tuple[Rows, Rows, Rows]:
+def _controls(screen: Screen, builder: SplitBuilder, seed: int) -> tuple[Rows, Rows, Rows]:
     """Share out the control cells of each (context, batch); whoever is held out whole keeps its own for that use."""
     parts: tuple[list[Rows], list[Rows], list[Rows]] = ([], [], [])
     rows = np.flatnonzero(screen.is_control)
@@ -78,19 +78,19 @@ def _controls(screen: Screen, draft: Draft, seed: int) -> tuple[Rows, Rows, Rows
         own = rng.permutation(rows[groups == group])
         context = screen.conditions[screen.condition[own[0]]].context
         batch = screen.batches[screen.batch[own[0]]]
-        if batch in draft.test_batches or batch in draft.validation_batches:
-            parts[2 if batch in draft.test_batches else 1].append(own)
+        if batch in builder.test_batches or batch in builder.validation_batches:
+            parts[2 if batch in builder.test_batches else 1].append(own)
             continue
         first, second = (round(s * len(own)) for s in (CONTROL_SHARES[0], sum(CONTROL_SHARES)))
         shares = [own[:first], own[first:second], own[second:]]
-        if draft.test_batches:
+        if builder.test_batches:
             # What is tested, or validated on, lies in other batches, and is compared with the controls there.
             shares = [np.concatenate([shares[0], shares[2]]), shares[1], own[:0]]
-            if draft.validation_batches:
+            if builder.validation_batches:
                 shares = [own, own[:0], own[:0]]
-        if context in draft.test_contexts:
+        if context in builder.test_contexts:
             shares = [own[:0], shares[1], np.concatenate([shares[0], shares[2]])]
-        if context in draft.validation_contexts:
+        if context in builder.validation_contexts:
             shares = [own[:0], np.concatenate([shares[0], shares[1]]), shares[2]]
         for part, share in zip(parts, shares, strict=True):
             part.append(share)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
-from perturbrl.config import bind
+from perturbrl import registry
 from perturbrl.data.split import SplitConfig, split_cells
 from perturbrl.errors import UserError
 from tests.data.made_cells import configs, made_cells
@@ -44,7 +44,10 @@ def test_the_seed_draws_the_split():
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        (("cell", 0.2, 0), "split.kind: 'cell' is not known (did you mean 'cells'?); choose cells"),
+        (
+            ("cell", 0.2, 0),
+            "split.kind: 'cell' is not known (did you mean 'cells'?); choose additive, cells, combinations",
+        ),
         (("cells", 0.0, 0), "split.test_fraction: must be above 0 and below 1, got 0.0"),
         (("cells", 1.0, 0), "split.test_fraction: must be above 0 and below 1, got 1.0"),
         (("cells", 0.95, 0), "0.95 of the 4 cells of made leaves 0 to train on and 4 to test on"),
@@ -54,7 +57,7 @@ def test_the_seed_draws_the_split():
 def test_impossible_splits_are_refused(values, said):
     kind, fraction, seed = values
     with pytest.raises(UserError) as error:
-        config = bind(SplitConfig, {"kind": kind, "test_fraction": fraction, "seed": seed}, "split")
+        config = registry.splits.bind({"kind": kind, "test_fraction": fraction, "seed": seed})
         split_cells(cells(4), config)
     assert said in str(error.value)
 

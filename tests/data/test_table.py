@@ -8,7 +8,7 @@ import pytest
 from scipy import sparse
 
 from perturbrl import registry
-from perturbrl.data.encoders.linear import NoneConfig
+from perturbrl.data.encoders.none import NoneConfig
 from perturbrl.data.schema import Modality, RawCells
 from perturbrl.data.table import load_table
 from perturbrl.errors import UserError

@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from scipy import sparse
 
-from perturbrl import paths
+from perturbrl import paths, registry
 from perturbrl.config import bind
 from perturbrl.data.preprocess import DataConfig
 from perturbrl.data.schema import Modality, RawCells
@@ -22,7 +22,7 @@ from perturbrl.screens.describe import DescriptionConfig
 from perturbrl.screens.load import load_screen
 from perturbrl.screens.schema import Screen, ScreenSplit
 from perturbrl.screens.split import split_screen
-from perturbrl.screens.split_config import ScreenSplitConfig, bind_split
+from perturbrl.screens.splits.builder import ScreenSplitConfig
 
 GENES = tuple(f"G{k}" for k in range(12))
 SINGLES = GENES[:8]
@@ -50,7 +50,7 @@ def conditions_config(choice: str = "auto", **changes: Any) -> ConditionsConfig:
 
 
 def split_config(choice: str, **changes: Any) -> ScreenSplitConfig:
-    config = bind_split(_changed(_composed(f"+split={choice}").split, changes))
+    config = registry.splits.bind(_changed(_composed(f"+split={choice}").split, changes))
     assert isinstance(config, ScreenSplitConfig)
     return config
 

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from perturbrl.errors import UserError
-from perturbrl.screens.describe import describe
+from perturbrl.screens.describe import describe, read_prior
 from perturbrl.screens.genes import gene_embedding, training_rows
-from perturbrl.screens.prior import read_prior
 from perturbrl.screens.schema import PerturbationTable
 
 from .made import PAIRS, SINGLES, description_config, made_raw, made_screen, made_split

@@ -10,7 +10,7 @@ from scipy import sparse
 from sklearn.decomposition import PCA
 
 from perturbrl.errors import UserError
-from perturbrl.screens import genes, sums
+from perturbrl.screens import genes, schema
 from perturbrl.screens.describe import describe
 from perturbrl.screens.genes import gene_embedding, pca_basis, profiles, select, training_rows
 from perturbrl.screens.schema import Screen, ScreenSplit
@@ -80,8 +80,8 @@ def test_means_of_groups_equal_a_plain_loop(monkeypatch: pytest.MonkeyPatch) -> 
     x = sparse.random(50, 7, 0.4, format="csr", random_state=0, dtype=np.float32)
     rows, group = rng.permutation(50)[:30], rng.integers(0, 5, 30)
     group[group == 3] = 2
-    monkeypatch.setattr(sums, "CHUNK", 8)
-    means = sums.group_means(x, rows, group, 6)
+    monkeypatch.setattr(schema, "CHUNK", 8)
+    means = schema.group_means(x, rows, group, 6)
     for k in range(6):
         own = x.toarray()[rows[group == k]].astype(np.float64)
         if len(own):

@@ -12,8 +12,7 @@ from perturbrl import paths
 from perturbrl.data.schema import Modality, RawCells
 from perturbrl.errors import UserError
 from perturbrl.screens import load
-from perturbrl.screens.load import load_screen
-from perturbrl.screens.table import load_perturbations
+from perturbrl.screens.load import load_perturbations, load_screen
 
 from .made import conditions_config, data_config, description_config, made_raw, made_screen, split_config
 

@@ -11,9 +11,9 @@ import pytest
 from perturbrl.data.schema import RawCells
 from perturbrl.data.sources.file import build, default_config
 from perturbrl.errors import UserError
-from perturbrl.screens.prior import read_prior
+from perturbrl.screens.describe import read_prior
+from perturbrl.screens.load import load_perturbations
 from perturbrl.screens.schema import PerturbationTable
-from perturbrl.screens.table import load_perturbations
 
 from .made import conditions_config, data_config, description_config, names, split_config
 

@@ -9,12 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from perturbrl import paths
-from perturbrl.data.split import SplitConfig
+from perturbrl import paths, registry
+from perturbrl.data.split import holds_out_cells
 from perturbrl.errors import UserError
 from perturbrl.screens.leaks import LEAST_CELLS
 from perturbrl.screens.schema import Screen
-from perturbrl.screens.split_config import SCHEMAS, bind_split
 
 from .made import PAIRS, SINGLES, made_raw, made_screen, made_split, names
 
@@ -27,6 +26,7 @@ ON = {
     **dict.fromkeys(("unseen_single", "combinations", "additive", "iid_cells"), SCREEN),
     **{"unseen_context": WIDE, "unseen_dose": DOSED, "unseen_batch": REPLICATED},
 }
+KINDS = sorted(ON)
 seeds = settings(max_examples=15)
 
 
@@ -39,7 +39,7 @@ def contexts(screen: Screen, rows: np.ndarray) -> set[str]:
 
 
 @seeds
-@given(st.sampled_from(sorted(SCHEMAS)), st.integers(0, 2**31))
+@given(st.sampled_from(KINDS), st.integers(0, 2**31))
 def test_every_split_is_disjoint_sorted_and_the_same_for_the_same_seed(kind: str, seed: int) -> None:
     screen = ON[kind]
     split, again = made_split(screen, kind, seed=seed), made_split(screen, kind, seed=seed)
@@ -54,7 +54,7 @@ def test_every_split_is_disjoint_sorted_and_the_same_for_the_same_seed(kind: str
     assert split.strata.keys() == set(screen.condition[np.concatenate([split.test, split.validation])].tolist())
 
 
-@pytest.mark.parametrize("kind", sorted(SCHEMAS))
+@pytest.mark.parametrize("kind", KINDS)
 def test_other_seeds_give_other_splits(kind: str) -> None:
     assert len({made_split(ON[kind], kind, seed=seed).sha256 for seed in range(5)}) > 1
 
@@ -243,12 +243,16 @@ def test_a_name_that_is_not_there(kind: str, screen: Screen) -> None:
 def test_bad_settings_are_one_line(kind: str, changes: dict, said: str) -> None:
     node = OmegaConf.load(Path(paths.conf_dir()) / "split" / f"{kind}.yaml")
     with pytest.raises(UserError) as error:
-        bind_split(OmegaConf.merge(node, changes))
+        registry.splits.bind(OmegaConf.merge(node, changes))
     assert said in str(error.value)
+
+
+def test_every_split_of_screens_is_tried() -> None:
+    assert set(KINDS) == {kind for kind in registry.splits if not holds_out_cells(kind)}
 
 
 def test_every_split_of_conf_binds_to_the_schema_of_its_kind() -> None:
     for file in sorted((Path(paths.conf_dir()) / "split").glob("*.yaml")):
         node = OmegaConf.load(file)
-        bound = bind_split(node)
-        assert type(bound) is (SplitConfig if file.stem == "cells" else SCHEMAS[file.stem]) and bound.kind == file.stem
+        bound = registry.splits.bind(node)
+        assert type(bound) is registry.splits[file.stem].schema and bound.kind == file.stem

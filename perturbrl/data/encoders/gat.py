@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from perturbrl.bounds import NonNegativeInt, Number, PositiveFloat, PositiveInt, Seed
 from perturbrl.config import require
-from perturbrl.data.encoders.linear import Encoded, principal_components
 from perturbrl.data.encoders.neighbors import neighbor_edges
+from perturbrl.data.encoders.pca import Encoded, principal_components
 from perturbrl.data.preprocess.steps import Array, Standardize
 from perturbrl.memory import require_memory
 from perturbrl.registry import encoders

@@ -1,1 +1,1 @@
-"""Where cells come from; ``perturbrl.registry`` says which module registers which source."""
+"""Where cells come from; a module registers the source of its name."""

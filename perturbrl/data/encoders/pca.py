@@ -1,7 +1,4 @@
-"""Encoders without a graph: the values as they are, and principal components.
-
-Letters: N cells, G features, K components.
-"""
+"""Principal components as an encoder. Letters: N cells, G features, K components."""
 
 from __future__ import annotations
 
@@ -19,24 +16,11 @@ Encoded = tuple[NDArray[np.float32], tuple[str, ...], tuple[str, ...]]
 
 
 @dataclass(frozen=True)
-class NoneConfig:
-    """Keep the preprocessed values."""
-
-    name: str
-
-
-@dataclass(frozen=True)
 class PcaConfig:
     """Principal components, fitted on the training cells."""
 
     name: str
     components: PositiveInt
-
-
-@encoders.register("none", NoneConfig)
-def no_encoder(config: NoneConfig, x: Array, train: NDArray[np.int64], seed: int) -> Encoded:
-    """Return the values themselves, dense [N, G]."""
-    return np.asarray(dense(x), dtype=np.float32), (), ()
 
 
 @encoders.register("pca", PcaConfig)
