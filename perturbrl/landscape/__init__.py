@@ -5,6 +5,7 @@ Importing this package registers the source ``landscape``; torch is imported onl
 
 from __future__ import annotations
 
-from perturbrl.landscape.source import LandscapeConfig, build, fresh_cells
+from perturbrl.landscape.config import LandscapeConfig
+from perturbrl.landscape.source import build, fresh_cells
 
 __all__ = ["LandscapeConfig", "build", "fresh_cells"]

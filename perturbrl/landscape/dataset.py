@@ -19,11 +19,11 @@ from scipy import sparse
 from perturbrl import rng
 from perturbrl.data.schema import Modality, RawCells
 from perturbrl.landscape import labels, modalities, perturb
+from perturbrl.landscape.config import LandscapeConfig
 from perturbrl.landscape.kinetics import Targets
 from perturbrl.landscape.modalities import Assay
 from perturbrl.landscape.network import Network, krumsiek11
 from perturbrl.landscape.simulate import Trajectories, simulate
-from perturbrl.landscape.source import LandscapeConfig
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ def simulate_cells(config: LandscapeConfig, checksum: str) -> RawCells:
     """
     with one_thread():
         made = design(config)
-        held = clamps(config, made.network, made.names)
-        cells = simulate(made.network, held, 1, stream(config, "dynamics"), noise=config.noise, targets=made.targets)
+        levels = clamps(config, made.network, made.names)
+        cells = simulate(made.network, levels, 1, stream(config, "dynamics"), noise=config.noise, targets=made.targets)
         return RawCells(
             "landscape",
             _measure(config, cells, made.assays, made.batch, made.network),

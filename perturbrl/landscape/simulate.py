@@ -101,29 +101,29 @@ def simulate(
         raise UserError(f"pseudotime: shape {tuple(pseudotime.shape)}; numbers in [0, 1] of shape {shape} are needed")
     net = kinetics.circuit(network, device)
     seen = (pseudotime * N_STEPS).round().long().flatten()
-    held = clamps.repeat_interleave(n_cells, dim=0)
+    clamped = clamps.repeat_interleave(n_cells, dim=0)
     weights, tau_mrna = _weights(targets, net)
-    levels = _integrate(net, held, seen, weights, tau_mrna, noise, generator)
+    levels = _integrate(net, clamped, seen, weights, tau_mrna, noise, generator)
     return Trajectories(pseudotime, *(level.reshape(*shape, level.shape[1]) for level in levels))
 
 
 def _integrate(
     net: Circuit,
-    held: Tensor,
+    clamped: Tensor,
     seen: Tensor,
     weights: Tensor,
     tau_mrna: Tensor,
     noise: float,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Simulate cells with clamps ``held`` [B, G], seen after ``seen`` [B] steps; return the levels of Trajectories."""
+    """Return the levels of Trajectories of cells with clamps ``clamped`` [B, G], seen after ``seen`` [B] steps."""
     # Latest seen first: the cells whose targets are still to be followed are then always a leading block.
     seen, order = seen.sort(descending=True, stable=True)
-    held, back = held[order], order.argsort()
-    free = held.isnan()
+    clamped, back = clamped[order], order.argsort()
+    free = clamped.isnan()
     n_left = [*torch.bincount(seen, minlength=N_STEPS + 1).flip(0).cumsum(0).flip(0).tolist(), 0]
 
-    regulators = _hold(Stages(*(net.start.expand_as(held).clone() for _ in range(3))), held, free)
+    regulators = _hold(Stages(*(net.start.expand_as(clamped).clone() for _ in range(3))), clamped, free)
     progenitor = kinetics.target_production(net.start[None], weights)
     downstream = Stages(*(progenitor.repeat(len(seen), 1) for _ in range(3)))
     snapshot = regulators.rows(back)
@@ -134,7 +134,7 @@ def _integrate(
             break
         # The targets of a cell that has been seen stay as they were seen.
         downstream.rows(waiting).relax(kinetics.target_production(regulators.protein[waiting], weights), tau_mrna)
-        _step(regulators, net, held, free, noise, generator)
+        _step(regulators, net, clamped, free, noise, generator)
     first, second = snapshot.rows(back), downstream.rows(back)
     return (
         torch.cat([first.accessibility, second.accessibility], dim=1),
@@ -144,19 +144,19 @@ def _integrate(
     )
 
 
-def _step(state: Stages, net: Circuit, held: Tensor, free: Tensor, noise: float, generator: torch.Generator) -> None:
+def _step(state: Stages, net: Circuit, clamped: Tensor, free: Tensor, noise: float, generator: torch.Generator) -> None:
     """Take one Euler-Maruyama step of the regulators in place; clamped genes keep their level."""
     production = kinetics.network_production(state.protein, net)
     amplitude = kinetics.langevin_amplitude(state.accessibility, state.mrna, kinetics.TAU_MRNA, noise)
     state.relax(production, torch.full_like(net.start, kinetics.TAU_MRNA))
-    kick = torch.randn(held.shape, generator=generator, device=held.device)
+    kick = torch.randn(clamped.shape, generator=generator, device=clamped.device)
     state.mrna.addcmul_(amplitude, kick, value=DT**0.5).clamp_(min=0.0)
-    _hold(state, held, free)
+    _hold(state, clamped, free)
 
 
-def _hold(state: Stages, held: Tensor, free: Tensor) -> Stages:
+def _hold(state: Stages, clamped: Tensor, free: Tensor) -> Stages:
     for level in (state.mrna, state.protein):
-        torch.where(free, level, held, out=level)
+        torch.where(free, level, clamped, out=level)
     return state
 
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from perturbrl.config import require
 from perturbrl.data.preprocess import DataConfig
-from perturbrl.landscape.source import LandscapeConfig, fresh_cells
+from perturbrl.landscape.config import LandscapeConfig
+from perturbrl.landscape.source import fresh_cells
 from perturbrl.screens.conditions import ConditionsConfig
 from perturbrl.screens.load import load_screen
 from perturbrl.screens.schema import Screen, group_means

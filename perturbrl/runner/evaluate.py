@@ -19,7 +19,7 @@ from perturbrl.envs.factory import Table
 from perturbrl.errors import UserError
 from perturbrl.evaluate.actions import Act
 from perturbrl.evaluate.scoring import INFO, Scoring, Simulated
-from perturbrl.landscape.source import LandscapeConfig
+from perturbrl.landscape.config import LandscapeConfig
 from perturbrl.landscape.truth import true_means
 from perturbrl.records import RunDir
 from perturbrl.run_dirs import find_runs

@@ -44,10 +44,7 @@ def test_the_seed_draws_the_split():
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        (
-            ("cell", 0.2, 0),
-            "split.kind: 'cell' is not known (did you mean 'cells'?); choose additive, cells, combinations",
-        ),
+        (("cell", 0.2, 0), "split.kind: 'cell' is not known (did you mean 'cells'?); choose additive"),
         (("cells", 0.0, 0), "split.test_fraction: must be above 0 and below 1, got 0.0"),
         (("cells", 1.0, 0), "split.test_fraction: must be above 0 and below 1, got 1.0"),
         (("cells", 0.95, 0), "0.95 of the 4 cells of made leaves 0 to train on and 4 to test on"),
