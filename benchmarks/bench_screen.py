@@ -148,9 +148,11 @@ def prepare(file: Path, kind: str, stages: Stages) -> Any:
 
 
 def measure_load(file: Path, stages: Stages) -> None:
-    table = prepare(file, "unseen_single", stages)
-    stages("means of training conditions", lambda: table.means(table.split.train))
-    stages("means of all conditions", lambda: table.means(np.arange(len(table.screen.condition))))
+    from perturbrl.screens.genes import profiles
+
+    screen = (table := prepare(file, "unseen_single", stages)).screen
+    stages("means of training conditions", lambda: profiles(screen, table.split.train))
+    stages("means of all conditions", lambda: profiles(screen, np.arange(len(screen.condition))))
 
 
 def measure_score(file: Path, stages: Stages) -> None:
@@ -160,12 +162,12 @@ def measure_score(file: Path, stages: Stages) -> None:
     from perturbrl import paths
     from perturbrl.config import bind
     from perturbrl.effects.baselines import BASELINES, Setting
-    from perturbrl.evaluate.counterfactual import ScoreConfig, observe_truth, predict, score
+    from perturbrl.evaluate.counterfactual import ScoreConfig, observe_effects, predict, score
 
     table = prepare(file, "iid_cells", stages)
     node = OmegaConf.load(paths.conf_dir() / "protocol" / "counterfactual.yaml")
     config = bind(ScoreConfig, node.score, "protocol.score")
-    truth = stages("truth", lambda: observe_truth(table, config))
+    truth = stages("truth", lambda: observe_effects(table, config))
     predictions = {}
     for name in ROWS:
         baseline = BASELINES[name](Setting(seed=0, action_rms=0.1))

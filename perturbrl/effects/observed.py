@@ -1,4 +1,4 @@
-"""What predictions are held against: the observed test cells. Letters: n test conditions, N cells, G genes."""
+"""What predictions are compared with: the observed test cells. Letters: n test conditions, N cells, G genes."""
 
 from __future__ import annotations
 
@@ -9,19 +9,15 @@ from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from perturbrl.bounds import Fraction, NonNegativeFloat, NonNegativeInt, Number, PositiveInt, Seed
 from perturbrl.effects import profile_metrics
+from perturbrl.effects.groups import Array, Moments, group_cells, variance
 from perturbrl.effects.responses import trained
-from perturbrl.errors import UserError
 from perturbrl.rng import numpy_generator
 from perturbrl.screens.schema import PerturbationTable, Rows
 
-Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-
-_CHUNK = 50_000
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,7 @@ class ScoreConfig:
 
 
 @dataclass(frozen=True, eq=False)  # hashed by identity: what is known of one is kept as long as it lives
-class Truth:
+class ObservedEffects:
     """Observed changes of n test conditions, and the cells behind them.
 
     ``change`` [n, G] is mu_p - mu_0 over test cells and the test controls of the same context, ``control`` [n, G] that
@@ -100,120 +96,63 @@ class Truth:
         return min(len(self.cells[index]), len(self.controls[self.contexts[index]]), self.config.max_cells)
 
 
-def observe_truth(table: PerturbationTable, config: ScoreConfig) -> Truth:
-    """Return the truth of the test cells of ``table``.
+def observe_effects(table: PerturbationTable, config: ScoreConfig) -> ObservedEffects:
+    """Return the effects that the test cells of ``table`` show.
 
     Raises
     ------
     UserError
         The test set is empty, or a test context has no test controls.
     """
-    return truth_of(table, config, table.split.test, table.split.control_test)
+    return effects_of(table, config, table.split.test, table.split.control_test, "test")
 
 
-def truth_of(table: PerturbationTable, config: ScoreConfig, rows: Rows, control_rows: Rows) -> Truth:
-    """Return the truth that the perturbed cells ``rows`` and the controls ``control_rows`` show.
+def effects_of(
+    table: PerturbationTable, config: ScoreConfig, rows: Rows, control_rows: Rows, use: str
+) -> ObservedEffects:
+    """Return the effects that the perturbed cells ``rows`` and the controls ``control_rows`` show.
 
-    Raises
-    ------
-    UserError
-        ``rows`` are empty, or a context among them has no controls.
+    Arguments and errors as of ``group_cells``.
     """
-    screen = table.screen
-    named = screen.condition[rows]
-    picked = np.array([c for c in np.unique(named) if not screen.conditions[c].is_control], dtype=np.int64)
-    if not len(picked):
-        raise UserError(f"split={table.split.kind}: the test set has no perturbed cells; nothing can be scored")
-    order = np.argsort(named, kind="stable")
-    bounds = np.searchsorted(named[order], [picked, picked + 1])
-    cells = tuple(np.sort(rows[order[a:b]]) for a, b in bounds.T)
-    contexts = [screen.conditions[c].context for c in picked]
-    controls = {
-        context: control_rows[screen.condition[control_rows] == screen.control_of(int(picked[contexts.index(context)]))]
-        for context in sorted(set(contexts))
-    }
-    for context, own in controls.items():
-        if not len(own):
-            raise UserError(f"split={table.split.kind}: context {context!r} has test conditions but no test controls")
-    used, panel_free = _masks(table, picked)
-    group = np.full(len(screen.condition), -1)
-    for i, own in enumerate((*cells, *controls.values())):
-        group[own] = i
-    stats = _Moments.of(screen.x, group, len(cells) + len(controls))
-    at = len(cells) + np.array([list(controls).index(context) for context in contexts])
-    change, control = stats.mean[: len(cells)] - stats.mean[at], stats.mean[at]
-    error = stats.variance / stats.count[:, None]
-    return Truth(
+    groups = group_cells(table, rows, control_rows, use).compared
+    conditions, n, at = groups.conditions, len(groups.cells), groups.control_group
+    used, panel_free = _masks(table, conditions)
+    moments = groups.moments(table.screen.x)
+    error = moments.variance / moments.count[:, None]
+    return ObservedEffects(
         table=table,
         config=config,
-        conditions=picked,
-        strata=tuple(table.split.strata.get(int(c), table.split.kind) for c in picked),
-        cells=cells,
-        controls=controls,
-        change=change,
-        control=control,
-        centre=trained(table).mean_changes(picked),
-        noise=np.where(used, error[: len(cells)] + error[at], 0.0).sum(axis=1),
-        weights=profile_metrics.weights(stats.against_rest(at, np.array(contexts)), used),
+        conditions=conditions,
+        strata=tuple(table.split.strata.get(int(c), table.split.kind) for c in conditions),
+        cells=groups.cells,
+        controls=groups.controls,
+        change=moments.mean[:n] - moments.mean[at],
+        control=moments.mean[at],
+        centre=trained(table).mean_changes(conditions),
+        noise=np.where(used, error[:n] + error[at], 0.0).sum(axis=1),
+        weights=profile_metrics.weights(_against_rest(moments, at, np.array(groups.contexts)), used),
         used=used,
         panel_free=panel_free,
     )
 
 
-@dataclass(frozen=True)
-class _Moments:
-    """Mean and variance (n - 1) [n, G] and number of cells [n] of groups."""
+def _against_rest(moments: Moments, control: Rows, contexts: NDArray[np.str_]) -> Array:
+    """Return t of each condition against all other cells of its context, [n, G].
 
-    count: Array
-    total: Array
-    square: Array
-
-    @classmethod
-    def of(cls, x: sparse.csr_matrix, group: NDArray[np.int64], n_groups: int) -> _Moments:
-        """Sum over the rows of ``x`` whose ``group`` is not -1, in blocks."""
-        total, square = np.zeros((n_groups, x.shape[1])), np.zeros((n_groups, x.shape[1]))
-        rows = np.flatnonzero(group >= 0)
-        for start in range(0, len(rows), _CHUNK):
-            part = rows[start : start + _CHUNK]
-            block = x[part].astype(np.float64)
-            ones = sparse.csr_matrix((np.ones(len(part)), (group[part], np.arange(len(part)))), (n_groups, len(part)))
-            total += (ones @ block).toarray()
-            block.data **= 2
-            square += (ones @ block).toarray()
-        return cls(np.bincount(group[rows], minlength=n_groups).astype(np.float64), total, square)
-
-    @property
-    def mean(self) -> Array:
-        return self.total / self.count[:, None]
-
-    @property
-    def variance(self) -> Array:
-        return _variance(self.total, self.square, self.count)
-
-    def against_rest(self, control: NDArray[np.int64], contexts: NDArray[np.str_]) -> Array:
-        """Return t of each condition against all other cells of its context, [n, G].
-
-        As scanpy's ``t-test_overestim_var``: Welch's t in which the rest counts as many cells as the condition.
-        """
-        n = len(control)
-        out = np.zeros((n, self.total.shape[1]))
-        for context in np.unique(contexts):
-            own = np.flatnonzero(contexts == context)
-            members = [*own, control[own[0]]]
-            count = self.count[members].sum() - self.count[own]
-            total = self.total[members].sum(axis=0) - self.total[own]
-            square = self.square[members].sum(axis=0) - self.square[own]
-            size = self.count[own][:, None]
-            error = np.sqrt((self.variance[own] + _variance(total, square, count)) / size)
-            difference = self.mean[own] - total / count[:, None]
-            out[own] = np.where(error > 0, difference / np.where(error > 0, error, 1.0), 0.0)
-        return out
-
-
-def _variance(total: Array, square: Array, count: Array) -> Array:
-    """Return the variance with divisor n - 1, [n, G]; 0 for a single cell."""
-    n = count[:, None]
-    return np.asarray(np.maximum(square - total**2 / n, 0.0) / np.maximum(n - 1, 1.0))
+    As scanpy's ``t-test_overestim_var``: Welch's t in which the rest counts as many cells as the condition.
+    """
+    out = np.zeros((len(control), moments.total.shape[1]))
+    for context in np.unique(contexts):
+        same = np.flatnonzero(contexts == context)
+        members = [*same, control[same[0]]]
+        count = moments.count[members].sum() - moments.count[same]
+        total = moments.total[members].sum(axis=0) - moments.total[same]
+        square = moments.square[members].sum(axis=0) - moments.square[same]
+        size = moments.count[same][:, None]
+        error = np.sqrt((moments.variance[same] + variance(total, square, count)) / size)
+        difference = moments.mean[same] - total / count[:, None]
+        out[same] = np.where(error > 0, difference / np.where(error > 0, error, 1.0), 0.0)
+    return out
 
 
 def _masks(table: PerturbationTable, conditions: NDArray[np.int64]) -> tuple[Mask, Mask]:

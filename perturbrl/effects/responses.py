@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import weakref
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from perturbrl.errors import UserError
+from perturbrl.effects.groups import Array, group_cells
 from perturbrl.screens.schema import Condition, PerturbationTable, Rows
 
-Array = NDArray[np.float64]
-
-_RESPONSES: weakref.WeakKeyDictionary[PerturbationTable, tuple[Responses, Responses]] = weakref.WeakKeyDictionary()
 HOLD_OUT = 5
 """Without validation conditions every fifth training condition is held out for tuning."""
-LEAST_OWN = 5
+LEAST_CONDITIONS = 5
 """Conditions of a context below which their mean is no centre of it: after few shots it is those shots, and whatever
 differs from them would seem to be specific to a perturbation."""
 
@@ -48,10 +44,10 @@ class Responses:
     def mean_change(self, context: str) -> Array:
         """Return the mean change over observed conditions of equal weight, [G].
 
-        Those of ``context`` are averaged where there are ``LEAST_OWN``, all of them otherwise.
+        Those of ``context`` are averaged where there are ``LEAST_CONDITIONS``, all of them otherwise.
         """
         same = np.array([c == context for c in self.contexts], dtype=bool)
-        return np.asarray((self.change[same] if same.sum() >= LEAST_OWN else self.change).mean(axis=0))
+        return np.asarray((self.change[same] if same.sum() >= LEAST_CONDITIONS else self.change).mean(axis=0))
 
     def mean_changes(self, conditions: NDArray[np.int64]) -> Array:
         """Return ``mean_change`` of the context of each of ``conditions`` [n], [n, G]."""
@@ -66,38 +62,19 @@ class Responses:
 
         Those of the same dose are preferred. ``other`` takes every context but ``context`` instead.
         """
-        own = [self.known[c] for c in self.conditions]
-        found = [i for i, c in enumerate(own) if c.targets == targets and (c.context == context) != other]
-        same = [i for i in found if own[i].dose == dose]
-        picked = same or found
-        return np.asarray(self.change[picked].mean(axis=0)) if picked else None
+        observed = [self.known[c] for c in self.conditions]
+        alike = [i for i, c in enumerate(observed) if c.targets == targets and (c.context == context) != other]
+        rows = [i for i in alike if observed[i].dose == dose] or alike
+        return np.asarray(self.change[rows].mean(axis=0)) if rows else None
 
 
-def observe(table: PerturbationTable, rows: Rows, controls: Rows, spare: Rows | None = None) -> Responses:
-    """Return the responses of the perturbed conditions among ``rows`` against the control cells ``controls``.
-
-    ``spare`` are the controls of contexts that have none among ``controls``.
-
-    Raises
-    ------
-    UserError
-        ``rows`` are empty, or a context has no control cells.
-    """
-    screen = table.screen
-    counts = np.bincount(screen.condition[rows], minlength=len(screen.conditions))
-    picked = np.array([i for i, c in enumerate(screen.conditions) if counts[i] and not c.is_control], dtype=np.int64)
-    if not len(picked):
-        raise UserError(
-            f"split={table.split.kind}: no perturbed cells to learn from; a smaller test fraction leaves some"
-        )
-    control = _controls(table, controls) if spare is None else _controls(table, spare) | _controls(table, controls)
-    without = sorted({screen.conditions[c].context for c in picked} - set(control))
-    if without:
-        raise UserError(
-            f"split={table.split.kind}: context {without[0]!r} has perturbed cells to learn from but no control cells"
-        )
-    change = table.means(rows)[picked] - np.array([control[screen.conditions[c].context] for c in picked])
-    return Responses(screen.conditions, picked, change, counts[picked], control)
+def observe(table: PerturbationTable, rows: Rows, controls: Rows, use: str, spare: Rows | None = None) -> Responses:
+    """Return the responses of the perturbed conditions among ``rows``; arguments and errors as of ``group_cells``."""
+    groups = group_cells(table, rows, controls, use, spare)
+    mean = groups.moments(table.screen.x).mean
+    change = mean[: len(groups.cells)] - mean[groups.control_group]
+    control = dict(zip(groups.controls, mean[len(groups.cells) :], strict=True))
+    return Responses(table.screen.conditions, groups.conditions, change, groups.n_cells, control)
 
 
 def trained(table: PerturbationTable) -> Responses:
@@ -110,26 +87,22 @@ def tuning(table: PerturbationTable) -> tuple[Responses, Responses]:
 
     Without validation conditions every ``HOLD_OUT``-th training condition is held out.
     """
-    train, held = _both(table)
-    if len(held.conditions):
-        return train, held
+    train, validation = _both(table)
+    if len(validation.conditions):
+        return train, validation
     out = np.arange(len(train.conditions)) % HOLD_OUT == HOLD_OUT - 1
     return (train.subset(~out), train.subset(out)) if out.any() else (train, train)
 
 
 def _both(table: PerturbationTable) -> tuple[Responses, Responses]:
     """Return the responses of train and of validation (empty where there is none), computed once for a table."""
-    if table not in _RESPONSES:
+
+    def compute() -> tuple[Responses, Responses]:
         split = table.split
-        train = observe(table, split.train, split.control_train)
-        held = train.subset(np.zeros(len(train.conditions), dtype=bool))
-        if len(split.validation):
-            held = observe(table, split.validation, split.control_validation, split.control_train)
-        _RESPONSES[table] = (train, held)
-    return _RESPONSES[table]
+        train = observe(table, split.train, split.control_train, "training")
+        if not len(split.validation):
+            return train, train.subset(np.zeros(len(train.conditions), dtype=bool))
+        spare = split.control_train
+        return train, observe(table, split.validation, split.control_validation, "validation", spare)
 
-
-def _controls(table: PerturbationTable, rows: Rows) -> dict[str, Array]:
-    means = table.means(rows)
-    found = {c.context: means[i] for i, c in enumerate(table.screen.conditions) if c.is_control}
-    return {context: mean for context, mean in found.items() if np.isfinite(mean).all()}
+    return table.once("responses", compute)

@@ -5,8 +5,9 @@ Letters: N cells, G genes, P conditions (controls among them), K numbers of a de
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 Rows = NDArray[np.int64]
+T = TypeVar("T")
 CHUNK = 65_536  # cells whose copy is alive at a time
 
 
@@ -136,7 +138,7 @@ class ScreenSplit:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, eq=False)  # hashed by identity: what is known of one is kept as long as it lives
+@dataclass(frozen=True, eq=False)  # compared by identity: arrays have no truth value
 class PerturbationTable:
     """A screen, its split, and what a model may know of a condition.
 
@@ -151,12 +153,15 @@ class PerturbationTable:
     covariates: NDArray[np.float32]
     seen: NDArray[np.bool_]
     leaks: tuple[str, ...] = field(default=())
+    _derived: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+
+    def once(self, name: str, compute: Callable[[], T]) -> T:
+        """Return what ``compute`` returned when it was first called under ``name``; it lives as long as the table."""
+        if name not in self._derived:
+            self._derived[name] = compute()
+        value: T = self._derived[name]
+        return value
 
     def conditions_of(self, rows: Rows) -> NDArray[np.int64]:
         """Return the indices of the conditions that have cells among ``rows``, sorted."""
         return np.unique(self.screen.condition[rows])
-
-    def means(self, rows: Rows) -> NDArray[np.float64]:
-        """Return the mean of x over the cells of each condition among ``rows``, [P, G]; NaN where there is none."""
-        screen = self.screen
-        return group_means(screen.x, rows, screen.condition[rows], len(screen.conditions))

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from perturbrl.evaluate.counterfactual import Prediction, observe_truth, score
+from perturbrl.evaluate.counterfactual import Prediction, observe_effects, score
 from perturbrl.evaluate.counterfactual.calibration import calibrate, duplicates, dynamic_range
 from perturbrl.metrics_info import HELD_OUT as COLUMNS
 
@@ -19,7 +19,7 @@ def test_calibration_compares_the_same_conditions():
     asked = table.conditions_of(split.test)
     few = np.concatenate([np.flatnonzero(screen.condition == c)[3:] for c in asked[:2]])
     table = dataclasses.replace(table, split=dataclasses.replace(split, test=np.setdiff1d(split.test, few)))
-    truth = observe_truth(table, CONFIG)
+    truth = observe_effects(table, CONFIG)
     scores = score(truth, {"no_change": Prediction(np.zeros_like(truth.change))})
     assert scores.coverage["technical_duplicate"] == pytest.approx(1 - 2 / len(asked))
     values = scores.frame[scores.frame["metric"] == "mse"].pivot(index="condition", columns="row", values="value")
@@ -47,7 +47,7 @@ def test_dynamic_range_by_hand():
 
 def test_the_dynamic_range_compares_on_the_same_halves():
     """Squared errors of half the cells carry twice the noise: that is no fault of the replicate."""
-    truth = observe_truth(noisy(n_genes=80, cells=60, strength=1.0), CONFIG)
+    truth = observe_effects(noisy(n_genes=80, cells=60, strength=1.0), CONFIG)
     found = score(truth, {})
     neg, pos = [], []
     for half, predictions in duplicates(truth):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from perturbrl.evaluate.counterfactual import Prediction, observe_truth, score
+from perturbrl.evaluate.counterfactual import Prediction, observe_effects, score
 from perturbrl.evaluate.counterfactual.differential_expression import AgainstControl
 from perturbrl.screens.schema import Condition
 
@@ -30,7 +30,7 @@ def case():
         made.covariates,
         made.seen,
     )
-    truth = observe_truth(table, CONFIG)
+    truth = observe_effects(table, CONFIG)
     rng = np.random.default_rng(0)
     x = table.screen.x
     cells = {}

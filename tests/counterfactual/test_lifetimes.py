@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from perturbrl.effects.observed import observe_truth
+from perturbrl.effects.observed import observe_effects
 from perturbrl.effects.responses import trained, tuning
 from perturbrl.envs.counterfactual.residual import residual_changes
 from perturbrl.evaluate.counterfactual.judge import judge_of
@@ -23,7 +23,7 @@ def test_each_is_computed_once() -> None:
     assert trained(table) is tuning(table)[0] is trained(table)
     assert residual_changes(table, "train_mean") is residual_changes(table, "train_mean")
     assert residual_changes(table, "none") is not residual_changes(table, "train_mean")
-    truth = observe_truth(table, CONFIG)
+    truth = observe_effects(table, CONFIG)
     judge, prediction = judge_of(truth), Prediction(truth.centre)
     assert judge_of(truth) is judge
     first = judge.values({"a": prediction})["a"]
@@ -49,7 +49,7 @@ def test_it_is_given_back_with_its_table(compute) -> None:
 
 
 def test_what_was_scored_goes_with_its_prediction() -> None:
-    truth = observe_truth(noisy(cells=8), CONFIG)
+    truth = observe_effects(noisy(cells=8), CONFIG)
     judge, prediction = judge_of(truth), Prediction(truth.centre)
     kept = weakref.ref(judge.values({"a": prediction})["a"]["mse"])
     del prediction

@@ -8,7 +8,7 @@ import pytest
 from scipy import sparse
 
 from perturbrl.errors import UserError
-from perturbrl.evaluate.counterfactual import observe_truth, read_predictions, score
+from perturbrl.evaluate.counterfactual import observe_effects, read_predictions, score
 from perturbrl.evaluate.counterfactual.predictions import _ordered
 
 from .made_screens import CONFIG, exact, noisy
@@ -16,7 +16,7 @@ from .made_screens import CONFIG, exact, noisy
 
 @pytest.fixture(scope="module")
 def truth():
-    return observe_truth(noisy(cells=20), CONFIG)
+    return observe_effects(noisy(cells=20), CONFIG)
 
 
 def observed(truth, profiles: bool = False) -> anndata.AnnData:
@@ -68,7 +68,7 @@ def test_profiles_are_emitted_as_cells(truth, tmp_path):
 
 
 def test_labels_in_any_order_and_without_a_context_where_there_is_one(tmp_path):
-    truth = observe_truth(exact(contexts=("k562",)), CONFIG)
+    truth = observe_effects(exact(contexts=("k562",)), CONFIG)
     cells = observed(truth)
     turned = ["+".join(reversed(name.split("|")[0].split("+"))) for name in cells.obs["condition"]]
     cells.obs = cells.obs.drop(columns="condition").assign(perturbation=turned)
@@ -76,7 +76,7 @@ def test_labels_in_any_order_and_without_a_context_where_there_is_one(tmp_path):
 
 
 def test_a_name_without_context_is_not_enough_where_there_are_two(tmp_path):
-    truth = observe_truth(exact(contexts=("a", "b"), n_doubles=3, seed=1), CONFIG)
+    truth = observe_effects(exact(contexts=("a", "b"), n_doubles=3, seed=1), CONFIG)
     both = {c.targets for c in map(truth.table.screen.conditions.__getitem__, truth.conditions)}
     assert len(both) < len(truth.conditions)
     cells = observed(truth)

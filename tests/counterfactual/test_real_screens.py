@@ -9,7 +9,7 @@ import pytest
 from screens.test_real import table
 
 from perturbrl.effects.baselines import BASELINES, Setting
-from perturbrl.evaluate.counterfactual import observe_truth, predict, score
+from perturbrl.evaluate.counterfactual import observe_effects, predict, score
 from perturbrl.evaluate.counterfactual.cellwise import CALLED
 from perturbrl.metrics_info import HELD_OUT as COLUMNS
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.real_data
     ],
 )
 def test_every_row_on_measured_cells(real_data: Path, name: str, split: str, data: str) -> None:
-    truth = observe_truth(table(real_data, name, split, data), CONFIG)
+    truth = observe_effects(table(real_data, name, split, data), CONFIG)
     setting = Setting(seed=0, action_rms=0.1)
     scores = score(truth, {row: predict(make(setting), truth) for row, make in BASELINES.items()})
     for row, found in scores.rows.items():

@@ -11,7 +11,7 @@ from scipy import sparse
 from perturbrl.config import bind
 from perturbrl.effects.baselines import BASELINES, Setting
 from perturbrl.errors import UserError
-from perturbrl.evaluate.counterfactual import Prediction, ScoreConfig, observe_truth, predict, score
+from perturbrl.evaluate.counterfactual import Prediction, ScoreConfig, observe_effects, predict, score
 from perturbrl.evaluate.counterfactual.judge import _JUDGES
 from perturbrl.evaluate.counterfactual.prediction import Emission
 from perturbrl.metrics_info import HELD_OUT as COLUMNS
@@ -24,7 +24,7 @@ CALLED = ("de_jaccard", "de_mcc", "direction_fidelity", "auprc_de", "accuracy", 
 
 @pytest.fixture(scope="module")
 def truth():
-    return observe_truth(noisy(shift=0.3), CONFIG)
+    return observe_effects(noisy(shift=0.3), CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_the_truth_is_perfect(scores):
 
 
 def test_the_noise_free_truth_is_perfect():
-    truth = observe_truth(exact(additive=False, n_doubles=6), CONFIG)
+    truth = observe_effects(exact(additive=False, n_doubles=6), CONFIG)
     row = score(truth, {"truth": the_truth(truth)}).rows["truth"]
     assert row["pds_cosine"] == 1
     assert [row[name] for name in ("mse_norm", "wmse_ratio", "l2_top")] == pytest.approx([0, 0, 0], abs=1e-9)
@@ -67,15 +67,15 @@ def test_the_noise_free_truth_is_perfect():
 
 def test_an_independent_replicate_of_the_truth_has_no_normalised_error():
     table = noisy(cells=80, strength=0.8, n_conditions=12)
-    many = observe_truth(noisy(cells=4000, strength=0.8, n_conditions=12), CONFIG)
+    many = observe_effects(noisy(cells=4000, strength=0.8, n_conditions=12), CONFIG)
     # same seed, same effects: the large screen gives the expected change nearly without noise
-    row = score(observe_truth(table, CONFIG), {"expected": Prediction(many.change)}).rows["expected"]
+    row = score(observe_effects(table, CONFIG), {"expected": Prediction(many.change)}).rows["expected"]
     assert row["mse_norm"] == pytest.approx(0.0, abs=0.03)
     assert row["pds_cosine"] == 1
 
 
 def test_additive_predictions_of_an_additive_screen_are_perfect():
-    truth = observe_truth(exact(), CONFIG)
+    truth = observe_effects(exact(), CONFIG)
     found = score(truth, {name: predict(BASELINES[name](SETTING), truth) for name in ("additive", "matching_mean")})
     assert found.rows["additive"]["mse_norm"] == pytest.approx(0, abs=1e-6)
     assert found.rows["additive"]["pearson_delta_pert"] == pytest.approx(1, abs=1e-6)
@@ -118,7 +118,7 @@ def test_rows_of_the_frame_average_to_the_table(scores):
 
 
 def test_permuting_labels_of_good_predictions_leaves_chance():
-    truth = observe_truth(noisy(n_genes=240, n_conditions=120, cells=8), dataclasses.replace(CONFIG, n_duplicates=0))
+    truth = observe_effects(noisy(n_genes=240, n_conditions=120, cells=8), dataclasses.replace(CONFIG, n_duplicates=0))
     good = predict(BASELINES["kernel_ridge"](SETTING), truth).change
     order = np.random.default_rng(0).permutation(len(truth.conditions))
     rows = score(truth, {"good": Prediction(good), "shuffled": Prediction(good[order])}).rows
@@ -135,7 +135,7 @@ def test_shuffling_genes_changes_nothing(truth, scores):
         x=sparse.csr_matrix(table.screen.x[:, order]),
         features=tuple(table.screen.features[g] for g in order),
     )
-    other = observe_truth(dataclasses.replace(table, screen=screen), CONFIG)
+    other = observe_effects(dataclasses.replace(table, screen=screen), CONFIG)
     change = predict(BASELINES["kernel_ridge"](SETTING), truth).change
     found = score(other, {"kernel_ridge": Prediction(change[:, order])}).rows["kernel_ridge"]
     for name, value in scores.rows["kernel_ridge"].items():
@@ -166,7 +166,7 @@ def test_conditions_without_differential_genes_leave_the_cohort_for_all():
         rows = np.flatnonzero(table.screen.condition == c)
         x[rows] = pool[: len(rows)]
     screen = dataclasses.replace(table.screen, x=sparse.csr_matrix(x, dtype=np.float32))
-    truth = observe_truth(dataclasses.replace(table, screen=screen), CONFIG)
+    truth = observe_effects(dataclasses.replace(table, screen=screen), CONFIG)
     found = score(truth, {"no_change": Prediction(np.zeros_like(truth.change)), "truth": the_truth(truth)})
     assert found.header["n_excluded_de"] == 3
     for name in CALLED:
@@ -197,14 +197,14 @@ def test_what_was_scored_before_is_scored_the_same_beside_others(truth):
     first = score(truth, {"a": known})
     later = score(truth, {"b": known, "c": predict(BASELINES["knn"](SETTING), truth)})
     assert later.rows["b"] == pytest.approx(first.rows["a"], nan_ok=True)
-    fresh = observe_truth(truth.table, CONFIG)
+    fresh = observe_effects(truth.table, CONFIG)
     assert score(fresh, {"b": Prediction(known.change)}).rows["b"] == pytest.approx(first.rows["a"], nan_ok=True)
 
 
 def test_nothing_is_kept_of_a_truth_that_is_gone():
     gc.collect()
     before = len(_JUDGES)
-    fresh = observe_truth(noisy(cells=8), dataclasses.replace(CONFIG, n_duplicates=1))
+    fresh = observe_effects(noisy(cells=8), dataclasses.replace(CONFIG, n_duplicates=1))
     score(fresh, {"train_mean": Prediction(fresh.centre)})
     assert len(_JUDGES) == before + 1
     del fresh
@@ -230,7 +230,7 @@ def test_a_gene_that_hardly_any_control_expresses_is_not_scaled_beyond_reason():
     x[:, 50] = 0
     x[table.split.control_test[0], 50] = 0.01
     screen = dataclasses.replace(table.screen, x=sparse.csr_matrix(x))
-    truth = observe_truth(dataclasses.replace(table, screen=screen), CONFIG)
+    truth = observe_effects(dataclasses.replace(table, screen=screen), CONFIG)
     rows = truth.controls[""]
     cells = Emission(truth).cells(0, np.full(200, 5.0), screen.x[rows])
     assert cells.data.max() <= 2 * x[rows].max()
@@ -241,7 +241,7 @@ def test_features_with_negative_values_are_moved():
     x = table.screen.x.toarray()
     x[:, 50:] -= 3.0
     screen = dataclasses.replace(table.screen, x=sparse.csr_matrix(x))
-    truth = observe_truth(dataclasses.replace(table, screen=screen), CONFIG)
+    truth = observe_effects(dataclasses.replace(table, screen=screen), CONFIG)
     rows = truth.controls[""]
     cells = Emission(truth).cells(0, np.full(200, 0.5), screen.x[rows]).toarray()
     np.testing.assert_allclose(cells[:, 50:], screen.x[rows].toarray()[:, 50:] + 0.5, atol=1e-5)
@@ -274,7 +274,7 @@ def test_a_control_cell_stands_for_one_predicted_cell():
     table = noisy(n_genes=80, cells=60)
     split = table.split
     few = dataclasses.replace(table, split=dataclasses.replace(split, control_test=split.control_test[:25]))
-    truth = observe_truth(few, CONFIG)
+    truth = observe_effects(few, CONFIG)
     rows = Emission(truth).rows(0)
     assert len(rows) == len(set(rows)) == truth.n_compared(0) == 25
     found = score(truth, {"no_change": Prediction(np.zeros_like(truth.change))})

@@ -11,7 +11,7 @@ import scanpy
 from perturbrl.effects.observed import sample
 from perturbrl.effects.profile_metrics import weights
 from perturbrl.errors import UserError
-from perturbrl.evaluate.counterfactual import observe_truth
+from perturbrl.evaluate.counterfactual import observe_effects
 
 from .made_screens import CONFIG, exact, noisy
 
@@ -26,7 +26,7 @@ def dense(table, rows):
 
 
 def test_changes_are_means_of_test_cells_less_test_controls(table):
-    truth = observe_truth(table, CONFIG)
+    truth = observe_effects(table, CONFIG)
     assert len(truth.conditions) == 12
     control = dense(table, table.split.control_test)
     for i, c in enumerate(truth.conditions):
@@ -48,7 +48,7 @@ def test_the_noise_is_the_jackknife_of_the_mean(table):
 
 
 def test_weights_are_those_of_scanpy(table):
-    truth = observe_truth(table, CONFIG)
+    truth = observe_effects(table, CONFIG)
     rows = np.concatenate([table.split.test, table.split.control_test])
     names = [table.screen.conditions[c].name for c in table.screen.condition[rows]]
     cells = anndata.AnnData(table.screen.x[rows].astype(np.float64), obs=pd.DataFrame({"p": pd.Categorical(names)}))
@@ -64,7 +64,7 @@ def test_weights_are_those_of_scanpy(table):
 
 
 def test_own_targets_are_not_used_and_panel_targets_discriminate_nothing(table):
-    truth = observe_truth(table, CONFIG)
+    truth = observe_effects(table, CONFIG)
     for i, c in enumerate(truth.conditions):
         (target,) = table.screen.conditions[c].targets
         assert np.flatnonzero(~truth.used[i]).tolist() == [table.screen.features.index(target)]
@@ -72,19 +72,19 @@ def test_own_targets_are_not_used_and_panel_targets_discriminate_nothing(table):
 
 
 def test_the_centre_reads_training_cells_only(table):
-    truth = observe_truth(table, CONFIG)
+    truth = observe_effects(table, CONFIG)
     x = table.screen.x.copy()
     keep = np.zeros(x.shape[0], dtype=bool)
     keep[np.concatenate([table.split.train, table.split.control_train])] = True
     x.data[np.repeat(~keep, np.diff(x.indptr))] *= 3
     other = dataclasses.replace(table, screen=dataclasses.replace(table.screen, x=x))
-    np.testing.assert_array_equal(observe_truth(other, CONFIG).centre, truth.centre)
-    assert not np.allclose(observe_truth(other, CONFIG).change, truth.change)
+    np.testing.assert_array_equal(observe_effects(other, CONFIG).centre, truth.centre)
+    assert not np.allclose(observe_effects(other, CONFIG).change, truth.change)
 
 
 def test_contexts_have_their_own_controls():
     table = exact(contexts=("a", "b"))
-    truth = observe_truth(table, CONFIG)
+    truth = observe_effects(table, CONFIG)
     assert set(truth.contexts) == {"a", "b"}
     for i, context in enumerate(truth.contexts):
         own = [
@@ -93,11 +93,11 @@ def test_contexts_have_their_own_controls():
         np.testing.assert_allclose(truth.control[i], dense(table, own).mean(axis=0), atol=1e-6)
 
 
-@pytest.mark.parametrize("empty, said", [("test", "no perturbed cells"), ("control_test", "no test controls")])
+@pytest.mark.parametrize("empty, said", [("test", "no perturbed cells"), ("control_test", "no control cells")])
 def test_nothing_to_score(table, empty, said):
     split = dataclasses.replace(table.split, **{empty: np.empty(0, dtype=np.int64)})
     with pytest.raises(UserError, match=said):
-        observe_truth(dataclasses.replace(table, split=split), CONFIG)
+        observe_effects(dataclasses.replace(table, split=split), CONFIG)
 
 
 def test_sample_draws_no_cell_twice():

@@ -12,6 +12,7 @@ from perturbrl import paths
 from perturbrl.data.schema import Modality, RawCells
 from perturbrl.errors import UserError
 from perturbrl.screens import load
+from perturbrl.screens.genes import profiles
 from perturbrl.screens.load import load_perturbations, load_screen
 
 from .made import conditions_config, data_config, description_config, made_raw, made_screen, split_config
@@ -113,14 +114,10 @@ def test_from_a_source_to_a_table() -> None:
     p = len(table.screen.conditions)
     assert table.description.shape[0] == table.covariates.shape[0] == p == 17
     assert table.seen.sum() == len(table.conditions_of(table.split.train)) + 1
-    rows = table.split.test
-    means = table.means(rows)
-    for k in range(p):
-        own = table.screen.x[rows[table.screen.condition[rows] == k]].toarray().astype(np.float64)
-        if len(own):
-            np.testing.assert_allclose(means[k], own.mean(axis=0), rtol=1e-6)
-        else:
-            assert np.isnan(means[k]).all()
+    means, present = profiles(table.screen, table.split.test)
+    for mean, k in zip(means, present, strict=True):
+        cells = table.split.test[table.screen.condition[table.split.test] == k]
+        np.testing.assert_allclose(mean, table.screen.x[cells].toarray().astype(np.float64).mean(axis=0), rtol=1e-6)
 
 
 def test_every_choice_of_conditions_binds_and_says_its_name() -> None:

@@ -68,7 +68,7 @@ class BestConstant:
 class TrainMean:
     """m - mu_0: the mean over training conditions of equal weight (Ahlmann-Eltze et al. 2025, Systema's centroid).
 
-    Where the screen has several contexts, over those of the same context if it has enough (``LEAST_OWN``).
+    Where the screen has several contexts, over those of the same context if it has enough (``LEAST_CONDITIONS``).
     """
 
     name = "train_mean"

@@ -1,6 +1,6 @@
 """Which conditions, start cells and observed populations an environment may use.
 
-Letters: G genes, P conditions of the part, n start cells kept, M cells kept of a population.
+Letters: G genes, P conditions of the part, n start cells, M cells of a population.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from perturbrl.effects.groups import Moments, group_cells
 from perturbrl.errors import UserError
 from perturbrl.screens.schema import PerturbationTable, Rows, ScreenSplit
 
 
 @dataclass(frozen=True)
-class Part:
+class SplitPart:
     """One part of a split, ready for episodes.
 
     ``conditions`` [P] are indices of the screen's conditions, those with fewest targets first; ``n_targets`` [P] how
@@ -60,7 +61,7 @@ def name_of(split: ScreenSplit, controls: Rows) -> str:
     raise UserError("env: the start cells must be control cells of one part of the split: train, validation or test")
 
 
-def part_of(table: PerturbationTable, controls: Rows, pool: int) -> Part:
+def part_of(table: PerturbationTable, controls: Rows, pool: int) -> SplitPart:
     """Gather the part of the split that ``controls`` belong to; at most ``pool`` cells are kept of each group.
 
     Means are taken over all cells; the cells kept are evenly spaced among them, hence shared out over batches.
@@ -73,34 +74,24 @@ def part_of(table: PerturbationTable, controls: Rows, pool: int) -> Part:
     screen, split = table.screen, table.split
     name = name_of(split, controls)
     rows: Rows = {"train": split.train, "validation": split.validation, "test": split.test}[name]
-    found = table.conditions_of(rows)
-    if len(found) == 0:
-        raise UserError(f"split={split.kind}: the {name} part of {screen.source} has no perturbed cells")
-    sizes = np.array([len(screen.conditions[i].targets) for i in found], dtype=np.int64)
-    order = np.argsort(sizes, kind="stable")
-    conditions = found[order]
-
-    contexts = sorted({screen.conditions[i].context for i in conditions})
-    own = {context: controls[_in_context(table, controls, context)] for context in contexts}
-    for context, cells in own.items():
-        if len(cells) == 0:
-            where = f"context {context!r}" if context else screen.source
-            raise UserError(f"split={split.kind}: {where} has no control cell in the {name} part to start from")
-    kept = {context: spread(cells, pool) for context, cells in own.items()}
-    firsts = dict(zip(kept, np.cumsum([0, *map(len, kept.values())])[:-1], strict=True))
-    control = {context: _mean(table, cells) for context, cells in own.items()}
-    of = [screen.conditions[i].context for i in conditions]
-    label = screen.condition[rows]
-    return Part(
+    groups = group_cells(table, rows, controls, "training" if name == "train" else name).compared
+    n_targets = np.array([len(screen.conditions[i].targets) for i in groups.conditions], dtype=np.int64)
+    order = np.argsort(n_targets, kind="stable")
+    # not groups.moments: its rounding is another, and results of earlier versions stay bit-equal
+    control = {context: _mean(table, cells) for context, cells in groups.controls.items()}
+    starts = {context: spread(cells, pool) for context, cells in groups.controls.items()}
+    firsts = dict(zip(starts, np.cumsum([0, *map(len, starts.values())])[:-1], strict=True))
+    contexts = [groups.contexts[k] for k in order]
+    return SplitPart(
         name=name,
-        conditions=conditions,
-        n_targets=sizes[order],
-        cells=np.concatenate(list(kept.values())),
-        first=np.array([firsts[c] for c in of], dtype=np.int64),
-        count=np.array([len(kept[c]) for c in of], dtype=np.int64),
-        control=np.stack([control[c] for c in of]),
-        truth=table.means(rows)[conditions],
-        population=tuple(spread(rows[label == i], pool) for i in conditions),
+        conditions=groups.conditions[order],
+        n_targets=n_targets[order],
+        cells=np.concatenate(list(starts.values())),
+        first=np.array([firsts[c] for c in contexts], dtype=np.int64),
+        count=np.array([len(starts[c]) for c in contexts], dtype=np.int64),
+        control=np.stack([control[c] for c in contexts]),
+        truth=Moments(screen.x, groups.cells).mean[order],
+        population=tuple(spread(groups.cells[k], pool) for k in order),
     )
 
 
@@ -109,11 +100,6 @@ def spread(rows: Rows, most: int) -> Rows:
     if len(rows) <= most:
         return rows
     return rows[(np.arange(most) * len(rows)) // most]
-
-
-def _in_context(table: PerturbationTable, rows: Rows, context: str) -> NDArray[np.bool_]:
-    same = np.array([c.context == context for c in table.screen.conditions])
-    return np.asarray(same[table.screen.condition[rows]])
 
 
 def _mean(table: PerturbationTable, rows: Rows) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, svds
 
 from perturbrl.config import require
-from perturbrl.envs.counterfactual.parts import Part, spread
+from perturbrl.envs.counterfactual.parts import SplitPart, spread
 from perturbrl.screens.schema import PerturbationTable, Rows
 
 STATES = ("pca", "genes")
@@ -40,7 +40,9 @@ class Geometry:
     norm: float
 
 
-def fit(table: PerturbationTable, train: Part, state: str, action: str, state_size: int, action_size: int) -> Geometry:
+def fit(
+    table: PerturbationTable, train: SplitPart, state: str, action: str, state_size: int, action_size: int
+) -> Geometry:
     """Fit the coordinates on the training part.
 
     ``action`` is ``pca`` (principal components, not centred, of the changes of training conditions: the first is
@@ -94,7 +96,7 @@ def principal(x: sparse.csr_matrix, most: int) -> tuple[Array, Array, Array]:
     return v, s / np.sqrt(max(n - 1, 1)), mean
 
 
-def _changes(table: PerturbationTable, train: Part, action: str, size: int) -> Array:
+def _changes(table: PerturbationTable, train: SplitPart, action: str, size: int) -> Array:
     g = train.effect.shape[1]
     if action == "genes":
         return np.eye(g)
@@ -107,7 +109,7 @@ def _changes(table: PerturbationTable, train: Part, action: str, size: int) -> A
     return np.asarray(v * np.sign(v[np.abs(v).argmax(axis=0), np.arange(v.shape[1])]))
 
 
-def _in_standard_errors(table: PerturbationTable, train: Part) -> Array:
+def _in_standard_errors(table: PerturbationTable, train: SplitPart) -> Array:
     """Return Welch's t of every training condition against control, [P, G]; 0 where neither varies."""
     x = table.screen.x
     error = {int(first): _squared_error(x[_of_context(train, int(first))]) for first in np.unique(train.first)}
@@ -116,7 +118,7 @@ def _in_standard_errors(table: PerturbationTable, train: Part) -> Array:
     return np.divide(train.effect, both, out=np.zeros_like(both), where=both > 0)
 
 
-def _of_context(part: Part, first: int) -> Rows:
+def _of_context(part: SplitPart, first: int) -> Rows:
     return part.cells[first : first + int(part.count[part.first == first][0])]
 
 

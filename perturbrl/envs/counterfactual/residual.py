@@ -8,7 +8,6 @@ Letters: P conditions of the screen, G genes.
 from __future__ import annotations
 
 import dataclasses
-import weakref
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,6 @@ from perturbrl.screens.schema import PerturbationTable, Rows
 
 RESIDUALS = ("none", "train_mean", "bilinear", "kernel_ridge", "mlp")
 FOLDS = 5
-_CHANGES: weakref.WeakKeyDictionary[PerturbationTable, dict[str, NDArray[np.float64]]] = weakref.WeakKeyDictionary()
 
 
 def residual_changes(table: PerturbationTable, name: str) -> NDArray[np.float64]:
@@ -29,10 +27,7 @@ def residual_changes(table: PerturbationTable, name: str) -> NDArray[np.float64]
     baseline that tunes itself does so on training conditions alone, so that learning curves on validation stay honest.
     Computed once for a table: training, learning curve and evaluation each have an environment. Do not write into it.
     """
-    changes = _CHANGES.setdefault(table, {})
-    if name not in changes:
-        changes[name] = _computed(table, name)
-    return changes[name]
+    return table.once(f"residual {name}", lambda: _computed(table, name))
 
 
 def _computed(table: PerturbationTable, name: str) -> NDArray[np.float64]:

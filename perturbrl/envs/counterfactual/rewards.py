@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from perturbrl.config import choice
-from perturbrl.envs.counterfactual.parts import Part
+from perturbrl.envs.counterfactual.parts import SplitPart
 from perturbrl.envs.counterfactual.projections import Geometry
 from perturbrl.screens.schema import PerturbationTable
 
@@ -41,7 +41,7 @@ class Distance(Protocol):
 def build(
     kind: str,
     table: PerturbationTable,
-    part: Part,
+    part: SplitPart,
     geometry: Geometry,
     residual: Array,
     mates: int,
@@ -70,7 +70,7 @@ class Shift:
     Free of the noise of single cells: what a policy is paid for is the effect alone.
     """
 
-    def __init__(self, part: Part, geometry: Geometry, residual: Array, device: torch.device) -> None:
+    def __init__(self, part: SplitPart, geometry: Geometry, residual: Array, device: torch.device) -> None:
         gap = residual - part.effect
         inside = gap @ geometry.change
         self._gap = _tensor(inside, device)
@@ -92,7 +92,7 @@ class MeanSquares:
     """||x - mu_p||^2 of the changed cell x itself, the MSE times G: noise of the cell included."""
 
     def __init__(
-        self, table: PerturbationTable, part: Part, geometry: Geometry, residual: Array, device: torch.device
+        self, table: PerturbationTable, part: SplitPart, geometry: Geometry, residual: Array, device: torch.device
     ) -> None:
         x = table.screen.x[part.cells].astype(np.float64)
         goal = part.truth - residual
@@ -117,7 +117,7 @@ class _InComponents:
     """Positions of start cells, populations and changes in the principal components."""
 
     def __init__(
-        self, table: PerturbationTable, part: Part, geometry: Geometry, residual: Array, device: torch.device
+        self, table: PerturbationTable, part: SplitPart, geometry: Geometry, residual: Array, device: torch.device
     ) -> None:
         x, basis = table.screen.x, geometry.latent
         self.cells = _tensor(x[part.cells] @ basis, device)
@@ -137,7 +137,7 @@ class Matched:
     """
 
     def __init__(
-        self, table: PerturbationTable, part: Part, geometry: Geometry, residual: Array, device: torch.device
+        self, table: PerturbationTable, part: SplitPart, geometry: Geometry, residual: Array, device: torch.device
     ) -> None:
         self._place = _InComponents(table, part, geometry, residual, device)
         self._norm = geometry.norm
@@ -181,7 +181,7 @@ class Energy:
     def __init__(
         self,
         table: PerturbationTable,
-        part: Part,
+        part: SplitPart,
         geometry: Geometry,
         residual: Array,
         mates: int,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from perturbrl.effects.observed import Truth, truth_of
+from perturbrl.effects.observed import ObservedEffects, effects_of
 from perturbrl.evaluate.counterfactual.cellwise import CellMetrics
 from perturbrl.evaluate.counterfactual.prediction import Prediction
 from perturbrl.metrics_info import MetricInfo
@@ -37,7 +37,7 @@ def dynamic_range(replicate: Array, base: Array, column: MetricInfo) -> float:
     return float(np.median(np.clip(part, -1.0, 1.0)))
 
 
-def duplicates(truth: Truth) -> Iterator[tuple[Truth, dict[str, Prediction]]]:
+def duplicates(truth: ObservedEffects) -> Iterator[tuple[ObservedEffects, dict[str, Prediction]]]:
     """Halve the test cells at random, ``n_duplicates`` times: the truth of one half, and what the other half predicts.
 
     Each half has its own half of the controls. The technical duplicate is the other half's change and cells; the
@@ -55,23 +55,24 @@ def duplicates(truth: Truth) -> Iterator[tuple[Truth, dict[str, Prediction]]]:
         if not cells:
             return
         one, other = (
-            truth_of(
+            effects_of(
                 truth.table,
                 truth.config,
                 np.concatenate([half[side] for half in cells]),
                 np.concatenate([half[side] for half in left.values()]),
+                "test",
             )
             for side in (0, 1)
         )
         yield other, {"technical_duplicate": _technical(one), "interpolated_duplicate": _interpolated(one)}
 
 
-def _technical(half: Truth) -> Prediction:
+def _technical(half: ObservedEffects) -> Prediction:
     rows = dict(zip(half.conditions.tolist(), half.cells, strict=True))
     return Prediction(half.change, cells=lambda condition: half.table.screen.x[rows[condition]])
 
 
-def _interpolated(half: Truth) -> Prediction:
+def _interpolated(half: ObservedEffects) -> Prediction:
     x = half.table.screen.x
     change = half.centre.copy()
     metrics = CellMetrics(half, np.empty((0, x.shape[1])))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from perturbrl import status
-from perturbrl.effects.observed import Truth, sample
+from perturbrl.effects.observed import ObservedEffects, sample
 from perturbrl.evaluate.counterfactual.differential_expression import AgainstControl, agreement
 from perturbrl.evaluate.counterfactual.distribution import Sample, energy_distance
 from perturbrl.evaluate.counterfactual.prediction import Emission, Prediction, as_cells
@@ -30,7 +30,7 @@ class CellMetrics:
     ``basis`` [K, G] spans the space of energy distances.
     """
 
-    def __init__(self, truth: Truth, basis: Array) -> None:
+    def __init__(self, truth: ObservedEffects, basis: Array) -> None:
         self._truth, self._basis = truth, basis
         self._emission = Emission(truth)
         self.differential = np.zeros(len(truth.conditions), dtype=bool)

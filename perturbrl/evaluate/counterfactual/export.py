@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from perturbrl.effects.observed import Truth
+from perturbrl.effects.observed import ObservedEffects
 from perturbrl.envs.counterfactual.parts import spread
 from perturbrl.evaluate.counterfactual.prediction import Emission
 from perturbrl.files import replacing
@@ -18,7 +18,7 @@ from perturbrl.screens.schema import Condition
 PREDICTIONS = "predictions.h5ad"
 
 
-def write_predictions(file: Path, change: NDArray[np.float64], truth: Truth, about: dict[str, str]) -> None:
+def write_predictions(file: Path, change: NDArray[np.float64], truth: ObservedEffects, about: dict[str, str]) -> None:
     """Write predicted cells of each test condition, and the real test controls (at most ``max_controls`` a context).
 
     Predicted cells are as many as the condition has test cells (at most ``max_cells``): the control cells that the

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from perturbrl import paths, records
 from perturbrl.errors import UserError
-from perturbrl.evaluate.counterfactual import Prediction, Scores, Truth, score
+from perturbrl.evaluate.counterfactual import ObservedEffects, Prediction, Scores, score
 from perturbrl.evaluate.counterfactual.cellwise import CellMetrics
 from perturbrl.evaluate.counterfactual.export import PREDICTIONS, write_predictions
 from perturbrl.evaluate.counterfactual.returns import Earned
@@ -38,7 +38,7 @@ NOTHING = {"return": 0.0, "return_normalised": 0.0, "success_rate": 0.0, "mean_a
 def write(
     predictions: Mapping[str, Prediction],
     played: tuple[Rolled, Earned] | None,
-    truth: Truth,
+    truth: ObservedEffects,
     config: CounterfactualProtocolConfig,
     run: Mapping[str, Any],
     out_dir: Path,
@@ -68,7 +68,7 @@ def _summary(
     scores: Scores,
     predictions: Mapping[str, Prediction],
     played: tuple[Rolled, Earned] | None,
-    truth: Truth,
+    truth: ObservedEffects,
     config: CounterfactualProtocolConfig,
     run: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def _summary(
     }
 
 
-def changes(predictions: Mapping[str, Prediction], scores: Scores, truth: Truth, shown: int) -> pd.DataFrame:
+def changes(predictions: Mapping[str, Prediction], scores: Scores, truth: ObservedEffects, shown: int) -> pd.DataFrame:
     """Return true and predicted changes of ``shown`` test conditions, evenly spaced in effect size.
 
     Columns: row (``truth``, ``policy`` unless it diverged, the best simple baseline), condition, gene, change, and de:
@@ -124,7 +124,7 @@ def changes(predictions: Mapping[str, Prediction], scores: Scores, truth: Truth,
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
-def differential(truth: Truth, index: int) -> NDArray[np.bool_]:
+def differential(truth: ObservedEffects, index: int) -> NDArray[np.bool_]:
     """Return which genes differ from control in the test cells of condition ``index`` of the truth, [G]."""
     x, used = truth.table.screen.x, truth.used[index]
     tester = CellMetrics(truth, np.empty((0, x.shape[1]))).tester(truth.contexts[index])

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from perturbrl.effects.observed import Truth
+from perturbrl.effects.observed import ObservedEffects
 from perturbrl.evaluate.counterfactual.calibration import duplicates
 from perturbrl.evaluate.counterfactual.cellwise import CALLED, CellMetrics
 from perturbrl.evaluate.counterfactual.prediction import Prediction
@@ -18,10 +18,10 @@ from perturbrl.screens.genes import pca_basis
 Array = NDArray[np.float64]
 Values = dict[str, dict[str, Array]]
 
-_JUDGES: weakref.WeakKeyDictionary[Truth, Judge] = weakref.WeakKeyDictionary()
+_JUDGES: weakref.WeakKeyDictionary[ObservedEffects, Judge] = weakref.WeakKeyDictionary()
 
 
-def judge_of(truth: Truth) -> Judge:
+def judge_of(truth: ObservedEffects) -> Judge:
     """Return the judge of ``truth``, the same for as long as the truth lives."""
     if truth not in _JUDGES:
         _JUDGES[truth] = Judge(truth)
@@ -31,9 +31,9 @@ def judge_of(truth: Truth) -> Judge:
 class Judge:
     """Values of metrics for each of n conditions; those of a ``Prediction`` are kept for as long as it lives."""
 
-    def __init__(self, truth: Truth) -> None:
+    def __init__(self, truth: ObservedEffects) -> None:
         # a proxy: the judge must not keep its truth alive
-        self._truth: Truth = weakref.proxy(truth)
+        self._truth: ObservedEffects = weakref.proxy(truth)
         rows = np.concatenate([truth.table.split.train, truth.table.split.control_train])
         _, self._basis = pca_basis(truth.table.screen, rows, truth.config.n_components, seed=truth.config.seed)
         self.profiles = ProfileMetrics(self._truth)

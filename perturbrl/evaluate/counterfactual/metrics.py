@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perturbrl.effects import profile_metrics
-from perturbrl.effects.observed import Truth
+from perturbrl.effects.observed import ObservedEffects
 from perturbrl.errors import UserError
 from perturbrl.evaluate.counterfactual.calibration import calibrate, dynamic_range
 from perturbrl.evaluate.counterfactual.cellwise import CALLED, CellMetrics
@@ -52,7 +52,7 @@ class Scores:
         }
 
 
-def score(truth: Truth, predictions: Mapping[str, Prediction]) -> Scores:
+def score(truth: ObservedEffects, predictions: Mapping[str, Prediction]) -> Scores:
     """Score every prediction, the training mean, and the duplicates that the truth itself gives.
 
     Undefined values count as ``MetricInfo.undefined`` in aggregates; a change that is not finite is replaced by no
@@ -96,7 +96,7 @@ def _cohorts(base: Mapping[str, Array], differential: NDArray[np.bool_]) -> dict
     return cohorts | {name: np.isfinite(base[name]) for name in _BY_TRUTH}
 
 
-def _frame(truth: Truth, values: Values, cohorts: Mapping[str, NDArray[np.bool_]]) -> pd.DataFrame:
+def _frame(truth: ObservedEffects, values: Values, cohorts: Mapping[str, NDArray[np.bool_]]) -> pd.DataFrame:
     names, strata = np.array(truth.names, dtype=object), np.array(truth.strata, dtype=object)
     parts = []
     for row, metrics in values.items():
@@ -137,7 +137,7 @@ def _aggregate(
     return rows
 
 
-def _header(truth: Truth, values: Values, halved: Mapping[str, Array], cells: CellMetrics) -> dict[str, Any]:
+def _header(truth: ObservedEffects, values: Values, halved: Mapping[str, Array], cells: CellMetrics) -> dict[str, Any]:
     undefined = {name: column.undefined for name, column in HELD_OUT.items()}
     base = {name: np.where(np.isfinite(v), v, undefined[name]) for name, v in (values[BASE] | dict(halved)).items()}
     drf = dict.fromkeys(HELD_OUT, math.nan)
@@ -154,7 +154,7 @@ def _header(truth: Truth, values: Values, halved: Mapping[str, Array], cells: Ce
     }
 
 
-def _clean(row: str, prediction: Prediction, truth: Truth, flags: list[str]) -> Prediction:
+def _clean(row: str, prediction: Prediction, truth: ObservedEffects, flags: list[str]) -> Prediction:
     if row in DUPLICATES:
         raise UserError(f"row {row!r} is made from test cells by the evaluation itself; call the prediction otherwise")
     if prediction.change.shape != truth.change.shape:

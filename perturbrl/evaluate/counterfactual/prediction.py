@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from perturbrl.effects.baselines import Baseline, covered
-from perturbrl.effects.observed import Truth, sample
+from perturbrl.effects.observed import ObservedEffects, sample
 
 Array = NDArray[np.float64]
 CellsOf = Callable[[int], "sparse.csr_matrix | NDArray[np.float32] | None"]
@@ -18,7 +18,7 @@ CellsOf = Callable[[int], "sparse.csr_matrix | NDArray[np.float32] | None"]
 
 @dataclass(frozen=True, eq=False)  # hashed by identity: what is known of one is kept as long as it lives
 class Prediction:
-    """Changes mu_p - mu_0 [n, G] of the conditions of a ``Truth``, in its order.
+    """Changes mu_p - mu_0 [n, G] of the conditions of a ``ObservedEffects``, in its order.
 
     ``cells`` gives predicted cells [c, G] (log-normalised) of a condition (its index in the screen); without it, or
     where it gives None, control cells are scaled to the predicted mean. ``covered`` [n] tells for which conditions the
@@ -30,7 +30,7 @@ class Prediction:
     covered: NDArray[np.bool_] | None = None
 
 
-def predict(baseline: Baseline, truth: Truth) -> Prediction:
+def predict(baseline: Baseline, truth: ObservedEffects) -> Prediction:
     """Fit a baseline and ask it for the conditions of ``truth``; where it is silent, the training mean speaks.
 
     Raises
@@ -53,7 +53,7 @@ class Emission:
     reason). Features with negative values (centred protein) have no scale: they are moved by the change.
     """
 
-    def __init__(self, truth: Truth) -> None:
+    def __init__(self, truth: ObservedEffects) -> None:
         self._truth = truth
         x = truth.table.screen.x
         self._signed = {context: signed(x[rows]) for context, rows in truth.controls.items()}

@@ -14,7 +14,7 @@ from perturbrl.data.readers.anndata_files import read_part
 from perturbrl.data.readers.columns import is_control_name
 from perturbrl.data.readers.kinds import profile
 from perturbrl.data.readers.opened import listed
-from perturbrl.effects.observed import Truth
+from perturbrl.effects.observed import ObservedEffects
 from perturbrl.errors import UserError
 from perturbrl.evaluate.counterfactual.prediction import Prediction
 from perturbrl.screens.schema import Condition, Rows, Screen
@@ -24,7 +24,7 @@ SCALE = 2.0
 """By what factor the mean of all predicted values may differ from that of the controls."""
 
 
-def read_predictions(file: str | Path, truth: Truth) -> Prediction:
+def read_predictions(file: str | Path, truth: ObservedEffects) -> Prediction:
     """Read log-normalised predicted cells (or one profile for each condition) of every test condition of ``truth``.
 
     ``var_names`` are the genes of the table in any order (others are ignored); ``obs["condition"]`` or
@@ -84,7 +84,7 @@ def _labels(file: Path, obs: pd.DataFrame) -> NDArray[np.str_]:
     return np.asarray(obs[column].astype(str), dtype=np.str_)
 
 
-def _rows(file: Path, labels: NDArray[np.str_], truth: Truth) -> list[Rows]:
+def _rows(file: Path, labels: NDArray[np.str_], truth: ObservedEffects) -> list[Rows]:
     """Return the rows of the file for each test condition."""
     screen = truth.table.screen
     test = {int(c): i for i, c in enumerate(truth.conditions)}
@@ -113,7 +113,7 @@ def _rows(file: Path, labels: NDArray[np.str_], truth: Truth) -> list[Rows]:
     return [np.sort(np.concatenate(own)) for own in rows]
 
 
-def _names(screen: Screen, truth: Truth) -> dict[str, int]:
+def _names(screen: Screen, truth: ObservedEffects) -> dict[str, int]:
     """Return the condition of each name, and of bare targets where they are one condition of the test set."""
     bare: dict[str, list[int]] = {}
     for c in truth.conditions:
@@ -131,7 +131,7 @@ def _ordered(label: str) -> str:
     return "+".join(sorted(label[:end].split("+"))) + label[end:]
 
 
-def _check_values(file: Path, x: sparse.csr_matrix, truth: Truth) -> None:
+def _check_values(file: Path, x: sparse.csr_matrix, truth: ObservedEffects) -> None:
     """Refuse what is not on the scale of the table: NaN, counts, another library size, logs of logs."""
     seen = profile(x)
     if not seen.clean:

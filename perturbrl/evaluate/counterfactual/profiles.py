@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perturbrl.effects import profile_metrics
-from perturbrl.effects.observed import Truth
+from perturbrl.effects.observed import ObservedEffects
 
 Array = NDArray[np.float64]
 
@@ -18,7 +18,7 @@ class ProfileMetrics:
     conditions is the ratio of sums.
     """
 
-    def __init__(self, truth: Truth) -> None:
+    def __init__(self, truth: ObservedEffects) -> None:
         self._truth = truth
         _, self._groups = np.unique(np.array(truth.contexts), return_inverse=True)
         self._mean_error = self.weighted_error(truth.centre)

@@ -20,14 +20,14 @@ from perturbrl.bounds import Episodes, Fraction, NonNegativeInt, NotEmpty, Numbe
 from perturbrl.config import require
 from perturbrl.data.split import SplitConfig
 from perturbrl.effects.baselines import BASELINES, Setting
-from perturbrl.effects.observed import truth_of
+from perturbrl.effects.observed import effects_of
 from perturbrl.envs.counterfactual.task import CounterfactualEnv, CounterfactualEnvConfig
 from perturbrl.evaluate.actions import Act, PopulationAct
 from perturbrl.evaluate.counterfactual import (
+    ObservedEffects,
     Prediction,
     ScoreConfig,
-    Truth,
-    observe_truth,
+    observe_effects,
     predict,
     read_predictions,
 )
@@ -79,7 +79,7 @@ class CounterfactualProtocolConfig:
 class Shared:
     """What runs on the same split have in common: the truth, and the predictions that need no policy."""
 
-    truth: Truth
+    truth: ObservedEffects
     predictions: dict[str, Prediction]
 
 
@@ -102,7 +102,7 @@ class ValidationCurve:
         build = registry.envs[env_configs[0].name].build
         cells = CURVE_EPISODES + -CURVE_EPISODES % env_configs[0].mates
         self._env: CounterfactualEnv = build(env_configs, table, split.control_validation, cells, device)
-        self._truth = truth_of(table, config.score, split.validation, split.control_validation)
+        self._truth = effects_of(table, config.score, split.validation, split.control_validation, "validation")
         self._metrics = ProfileMetrics(self._truth)
 
     def at(self, act: PopulationAct) -> dict[str, Tensor]:
@@ -144,7 +144,7 @@ class CounterfactualScoring:
     def shared(self, table: PerturbationTable, env_config: Any, simulated: Simulated | None) -> Shared:
         """Fit every baseline and ask it for the test conditions; add what is known where the cells were simulated."""
         with status.step("observed effects of the test conditions"):
-            truth = observe_truth(table, self.config.score)
+            truth = observe_effects(table, self.config.score)
         setting = Setting(seed=self.config.seed, action_rms=0.0)
         names = [name for name in BASELINES if name != PER_RUN]
         found = {}
@@ -190,7 +190,9 @@ class CounterfactualScoring:
             out_dir,
         )
 
-    def _play(self, policy: Act, table: PerturbationTable, env_config: Any, truth: Truth) -> tuple[Rolled, Earned]:
+    def _play(
+        self, policy: Act, table: PerturbationTable, env_config: Any, truth: ObservedEffects
+    ) -> tuple[Rolled, Earned]:
         def act(obs: Tensor) -> Tensor:
             return torch.stack([policy(one) for one in obs])
 

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from perturbrl.effects.observed import Truth
+from perturbrl.effects.observed import ObservedEffects
 from perturbrl.evaluate.counterfactual.prediction import Prediction
 from perturbrl.metrics_info import SIMULATOR
 
 
-def known_changes(means: NDArray[np.float64], truth: Truth) -> Prediction:
+def known_changes(means: NDArray[np.float64], truth: ObservedEffects) -> Prediction:
     """Return the changes of the test conditions in the simulator's own ``means`` [P, G] of many cells."""
     screen = truth.table.screen
     control = [screen.control_of(int(condition)) for condition in truth.conditions]
