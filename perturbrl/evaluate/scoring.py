@@ -1,11 +1,12 @@
-"""What training and ``perturbrl evaluate`` need of a protocol. ``registry.protocols[name].build(config)`` returns one.
+"""What training and ``perturbrl evaluate`` need of a protocol: ``registry.protocols[name].build(config)`` is a Scoring.
 
-Letters: S runs trained together, P conditions, G genes.
+Training asks for a ``Curve``, ``perturbrl evaluate`` for an ``Evaluation``. Letters: S runs trained together,
+P conditions of the screen, G genes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,6 +37,23 @@ class Curve(Protocol):
         ...
 
 
+class Evaluation(Protocol):
+    """Scores runs on the same cells, task and protocol. It holds what they share, such as rows that need no policy."""
+
+    def evaluate(self, policy: Act | None, run: Mapping[str, Any], folder: Path, predictions: Path | None) -> None:
+        """Score one policy (None: it diverged) and write ``folder``.
+
+        ``run`` is the content of ``run.json``; ``predictions`` is a file of another program's predictions, which get a
+        row of their own.
+
+        Raises
+        ------
+        UserError
+            Something does not fit, or a file cannot be written.
+        """
+        ...
+
+
 class Scoring(Protocol):
     """How runs are scored. ``table`` is what the split makes of the cells: a CellTable or a PerturbationTable."""
 
@@ -47,28 +65,6 @@ class Scoring(Protocol):
         """Return the learning curve of S runs with these environments."""
         ...
 
-    def shared(self, table: Any, env_config: Any, simulated: Simulated | None) -> Any:
-        """Return whatever runs on the same cells, task and protocol have in common; ``evaluate`` gets it back."""
-        ...
-
-    def evaluate(
-        self,
-        policy: Act | None,
-        table: Any,
-        env_config: Any,
-        run: dict[str, Any],
-        out_dir: Path,
-        shared: Any,
-        predictions: Path | None,
-    ) -> None:
-        """Score one policy (None: it diverged) and write ``out_dir``.
-
-        ``run`` is the content of ``run.json``; ``predictions`` a file of somebody else's predictions for a row of its
-        own.
-
-        Raises
-        ------
-        UserError
-            Something does not fit, or a file cannot be written.
-        """
+    def evaluation(self, table: Any, env_config: Any, simulated: Simulated | None) -> Evaluation:
+        """Return what scores runs on these cells in this task; ``simulated`` where the cells come from a simulator."""
         ...

@@ -18,7 +18,7 @@ from perturbrl.config import choice
 from perturbrl.envs.factory import Table
 from perturbrl.errors import UserError
 from perturbrl.evaluate.actions import Act
-from perturbrl.evaluate.scoring import INFO, Scoring, Simulated
+from perturbrl.evaluate.scoring import INFO, Evaluation, Scoring, Simulated
 from perturbrl.landscape.config import LandscapeConfig
 from perturbrl.landscape.truth import true_means
 from perturbrl.records import RunDir
@@ -39,7 +39,7 @@ class Evaluator:
 
     def __init__(self, overrides: Sequence[str] = ()) -> None:
         self.predictions, self.protocol, self.overrides = _read(overrides)
-        self._shared: dict[str, Any] = {}
+        self._evaluations: dict[str, Evaluation] = {}
 
     def evaluate(self, folder: Path) -> None:
         """Write the ``evaluation`` folder of one run.
@@ -66,16 +66,15 @@ class Evaluator:
         protocol = self._bound(job.raw["protocol"])
         scoring: Scoring = registry.protocols[own].build(protocol)
         key = json.dumps([job.raw.get(group) for group in SHARED] + [repr(protocol)])
-        if key not in self._shared:
-            while len(self._shared) >= KEPT:
-                self._shared.pop(next(iter(self._shared)))
-            with status.step("rows that need no training"):
-                self._shared[key] = scoring.shared(table, job.config.env, _simulated(job, table))
+        if key not in self._evaluations:
+            while len(self._evaluations) >= KEPT:
+                self._evaluations.pop(next(iter(self._evaluations)))
+            self._evaluations[key] = scoring.evaluation(table, job.config.env, _simulated(job, table))
         policy = load_policy(job, table, "float32") if run["status"] == "complete" else None
         out = folder / paths.EVALUATION
         (out / paths.DIGESTS).unlink(missing_ok=True)
         with status.step(f"evaluating {_short(folder)}"):
-            scoring.evaluate(policy, table, job.config.env, run, out, self._shared[key], self.predictions)
+            self._evaluations[key].evaluate(policy, run, out, self.predictions)
         written = sorted(file.name for file in out.iterdir() if file.suffix in (".json", ".parquet"))
         records.write_json(out / paths.DIGESTS, files.digests(out, written))
 

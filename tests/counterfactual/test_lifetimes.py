@@ -12,8 +12,8 @@ import pytest
 from perturbrl.effects.observed import observe_effects
 from perturbrl.effects.responses import trained, tuning
 from perturbrl.envs.counterfactual.residual import residual_changes
-from perturbrl.evaluate.counterfactual.judge import judge_of
 from perturbrl.evaluate.counterfactual.prediction import Prediction
+from perturbrl.evaluate.counterfactual.values import ConditionValues
 
 from .made_screens import CONFIG, noisy
 
@@ -24,11 +24,11 @@ def test_each_is_computed_once() -> None:
     assert residual_changes(table, "train_mean") is residual_changes(table, "train_mean")
     assert residual_changes(table, "none") is not residual_changes(table, "train_mean")
     truth = observe_effects(table, CONFIG)
-    judge, prediction = judge_of(truth), Prediction(truth.centre)
-    assert judge_of(truth) is judge
-    first = judge.values({"a": prediction})["a"]
-    assert judge.values({"b": prediction})["b"] is first
-    assert judge.values({"b": Prediction(truth.centre)})["b"] is not first
+    metrics, prediction = ConditionValues(truth), Prediction(truth.centre)
+    first = metrics.of({"a": prediction})["a"]
+    assert metrics.of({"b": prediction})["b"] is first
+    assert metrics.of({"b": Prediction(truth.centre)})["b"] is not first
+    assert metrics.duplicates is metrics.duplicates
 
 
 def test_equal_objects_share_nothing() -> None:
@@ -50,8 +50,8 @@ def test_it_is_given_back_with_its_table(compute) -> None:
 
 def test_what_was_scored_goes_with_its_prediction() -> None:
     truth = observe_effects(noisy(cells=8), CONFIG)
-    judge, prediction = judge_of(truth), Prediction(truth.centre)
-    kept = weakref.ref(judge.values({"a": prediction})["a"]["mse"])
+    metrics, prediction = ConditionValues(truth), Prediction(truth.centre)
+    kept = weakref.ref(metrics.of({"a": prediction})["a"]["mse"])
     del prediction
     gc.collect()
     assert kept() is None

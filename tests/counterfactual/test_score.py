@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ from perturbrl.config import bind
 from perturbrl.effects.baselines import BASELINES, Setting
 from perturbrl.errors import UserError
 from perturbrl.evaluate.counterfactual import Prediction, ScoreConfig, observe_effects, predict, score
-from perturbrl.evaluate.counterfactual.judge import _JUDGES
 from perturbrl.evaluate.counterfactual.prediction import Emission
+from perturbrl.evaluate.counterfactual.values import ConditionValues
 from perturbrl.metrics_info import HELD_OUT as COLUMNS
 
 from .made_screens import CONFIG, exact, noisy
@@ -194,22 +195,21 @@ def test_same_seed_same_scores(truth):
 
 def test_what_was_scored_before_is_scored_the_same_beside_others(truth):
     known = predict(BASELINES["kernel_ridge"](SETTING), truth)
-    first = score(truth, {"a": known})
-    later = score(truth, {"b": known, "c": predict(BASELINES["knn"](SETTING), truth)})
+    metrics = ConditionValues(truth)
+    first = score(truth, {"a": known}, metrics)
+    later = score(truth, {"b": known, "c": predict(BASELINES["knn"](SETTING), truth)}, metrics)
     assert later.rows["b"] == pytest.approx(first.rows["a"], nan_ok=True)
     fresh = observe_effects(truth.table, CONFIG)
     assert score(fresh, {"b": Prediction(known.change)}).rows["b"] == pytest.approx(first.rows["a"], nan_ok=True)
 
 
 def test_nothing_is_kept_of_a_truth_that_is_gone():
-    gc.collect()
-    before = len(_JUDGES)
     fresh = observe_effects(noisy(cells=8), dataclasses.replace(CONFIG, n_duplicates=1))
     score(fresh, {"train_mean": Prediction(fresh.centre)})
-    assert len(_JUDGES) == before + 1
+    kept = weakref.ref(fresh)
     del fresh
     gc.collect()
-    assert len(_JUDGES) == before
+    assert kept() is None
 
 
 def test_emitted_cells_have_the_predicted_mean_and_the_spread_of_cells(truth):

@@ -16,7 +16,8 @@ from perturbrl.config import bind
 from perturbrl.data.schema import CellTable
 from perturbrl.envs.base import ActionSpace, Step
 from perturbrl.evaluate.actions import Act, together
-from perturbrl.evaluate.paper.scores import PaperProtocolConfig, population_scores
+from perturbrl.evaluate.paper.config import PaperProtocolConfig
+from perturbrl.evaluate.paper.scores import population_scores
 
 
 def protocol(**changes: Any) -> PaperProtocolConfig:

@@ -11,7 +11,7 @@ import pytest
 
 from perturbrl import paths, records
 from perturbrl.errors import UserError
-from perturbrl.evaluate.paper.files import evaluate_run
+from perturbrl.evaluate.paper.protocol import PaperEvaluation
 from perturbrl.metrics_info import PAPER as METRICS
 
 from .helpers import cell_table, protocol, register_toy, shift_by, toy
@@ -22,13 +22,12 @@ COLUMNS = {*METRICS, "mean_abs_action", "return_gain"}
 
 
 def run(out: Path, action: float = 0.2, **changes: object) -> dict:
-    return evaluate_run(shift_by(action), cell_table(), "toy", toy(), INFO, out, protocol(**changes))
+    PaperEvaluation(cell_table(), toy(), protocol(**changes)).write(shift_by(action), INFO, out)
+    return json.loads((out / paths.SUMMARY).read_text())
 
 
 def test_the_summary_has_the_documented_form(tmp_path):
-    returned = run(tmp_path / "evaluation")
-    summary = json.loads((tmp_path / "evaluation" / paths.SUMMARY).read_text())
-    assert summary == returned
+    summary = run(tmp_path / "evaluation")
     assert (summary["protocol"], summary["n_cells"], summary["steps"], summary["seed"]) == ("paper", 30, 61440, 3)
     asked = protocol()
     assert (summary["clip"], summary["discrete_step"]) == (asked.clip, asked.discrete_step)
@@ -93,12 +92,12 @@ def test_a_file_where_the_folder_should_be_is_named(tmp_path):
 
 def test_info_cannot_overwrite_what_the_protocol_says(tmp_path):
     with pytest.raises(UserError, match="the key n_cells is written by the protocol"):
-        evaluate_run(shift_by(0.1), cell_table(), "toy", toy(), {"n_cells": 7}, tmp_path, protocol())
+        PaperEvaluation(cell_table(), toy(), protocol()).write(shift_by(0.1), {"n_cells": 7}, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_features_outside_every_slice_have_no_modality(tmp_path):
     table = replace(cell_table(), slices={"rna": slice(0, 2)})
-    evaluate_run(shift_by(0.1), table, "toy", toy(), INFO, tmp_path, protocol())
+    PaperEvaluation(table, toy(), protocol()).write(shift_by(0.1), INFO, tmp_path)
     frame = pd.read_parquet(tmp_path / paths.PER_FEATURE)
     assert frame.groupby("feature")["modality"].first().tolist() == ["rna", "rna", "", "", "", ""]

@@ -16,7 +16,8 @@ from perturbrl.errors import UserError
 from perturbrl.evaluate.actions import as_change, constant, do_nothing, random_sign, random_uniform, together
 from perturbrl.evaluate.paper.best_constant import best_constant, later_mean
 from perturbrl.evaluate.paper.metrics import MetricConfig
-from perturbrl.evaluate.paper.scores import evaluate_paper, evaluated_cells, floor_rows, population_scores
+from perturbrl.evaluate.paper.rows import PaperRows
+from perturbrl.evaluate.paper.scores import evaluated_cells, population_scores
 from perturbrl.evaluate.returns import do_nothing_returns, episode_returns, return_gain
 from perturbrl.metrics_info import PAPER as METRICS
 
@@ -42,16 +43,16 @@ def extra_metric() -> Iterator[str]:
 
 
 def test_rows_and_their_order():
-    result = evaluate_paper(shift_by(0.1), cell_table(), "toy", toy(), protocol())
-    assert list(result.rows) == ROWS
-    assert set(result.rows["policy"].numbers()) == {
+    rows = PaperRows(cell_table(), toy(), protocol()).of(shift_by(0.1))
+    assert list(rows) == ROWS
+    assert set(rows["policy"].numbers()) == {
         *METRICS, "mean_abs_action", "return", "return_gain", "return_gain_se"
     }  # fmt: skip
 
 
 def test_doing_nothing_is_perfect_and_gains_nothing():
     table = cell_table()
-    row = evaluate_paper(shift_by(0.3), table, "toy", toy(), protocol()).rows["do_nothing"]
+    row = PaperRows(table, toy(), protocol()).floors["do_nothing"]
     numbers = row.numbers()
     for name, metric in METRICS.items():
         assert numbers[name] == (1.0 if metric.better == "up" else 0.0), name
@@ -145,19 +146,18 @@ def test_gain_with_and_without_a_kept_do_nothing_run():
 
 def test_the_policy_row_is_paired_with_the_floors():
     table, config = cell_table(), env_config("paper", horizon=8)
-    floors = floor_rows(table, "paper", config, protocol())
-    result = evaluate_paper(floors_policy := shift_by(0.2), table, "paper", config, protocol(), floors)
+    rows = PaperRows(table, config, protocol()).of(policy := shift_by(0.2))
     env = registry.envs["paper"].build([config], table, table.test, 16, "cpu")
-    expected = return_gain(together([floors_policy]), env, 0, 100)
-    assert result.rows["policy"].return_gain == pytest.approx(float(expected))
-    again = evaluate_paper(shift_by(0.2), table, "paper", config, protocol())
+    expected = return_gain(together([policy]), env, 0, 100)
+    assert rows["policy"].return_gain == pytest.approx(float(expected))
+    again = PaperRows(table, config, protocol()).of(shift_by(0.2))
     for name in ROWS:
-        assert result.rows[name].numbers() == again.rows[name].numbers(), f"{name}: same seed, same result"
+        assert rows[name].numbers() == again[name].numbers(), f"{name}: same seed, same result"
 
 
 def test_an_endless_episode_is_an_error():
     with pytest.raises(UserError, match=r"protocol\.max_steps: .* 4 steps"):
-        evaluate_paper(shift_by(0.1), cell_table(), "toy", toy(), protocol(max_steps=4))
+        PaperRows(cell_table(), toy(), protocol(max_steps=4)).of(shift_by(0.1))
 
 
 # ---------------------------------------------------------------- floors
@@ -179,7 +179,7 @@ def test_the_best_constant_is_found_on_training_cells():
     table = cell_table()
     table.x[table.train] += 0.5
     table.x[table.test] -= 0.5
-    found = best_constant(table, "toy", toy(), 16, 0, 100, "cpu")
+    found = best_constant(table, toy(), protocol(max_steps=100))
     goal = float(registry.envs["toy"].build([toy()], table, table.train, 1, "cpu").goal)
     assert goal > 0.3
     # a grid of factor two around the optimum: never further than a third of it
@@ -188,16 +188,16 @@ def test_the_best_constant_is_found_on_training_cells():
 
 def test_the_best_constant_beats_nothing_where_cells_drift_and_else_is_nothing():
     config = env_config("paper", horizon=60, max_perturb=1, perturb_prob=0.0)
-    row = floor_rows(cell_table(400, shift=8.0), "paper", config, protocol(return_episodes=128, search_episodes=128))
-    best = row["best_constant"]
+    rows = PaperRows(cell_table(400, shift=8.0), config, protocol(return_episodes=128, search_episodes=128))
+    best = rows.floors["best_constant"]
     assert best.return_gain > 3 * best.return_gain_se > 0
     still = env_config("paper_discrete", horizon=60, perturb_prob=0.0)
-    found = best_constant(cell_table(), "paper_discrete", still, 32, 0, 1000, "cpu")
+    found = best_constant(cell_table(), still, protocol(search_episodes=32))
     assert int(found) % 3 == 1, "every discrete constant runs into the clip; the best changes nothing"
 
 
 def test_discrete_constants_are_all_tried():
-    found = best_constant(cell_table(), "toy", toy("discrete", 18), 16, 0, 100, "cpu")
+    found = best_constant(cell_table(), toy("discrete", 18), protocol(max_steps=100))
     assert int(found) == 2, "the toy pays for action 2 alone"
 
 
@@ -229,12 +229,10 @@ def test_a_discrete_action_changes_one_feature_by_a_quarter():
 
 def test_the_discrete_environment_end_to_end():
     config = env_config("paper_discrete", horizon=6)
-    result = evaluate_paper(
-        lambda obs: obs.abs().argmax(-1) * 3 + 1, cell_table(), "paper_discrete", config, protocol()
-    )
-    policy, nothing = result.rows["policy"].numbers(), result.rows["do_nothing"].numbers()
+    rows = PaperRows(cell_table(), config, protocol()).of(lambda obs: obs.abs().argmax(-1) * 3 + 1)
+    policy, nothing = rows["policy"].numbers(), rows["do_nothing"].numbers()
     assert policy == nothing, "action 1 of any feature changes nothing"
-    assert result.rows["random_sign"].mean_abs_action == pytest.approx(0.25 / 6)
+    assert rows["random_sign"].mean_abs_action == pytest.approx(0.25 / 6)
 
 
 # ---------------------------------------------------------------- cells, bad policies, plugins
@@ -245,7 +243,7 @@ def test_how_many_cells_the_metrics_see():
     assert np.array_equal(evaluated_cells(table, protocol()).numpy(), table.x[table.test[:30]])
     for every in ("all", None, 1000):
         assert np.array_equal(evaluated_cells(table, protocol(n_cells=every)).numpy(), table.x[table.test])
-    assert evaluate_paper(shift_by(0.1), table, "toy", toy(), protocol(n_cells="all")).n_cells == 40
+    assert len(PaperRows(cell_table(), toy(), protocol(n_cells="all")).cells) == 40
 
 
 @pytest.mark.parametrize("bad", ["most", 1, -5])
@@ -262,10 +260,10 @@ def test_a_test_split_of_one_cell_is_refused():
 @pytest.mark.parametrize("poison", [float("nan"), float("inf"), -float("inf")])
 def test_an_action_that_is_not_finite_flags_the_row_and_spares_the_others(poison):
     table = cell_table()
-    result = evaluate_paper(shift_by(poison), table, "toy", toy(), protocol())
-    assert [name for name, row in result.rows.items() if row.diverged] == ["policy"]
-    assert all(np.isnan(v) for v in result.rows["policy"].numbers().values())
-    assert all(np.isfinite(v) for v in result.rows["best_constant"].numbers().values())
+    rows = PaperRows(table, toy(), protocol()).of(shift_by(poison))
+    assert [name for name, row in rows.items() if row.diverged] == ["policy"]
+    assert all(np.isnan(v) for v in rows["policy"].numbers().values())
+    assert all(np.isfinite(v) for v in rows["best_constant"].numbers().values())
     assert all(np.isnan(v) for v in quick_scores(shift_by(poison), torch.ones(5, 6), BOX, protocol()).values())
 
 
@@ -276,7 +274,7 @@ def test_divergence_inside_an_episode_alone_flags_the_row():
         calls.append(1)
         return torch.zeros_like(obs) if len(calls) < 4 else torch.full_like(obs, torch.nan)
 
-    row = evaluate_paper(act, table, "toy", toy(), protocol()).rows["policy"]
+    row = PaperRows(table, toy(), protocol()).of(act)["policy"]
     assert row.diverged and row.numbers()["mse"] == 0.0 and np.isnan(row.return_gain)
 
 
@@ -296,11 +294,11 @@ def test_a_policy_of_the_wrong_shape_is_an_error_in_one_line():
 @pytest.mark.parametrize(("kind", "actions", "needed"), [("box", 4, 6), ("discrete", 7, 18)])
 def test_an_environment_whose_actions_are_not_features_is_refused(kind, actions, needed):
     with pytest.raises(UserError, match=f"{actions} {kind} actions for 6 features; the metrics need {needed}"):
-        evaluate_paper(shift_by(0.1), cell_table(), "toy", toy(kind, actions), protocol())
+        PaperRows(cell_table(), toy(kind, actions), protocol()).of(shift_by(0.1))
 
 
 def test_a_plugins_metric_joins_the_table(extra_metric):
-    rows = evaluate_paper(shift_by(0.25), cell_table(), "toy", toy(), protocol()).rows
+    rows = PaperRows(cell_table(), toy(), protocol()).of(shift_by(0.25))
     numbers = rows["policy"].numbers()
     assert list(numbers)[:11] == [*METRICS, extra_metric]
     assert numbers[extra_metric] == pytest.approx(0.25)
@@ -319,6 +317,6 @@ def test_a_plugins_mistake_is_named(name, function, message):
     registry.metrics.register(name, MetricConfig)(function)
     try:
         with pytest.raises(UserError, match=message):
-            evaluate_paper(shift_by(0.1), cell_table(), "toy", toy(), protocol())
+            PaperRows(cell_table(), toy(), protocol()).of(shift_by(0.1))
     finally:
         del registry.metrics._entries[name]

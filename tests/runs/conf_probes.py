@@ -29,7 +29,7 @@ from perturbrl import paths, records, registry
 from perturbrl.agents import kernels
 from perturbrl.data.fetch import cached_file
 from perturbrl.errors import UserError
-from perturbrl.evaluate.paper.scores import evaluate_paper
+from perturbrl.evaluate.paper.rows import PaperRows
 from perturbrl.runner.build import build_learner
 from perturbrl.runner.dataset import load_cells
 from perturbrl.runner.evaluate import Evaluator
@@ -156,8 +156,8 @@ def scores(job: Job, scratch: Path) -> str:
     def policy(x: torch.Tensor) -> torch.Tensor:
         return x.abs().sum(-1).long() % (3 * x.shape[-1]) if c.env.name == "paper_discrete" else (9 * x).clamp(-1, 1)
 
-    result = evaluate_paper(policy, table, c.env.name, c.env, c.protocol)
-    return repr({name: row.numbers() for name, row in result.rows.items()}) + str(result.n_cells)
+    rows = PaperRows(table, c.env, c.protocol)
+    return repr({name: row.numbers() for name, row in rows.of(policy).items()}) + str(len(rows.cells))
 
 
 def record(job: Job, scratch: Path) -> str:

@@ -1,33 +1,28 @@
-"""Write the evaluation of one run; each file appears whole or not at all, ``summary.json`` last.
-
-Letters: n test conditions, G genes.
-"""
+"""What ``protocol=counterfactual`` writes for one run. Letters: S policies, n test conditions, G genes."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perturbrl import paths, records
-from perturbrl.errors import UserError
-from perturbrl.evaluate.counterfactual import ObservedEffects, Prediction, Scores, score
+from perturbrl.effects.observed import ObservedEffects
 from perturbrl.evaluate.counterfactual.cellwise import CellMetrics
+from perturbrl.evaluate.counterfactual.config import CounterfactualProtocolConfig
 from perturbrl.evaluate.counterfactual.export import PREDICTIONS, write_predictions
-from perturbrl.evaluate.counterfactual.returns import Earned
-from perturbrl.evaluate.counterfactual.rollout import Rolled
+from perturbrl.evaluate.counterfactual.metrics import Scores
+from perturbrl.evaluate.counterfactual.prediction import Prediction
+from perturbrl.evaluate.counterfactual.returns import PolicyReturns
+from perturbrl.evaluate.counterfactual.rollout import PredictedChanges
 from perturbrl.evaluate.counterfactual.simulator import regrets
+from perturbrl.evaluate.files import write_evaluation
 from perturbrl.evaluate.scoring import INFO
 from perturbrl.metrics_info import PRIMARY, SIMPLE
-
-if TYPE_CHECKING:
-    from perturbrl.evaluate.counterfactual.protocol import CounterfactualProtocolConfig
 
 NOTE = "held-out perturbations, predicted from control cells that no training saw; scored in gene space"
 PER_PERTURBATION = "per_perturbation.parquet"
@@ -35,93 +30,109 @@ CHANGES = "changes.parquet"
 NOTHING = {"return": 0.0, "return_normalised": 0.0, "success_rate": 0.0, "mean_abs_action": 0.0, "steps": 0.0}
 
 
-def write(
-    predictions: Mapping[str, Prediction],
-    played: tuple[Rolled, Earned] | None,
-    truth: ObservedEffects,
-    config: CounterfactualProtocolConfig,
-    run: Mapping[str, Any],
-    out_dir: Path,
-) -> None:
-    """Score ``predictions`` and write the folder ``evaluation`` of a run; ``played`` is None if its policy diverged.
+@dataclass(frozen=True)
+class PolicyResult:
+    """What one policy predicts (S = 1), and what it earns in the task."""
 
-    Raises
-    ------
-    UserError
-        A file cannot be written.
-    """
-    scores = score(truth, predictions)
-    summary = _summary(scores, predictions, played, truth, config, run)
-    try:
-        records.write_parquet(out_dir / PER_PERTURBATION, scores.frame)
-        records.write_parquet(out_dir / CHANGES, changes(predictions, scores, truth, config.shown))
-        if config.export and played is not None:
-            about = {"run": f"{run['env']} {run['agent']} seed {run['seed']}", "split": truth.table.split.sha256}
-            change = np.nan_to_num(predictions["policy"].change)
-            write_predictions(out_dir / PREDICTIONS, change, truth, about)
-        records.write_json(out_dir / paths.SUMMARY, summary)
-    except OSError as error:
-        raise UserError(f"{out_dir}: the evaluation cannot be written ({error.strerror or error})") from error
+    changes: PredictedChanges
+    returns: PolicyReturns
+
+    @property
+    def change(self) -> NDArray[np.float64]:
+        """Predicted change of each test condition, [n, G]."""
+        return np.asarray(self.changes.change[0])
+
+    def numbers(self, success: float) -> dict[str, float]:
+        """Return the columns that only a policy has: those of ``PolicyReturns`` and the mean size of its actions."""
+        return self.returns.numbers(success) | {"mean_abs_action": float(self.changes.mean_abs_action[0])}
 
 
-def _summary(
-    scores: Scores,
-    predictions: Mapping[str, Prediction],
-    played: tuple[Rolled, Earned] | None,
-    truth: ObservedEffects,
-    config: CounterfactualProtocolConfig,
-    run: Mapping[str, Any],
-) -> dict[str, Any]:
-    said, split = scores.summary(), truth.table.split
-    rows = said["rows"]
-    rows["no_change"] |= NOTHING | {"wall_seconds": 0.0}
-    for row, regret in regrets(predictions).items():
-        rows[row]["regret"] = regret if math.isfinite(regret) else None
-    spent = {"steps": run["steps"], "wall_seconds": run["wall_seconds"]}
-    if played is None:
-        # a policy that has diverged predicts nothing: it stays in every table, without numbers
-        rows = {"policy": dict.fromkeys(rows["no_change"]) | spent, **rows}
-    else:
-        change, earned = played
-        own = earned.numbers(config.success) | {"mean_abs_action": float(change.mean_abs_action[0])}
-        rows["policy"] |= {name: value if math.isfinite(value) else None for name, value in own.items()} | spent
-    return {
-        "protocol": config.name,
-        "note": NOTE,
-        "split": {"kind": split.kind, "seed": split.seed, "sha256": split.sha256},
-        "header": said["header"],
-        # what was asked for, not what there was: runs on other splits of the same data are averaged with this one
-        "n_control_cells": config.most_cells or "all",
-        "return_episodes": config.episodes,
-        "evaluation_seed": config.seed,
-        "claims": asdict(config.claims),
-        **{name: run[name] for name in INFO},
-        "rows": rows,
-        "coverage": said["coverage"],
-        "flags": [*said["flags"], *truth.table.leaks],
-    }
+@dataclass(frozen=True)
+class RunScores:
+    """The evaluation of one run: ``scores`` of its ``predictions``; ``result`` is None if its policy diverged."""
 
+    scores: Scores
+    predictions: Mapping[str, Prediction]
+    result: PolicyResult | None
+    config: CounterfactualProtocolConfig
+    run: Mapping[str, Any]
 
-def changes(predictions: Mapping[str, Prediction], scores: Scores, truth: ObservedEffects, shown: int) -> pd.DataFrame:
-    """Return true and predicted changes of ``shown`` test conditions, evenly spaced in effect size.
+    @property
+    def truth(self) -> ObservedEffects:
+        """What was predicted."""
+        return self.scores.metrics.truth
 
-    Columns: row (``truth``, ``policy`` unless it diverged, the best simple baseline), condition, gene, change, and de:
-    whether the gene differs from control in the test cells.
-    """
-    rows: dict[str, NDArray[np.float64]] = {"truth": truth.change}
-    if "policy" in predictions:
-        rows["policy"] = np.nan_to_num(predictions["policy"].change)
-    best = max((name for name in SIMPLE if name in predictions), key=lambda name: scores.rows[name][PRIMARY])
-    rows[best] = predictions[best].change
-    order = np.argsort(truth.effect_size, kind="stable")
-    picked = np.unique(np.linspace(0, len(order) - 1, min(shown, len(order))).round().astype(int))
-    parts = []
-    for i in order[picked]:
-        for row, change in rows.items():
-            about = {"row": row, "condition": truth.names[i], "gene": list(truth.table.screen.features)}
-            parts.append(pd.DataFrame(about | {"change": change[i], "de": differential(truth, int(i))}))
-    columns = ["row", "condition", "gene", "change", "de"]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+    def write(self, folder: Path) -> None:
+        """Write the folder ``evaluation`` of the run.
+
+        Raises
+        ------
+        UserError
+            A file cannot be written.
+        """
+        tables = {PER_PERTURBATION: self.scores.frame, CHANGES: self.changes()}
+        exports = self.config.export and self.result is not None
+        write_evaluation(folder, self.summary(), tables, (lambda: self._export(folder)) if exports else None)
+
+    def summary(self) -> dict[str, Any]:
+        """Return what ``summary.json`` holds."""
+        config, run, table = self.config, self.run, self.truth.table
+        return {
+            "protocol": config.name,
+            "note": NOTE,
+            "split": {"kind": table.split.kind, "seed": table.split.seed, "sha256": table.split.sha256},
+            "header": self.scores.header,
+            # what was asked for, not what there was: runs on other splits of the same data are averaged with this one
+            "n_control_cells": config.most_cells or "all",
+            "return_episodes": config.episodes,
+            "evaluation_seed": config.seed,
+            "claims": asdict(config.claims),
+            **{name: run[name] for name in INFO},
+            "rows": self._rows(),
+            "coverage": self.scores.coverage,
+            "flags": [*self.scores.flags, *table.leaks],
+        }
+
+    def changes(self) -> pd.DataFrame:
+        """Return true and predicted changes of ``protocol.shown`` test conditions, evenly spaced in effect size.
+
+        Columns: row (``truth``, ``policy`` unless it diverged, the best simple baseline), condition, gene, change, and
+        de: whether the gene differs from control in the test cells.
+        """
+        truth, predictions = self.truth, self.predictions
+        rows: dict[str, NDArray[np.float64]] = {"truth": truth.change}
+        if "policy" in predictions:
+            rows["policy"] = np.nan_to_num(predictions["policy"].change)
+        simple = (name for name in SIMPLE if name in predictions)
+        best = max(simple, key=lambda name: self.scores.rows[name][PRIMARY])
+        rows[best] = predictions[best].change
+        order = np.argsort(truth.effect_size, kind="stable")
+        n_shown = min(self.config.shown, len(order))
+        parts = []
+        for i in order[np.unique(np.linspace(0, len(order) - 1, n_shown).round().astype(int))]:
+            for row, change in rows.items():
+                about = {"row": row, "condition": truth.names[i], "gene": list(truth.table.screen.features)}
+                parts.append(pd.DataFrame(about | {"change": change[i], "de": differential(truth, int(i))}))
+        columns = ["row", "condition", "gene", "change", "de"]
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+
+    def _rows(self) -> dict[str, dict[str, float | None]]:
+        rows: dict[str, dict[str, float | None]] = {row: dict(values) for row, values in self.scores.rows.items()}
+        rows["no_change"] |= NOTHING | {"wall_seconds": 0.0}
+        for row, regret in regrets(self.predictions).items():
+            rows[row]["regret"] = regret
+        spent = {"steps": self.run["steps"], "wall_seconds": self.run["wall_seconds"]}
+        if self.result is None:
+            # a policy that has diverged predicts nothing: it stays in every table, without numbers
+            return {"policy": dict.fromkeys(rows["no_change"]) | spent, **rows}
+        rows["policy"] |= self.result.numbers(self.config.success) | spent
+        return rows
+
+    def _export(self, folder: Path) -> None:
+        run, truth = self.run, self.truth
+        about = {"run": f"{run['env']} {run['agent']} seed {run['seed']}", "split": truth.table.split.sha256}
+        change = np.nan_to_num(self.predictions["policy"].change)
+        write_predictions(folder / PREDICTIONS, change, truth, about)
 
 
 def differential(truth: ObservedEffects, index: int) -> NDArray[np.bool_]:

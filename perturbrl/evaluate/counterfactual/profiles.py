@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,7 +30,7 @@ class ProfileMetrics:
         """Return wMSE of each condition, [n]."""
         return profile_metrics.weighted_mse(self._truth.change, change, self._truth.weights)
 
-    @property
+    @cached_property
     def resistant(self) -> NDArray[np.bool_]:
         """Conditions that the training mean explains least, [n]: wMSE(train mean)/wMSE(no change) above its median."""
         ratio = self._mean_error / np.maximum(self.weighted_error(np.zeros_like(self._truth.change)), 1e-300)
@@ -41,7 +43,7 @@ class ProfileMetrics:
         error = np.square(change - t)
         mse = profile_metrics.mean_over(error, used)
         numerator = profile_metrics.error_terms(t, change, truth.noise, used)
-        alike = used / used.sum(axis=1, keepdims=True)
+        equal = used / used.sum(axis=1, keepdims=True)
         return {
             "pds_cosine": profile_metrics.pds(t, change, self._groups, truth.panel_free),
             "pearson_delta_pert": profile_metrics.pearson(t - truth.centre, change - truth.centre, used),
@@ -52,7 +54,7 @@ class ProfileMetrics:
             "mse": mse,
             "rmse": np.sqrt(mse),
             "mae": profile_metrics.mean_over(np.abs(change - t), used),
-            "r2_delta": profile_metrics.weighted_r2(t, change, alike),
+            "r2_delta": profile_metrics.weighted_r2(t, change, equal),
             "pearson_delta_ctrl": profile_metrics.pearson(t, change, used),
         }
 

@@ -1,128 +1,112 @@
-"""``protocol=counterfactual``: what a policy says of held-out perturbations, beside baselines and oracles.
+"""``protocol=counterfactual``: predictions of held-out perturbations by a policy, beside baselines and oracles.
 
 Validation conditions make the learning curves; test cells are read by ``perturbrl evaluate`` alone. Letters: S runs,
-n conditions, G genes.
+B episodes, G genes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from perturbrl import registry, status
-from perturbrl.bounds import Episodes, Fraction, NonNegativeInt, NotEmpty, Number, NumberOrAll, OneOf, PositiveInt, Seed
 from perturbrl.config import require
 from perturbrl.data.split import SplitConfig
 from perturbrl.effects.baselines import BASELINES, Setting
-from perturbrl.effects.observed import effects_of
+from perturbrl.effects.observed import ObservedEffects, observe_effects
 from perturbrl.envs.counterfactual.task import CounterfactualEnv, CounterfactualEnvConfig
-from perturbrl.evaluate.actions import Act, PopulationAct
-from perturbrl.evaluate.counterfactual import (
-    ObservedEffects,
-    Prediction,
-    ScoreConfig,
-    observe_effects,
-    predict,
-    read_predictions,
-)
-from perturbrl.evaluate.counterfactual.files import write
-from perturbrl.evaluate.counterfactual.profiles import ProfileMetrics
-from perturbrl.evaluate.counterfactual.returns import Earned, earned
-from perturbrl.evaluate.counterfactual.rollout import Rolled, rolled
+from perturbrl.evaluate.actions import Act, together
+from perturbrl.evaluate.counterfactual.config import CounterfactualProtocolConfig
+from perturbrl.evaluate.counterfactual.curve import ValidationCurve
+from perturbrl.evaluate.counterfactual.files import PolicyResult, RunScores
+from perturbrl.evaluate.counterfactual.metrics import score
+from perturbrl.evaluate.counterfactual.prediction import Prediction, predict
+from perturbrl.evaluate.counterfactual.predictions import read_predictions
+from perturbrl.evaluate.counterfactual.returns import policy_returns
+from perturbrl.evaluate.counterfactual.rollout import Rollouts
 from perturbrl.evaluate.counterfactual.simulator import known_changes
+from perturbrl.evaluate.counterfactual.values import ConditionValues
 from perturbrl.evaluate.scoring import Simulated
-from perturbrl.metrics_info import HEADLINE, SIMULATOR
+from perturbrl.metrics_info import SIMULATOR
 from perturbrl.screens.schema import PerturbationTable
 
-CURVE_EPISODES = 64
 PER_RUN = "random"  # the one baseline that depends on the policy: it takes actions as large
 
 
-@dataclass(frozen=True)
-class ClaimsConfig:
-    """What the report may claim, declared before the runs."""
-
-    metric: Annotated[str, OneOf(*HEADLINE)]
-    agents: Annotated[list[str], NotEmpty("[ppo]")]
-    alpha: Fraction
-
-
-@dataclass(frozen=True)
-class CounterfactualProtocolConfig:
-    """``n_cells``: a number, or ``all`` or null for every control cell. See conf/protocol/counterfactual.yaml."""
-
-    name: str
-    n_cells: Annotated[int | str | None, NumberOrAll(1)]
-    curve_cells: PositiveInt
-    episodes: Episodes
-    success: Annotated[float, Number(above=0, most=1)]
-    shown: NonNegativeInt
-    truth_cells: NonNegativeInt
-    export: bool
-    seed: Seed
-    claims: ClaimsConfig
-    score: ScoreConfig
-
-    @property
-    def most_cells(self) -> int | None:
-        """The number of control cells; None: all."""
-        return self.n_cells if isinstance(self.n_cells, int) else None
-
-
-@dataclass(frozen=True)
-class Shared:
-    """What runs on the same split have in common: the truth, and the predictions that need no policy."""
-
-    truth: ObservedEffects
-    predictions: dict[str, Prediction]
-
-
-class ValidationCurve:
-    """Scores on validation conditions and control cells; none where the split leaves no validation conditions."""
+class CounterfactualEvaluation:
+    """Scores runs on the same test conditions; the truth and the predictions that need no policy are made once."""
 
     def __init__(
         self,
-        config: CounterfactualProtocolConfig,
-        env_configs: Sequence[Any],
         table: PerturbationTable,
-        device: torch.device,
+        env_config: Any,
+        config: CounterfactualProtocolConfig,
+        simulated: Simulated | None,
     ) -> None:
-        self._config, self._table, self._n_runs = config, table, len(env_configs)
-        split = table.split
-        self.names: Sequence[str] = ()
-        if not len(split.validation):
-            return
-        self.names = ("pds_cosine", "pearson_delta_pert", "mse", "mean_abs_action", "return")
-        build = registry.envs[env_configs[0].name].build
-        cells = CURVE_EPISODES + -CURVE_EPISODES % env_configs[0].mates
-        self._env: CounterfactualEnv = build(env_configs, table, split.control_validation, cells, device)
-        self._truth = effects_of(table, config.score, split.validation, split.control_validation, "validation")
-        self._metrics = ProfileMetrics(self._truth)
+        self._table, self._env_config, self._config, self._simulated = table, env_config, config, simulated
 
-    def at(self, act: PopulationAct) -> dict[str, Tensor]:
-        """Return each of ``names``, [S]: means over validation conditions, an undefined value counted as its worst."""
-        if not self.names:
-            return {}
-        config, split = self._config, self._table.split
-        asked = self._truth.conditions
-        found = rolled(
-            act, self._n_runs, self._env.dynamics, self._table, split.control_validation, asked, config.curve_cells
-        )
-        scores = [self._metrics.scores(np.nan_to_num(change)) for change in found.change]
-        means = {name: np.array([np.nan_to_num(s[name]).mean() for s in scores]) for name in self.names[:3]}
-        means |= {"mean_abs_action": found.mean_abs_action}
-        out = {name: torch.as_tensor(value, dtype=torch.float32) for name, value in means.items()}
-        return out | {"return": earned(act, self._env, config.seed).returns.mean(1).float().cpu()}
+    @cached_property
+    def truth(self) -> ObservedEffects:
+        """The observed test conditions."""
+        with status.step("observed effects of the test conditions"):
+            return observe_effects(self._table, self._config.score)
+
+    @cached_property
+    def values(self) -> ConditionValues:
+        """Values of metrics for each test condition, kept for predictions that several runs have in common."""
+        return ConditionValues(self.truth)
+
+    @cached_property
+    def predictions(self) -> Mapping[str, Prediction]:
+        """The predictions of the baselines, and of the simulator where the cells were simulated."""
+        context = Setting(seed=self._config.seed, action_rms=0.0)
+        predictions = {}
+        for name in BASELINES:
+            if name != PER_RUN:
+                with status.step(f"baseline {name}"):
+                    predictions[name] = predict(BASELINES[name](context), self.truth)
+        if self._simulated is not None and self._config.truth_cells:
+            predictions[SIMULATOR] = known_changes(self._simulated(self._config.truth_cells), self.truth)
+        return predictions
+
+    def evaluate(self, policy: Act | None, run: Mapping[str, Any], folder: Path, predictions: Path | None) -> None:
+        """Write ``summary.json``, ``per_perturbation.parquet``, ``changes.parquet``, and the export if asked for."""
+        config, truth = self._config, self.truth
+        rows = dict(self.predictions)
+        result = None if policy is None else self._result(policy)
+        size = truth.centre
+        if result is not None:
+            rows["policy"] = Prediction(result.change)
+            if np.isfinite(result.change).all():
+                size = result.change
+        context = Setting(seed=config.seed, action_rms=float(np.sqrt(np.mean(size**2))))
+        rows[PER_RUN] = predict(BASELINES[PER_RUN](context), truth)
+        if predictions is not None:
+            rows[f"predictions:{predictions.stem}"] = read_predictions(predictions, truth)
+        order = ["policy", *BASELINES, SIMULATOR, *(name for name in rows if name.startswith("predictions:"))]
+        rows = {name: rows[name] for name in order if name in rows}
+        RunScores(score(truth, rows, self.values), rows, result, config, run).write(folder)
+
+    def _result(self, policy: Act) -> PolicyResult:
+        act, config, table = together([policy]), self._config, self._table
+        controls, mates = table.split.control_test, self._env_config.mates
+        n_envs = config.episodes + -config.episodes % mates
+        build = registry.envs[self._env_config.name].build
+        env: CounterfactualEnv = build([self._env_config], table, controls, n_envs, "cpu")
+        with status.step("policy: changes of the test conditions"):
+            rollouts = Rollouts(env.dynamics, table, controls, self.truth.conditions, config.most_cells)
+            changes = rollouts.changes(act, 1)
+        with status.step("policy: returns"):
+            return PolicyResult(changes, policy_returns(act, env, config.seed))
 
 
 class CounterfactualScoring:
-    """Headline, comparability and RL columns for a policy, thirteen baselines and two oracles."""
+    """``protocol=counterfactual`` as a ``Scoring``: a policy beside thirteen baselines and two oracles."""
 
     def __init__(self, config: CounterfactualProtocolConfig) -> None:
         self.config = config
@@ -133,77 +117,21 @@ class CounterfactualScoring:
         require(
             fits, "protocol=counterfactual", f"env={env_config.name} predicts no perturbation; choose protocol=paper"
         )
-        if isinstance(split_config, SplitConfig):
-            said = "holds out cells, not perturbations"
-            require(False, f"split={split_config.kind}", f"{said}; choose split=unseen_single")
+        require(
+            not isinstance(split_config, SplitConfig),
+            f"split={split_config.kind}",
+            "holds out cells, not perturbations; choose split=unseen_single",
+        )
 
     def curve(self, env_configs: Sequence[Any], table: PerturbationTable, device: torch.device) -> ValidationCurve:
         """Return the learning curve of S runs."""
         return ValidationCurve(self.config, env_configs, table, device)
 
-    def shared(self, table: PerturbationTable, env_config: Any, simulated: Simulated | None) -> Shared:
-        """Fit every baseline and ask it for the test conditions; add what is known where the cells were simulated."""
-        with status.step("observed effects of the test conditions"):
-            truth = observe_effects(table, self.config.score)
-        setting = Setting(seed=self.config.seed, action_rms=0.0)
-        names = [name for name in BASELINES if name != PER_RUN]
-        found = {}
-        for name in names:
-            with status.step(f"baseline {name}"):
-                found[name] = predict(BASELINES[name](setting), truth)
-        if simulated is not None and self.config.truth_cells:
-            found[SIMULATOR] = known_changes(simulated(self.config.truth_cells), truth)
-        return Shared(truth, found)
-
-    def evaluate(
-        self,
-        policy: Act | None,
-        table: PerturbationTable,
-        env_config: Any,
-        run: dict[str, Any],
-        out_dir: Path,
-        shared: Shared,
-        predictions: Path | None,
-    ) -> None:
-        """Write ``summary.json``, ``per_perturbation.parquet``, ``changes.parquet``, and the export if asked for."""
-        truth, config = shared.truth, self.config
-        rows: dict[str, Prediction] = {}
-        found: tuple[Rolled, Earned] | None = None
-        size = truth.centre
-        if policy is not None:
-            found = self._play(policy, table, env_config, truth)
-            rows["policy"] = Prediction(found[0].change[0])
-            if np.isfinite(found[0].change).all():
-                size = found[0].change[0]
-        rms = float(np.sqrt(np.mean(size**2)))
-        rows |= shared.predictions
-        rows[PER_RUN] = predict(BASELINES[PER_RUN](Setting(seed=config.seed, action_rms=rms)), truth)
-        if predictions is not None:
-            rows[f"predictions:{predictions.stem}"] = read_predictions(predictions, truth)
-        order = ["policy", *BASELINES, SIMULATOR, *(name for name in rows if name.startswith("predictions:"))]
-        write(
-            {name: rows[name] for name in order if name in rows},
-            found,
-            truth,
-            config,
-            run,
-            out_dir,
-        )
-
-    def _play(
-        self, policy: Act, table: PerturbationTable, env_config: Any, truth: ObservedEffects
-    ) -> tuple[Rolled, Earned]:
-        def act(obs: Tensor) -> Tensor:
-            return torch.stack([policy(one) for one in obs])
-
-        config, controls = self.config, table.split.control_test
-        build = registry.envs[env_config.name].build
-        cells = config.episodes + -config.episodes % env_config.mates
-        env: CounterfactualEnv = build([env_config], table, controls, cells, "cpu")
-        with status.step("policy: changes of the test conditions"):
-            change = rolled(act, 1, env.dynamics, table, controls, truth.conditions, config.most_cells)
-        with status.step("policy: returns"):
-            return change, earned(act, env, config.seed)
+    def evaluation(
+        self, table: PerturbationTable, env_config: Any, simulated: Simulated | None
+    ) -> CounterfactualEvaluation:
+        """Return what scores runs on the test conditions of ``table``."""
+        return CounterfactualEvaluation(table, env_config, self.config, simulated)
 
 
 @registry.protocols.register("counterfactual", CounterfactualProtocolConfig)

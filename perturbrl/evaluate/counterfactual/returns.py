@@ -14,7 +14,7 @@ from perturbrl.rng import Streams
 
 
 @dataclass(frozen=True)
-class Earned:
+class PolicyReturns:
     """``returns`` of whole episodes and the ``best`` there is to earn in each, both [S, B] float64, on the CPU.
 
     Doing nothing earns 0.
@@ -38,8 +38,8 @@ class Earned:
 
 
 @torch.no_grad()
-def earned(act: PopulationAct, env: CounterfactualEnv, seed: int) -> Earned:
+def policy_returns(act: PopulationAct, env: CounterfactualEnv, seed: int) -> PolicyReturns:
     """Play one episode for each policy and cell of ``env``; the draws follow from ``seed`` alone."""
     returns = episode_returns(act, env, seed, env.dynamics.horizon, env.device)
     env.reset(uniforms(Streams([seed], "cpu"), env, "evaluate/reset", 0, env.device))
-    return Earned(returns.cpu(), env.best_returns().double().cpu())
+    return PolicyReturns(returns.cpu(), env.best_returns().double().cpu())

@@ -1,4 +1,4 @@
-"""What a policy predicts: control cells, changed by it for a whole episode, towards each condition asked for.
+"""What a policy predicts of a condition: the mean change of control cells at the end of an episode towards it.
 
 Letters: S policies, n conditions, G genes, A action size.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -23,42 +24,54 @@ _CELLS = 4096  # changed at a time
 
 
 @dataclass(frozen=True)
-class Rolled:
+class PredictedChanges:
     """``change`` [S, n, G]: mean change of the cells, where the episode began included; ``mean_abs_action`` [S]."""
 
     change: Array
     mean_abs_action: Array
 
 
-@torch.no_grad()
-def rolled(
-    act: PopulationAct,
-    n_runs: int,
-    dynamics: Dynamics,
-    table: PerturbationTable,
-    controls: Rows,
-    conditions: Sequence[int] | NDArray[np.int64],
-    n_cells: int | None,
-) -> Rolled:
-    """Let S policies change at most ``n_cells`` (None: all) of ``controls`` for each of ``conditions``, to the end.
+@dataclass(frozen=True, eq=False)
+class Rollouts:
+    """At most ``n_cells`` (None: all) of ``controls`` for each of ``conditions``, for a policy to change.
 
-    A condition takes control cells of its own context, evenly spaced among them, the same for every policy. Where an
-    action is not finite, so is the change.
+    A condition takes control cells of its own context, evenly spaced among them, the same for every policy.
     """
-    starts = [_starts(table, controls, int(condition), n_cells) for condition in conditions]
-    cell = np.concatenate(starts)
-    asked = np.repeat(np.asarray(conditions, dtype=np.int64), [len(rows) for rows in starts])
-    group = torch.as_tensor(np.repeat(np.arange(len(starts)), [len(rows) for rows in starts]))
-    total = torch.zeros(n_runs, len(starts), dynamics.action_size, dtype=torch.float64)
-    size = torch.zeros(n_runs, dtype=torch.float64)
-    for k in range(0, len(cell), _CELLS):
-        part = slice(k, k + _CELLS)
-        change, moved = _episode(act, n_runs, dynamics, dynamics.states(table.screen.x[cell[part]]), asked[part])
-        total.index_add_(1, group[part], change.double().cpu())
-        size += moved
-    mean = total / torch.bincount(group, minlength=len(starts))[:, None]
-    begun = dynamics.residual[np.asarray(conditions, dtype=np.int64)]
-    return Rolled(begun + dynamics.genes(mean), (size / (len(cell) * dynamics.horizon)).numpy())
+
+    dynamics: Dynamics
+    table: PerturbationTable
+    controls: Rows
+    conditions: Sequence[int] | NDArray[np.int64]
+    n_cells: int | None
+
+    @torch.no_grad()
+    def changes(self, act: PopulationAct, n_runs: int) -> PredictedChanges:
+        """Let S = ``n_runs`` policies change the cells for a whole episode; not finite where an action is not."""
+        dynamics, conditions = self.dynamics, np.asarray(self.conditions, dtype=np.int64)
+        starts = self._starts
+        cell, sizes = np.concatenate(starts), [len(rows) for rows in starts]
+        goal = np.repeat(conditions, sizes)
+        group = torch.as_tensor(np.repeat(np.arange(len(starts)), sizes))
+        total = torch.zeros(n_runs, len(starts), dynamics.action_size, dtype=torch.float64)
+        size = torch.zeros(n_runs, dtype=torch.float64)
+        for k in range(0, len(cell), _CELLS):
+            part = slice(k, k + _CELLS)
+            states = dynamics.states(self.table.screen.x[cell[part]])
+            moved, actions = _episode(act, n_runs, dynamics, states, goal[part])
+            total.index_add_(1, group[part], moved.double().cpu())
+            size += actions
+        mean = total / torch.bincount(group, minlength=len(starts))[:, None]
+        change = dynamics.residual[conditions] + dynamics.genes(mean)
+        return PredictedChanges(change, (size / (len(cell) * dynamics.horizon)).numpy())
+
+    @cached_property
+    def _starts(self) -> list[Rows]:
+        screen, starts = self.table.screen, []
+        context = screen.condition[self.controls]
+        for condition in self.conditions:
+            rows = self.controls[context == screen.control_of(int(condition))]
+            starts.append(rows if self.n_cells is None else spread(rows, self.n_cells))
+        return starts
 
 
 def _episode(
@@ -66,16 +79,11 @@ def _episode(
 ) -> tuple[Tensor, Tensor]:
     """Return the coordinates of the change [S, B, A], and the sum over cells and steps of the mean |a|, [S]."""
     state = state.expand(n_runs, -1, -1)
-    asked = torch.as_tensor(condition, device=dynamics.device).expand(n_runs, -1)
-    change = torch.zeros(*asked.shape, dynamics.action_size, device=dynamics.device)
+    goal = torch.as_tensor(condition, device=dynamics.device).expand(n_runs, -1)
+    change = torch.zeros(*goal.shape, dynamics.action_size, device=dynamics.device)
     size = torch.zeros(n_runs, dtype=torch.float64)
     for t in range(dynamics.horizon):
-        action = act(dynamics.observe(state, asked, change, t))
+        action = act(dynamics.observe(state, goal, change, t))
         change = dynamics.advance(change, action)
         size += action.clamp(-1.0, 1.0).abs().mean(-1).sum(-1).double().cpu()
     return change, size
-
-
-def _starts(table: PerturbationTable, controls: Rows, condition: int, n_cells: int | None) -> Rows:
-    own = controls[table.screen.condition[controls] == table.screen.control_of(condition)]
-    return own if n_cells is None else spread(own, n_cells)

@@ -18,6 +18,7 @@ from perturbrl import registry
 from perturbrl.data.schema import CellTable
 from perturbrl.envs.base import ActionSpace
 from perturbrl.evaluate.actions import check_space, constant, do_nothing, together
+from perturbrl.evaluate.paper.config import PaperProtocolConfig
 from perturbrl.evaluate.returns import episode_returns
 
 _SCREEN = 64
@@ -27,15 +28,7 @@ _NUMBERS = 8_000_000  # feature values held at once, 32 MB
 _SCALES = tuple(0.001 * 2.0**k for k in range(12))
 
 
-def best_constant(
-    table: CellTable,
-    env_name: str,
-    env_config: Any,
-    episodes: int,
-    seed: int,
-    max_steps: int,
-    device: torch.device | str,
-) -> Tensor:
+def best_constant(table: CellTable, env_config: Any, config: PaperProtocolConfig) -> Tensor:
     """Return the constant action with the greatest mean return on training cells: [A] in the box, or a scalar int64.
 
     Discrete: every action is tried. In a box: doing nothing, and twelve lengths of each of three directions and their
@@ -50,25 +43,25 @@ def best_constant(
     Every candidate meets the same draws; of equal candidates the first, doing nothing, is taken. More than 64
     candidates are screened on an eighth of the episodes; the best seven and doing nothing meet all of them.
     """
-    build = registry.envs[env_name].build
-    space: ActionSpace = build([env_config], table, table.train, 1, device).action_space
+    build = registry.envs[env_config.name].build
+    space: ActionSpace = build([env_config], table, table.train, 1, "cpu").action_space
     check_space(space, table.n_features)
     candidates = _box(table, space) if space.kind == "box" else _discrete(space)
 
     def returns(actions: Tensor, n_envs: int) -> Tensor:
         means = []
         chunk = max(1, _NUMBERS // (n_envs * table.n_features))
-        for some in (actions[k : k + chunk] for k in range(0, len(actions), chunk)):
-            env = build([env_config] * len(some), table, table.train, n_envs, device)
-            act = together([constant(a) for a in some])
-            means.append(episode_returns(act, env, seed, max_steps, device).mean(dim=1))
-        return torch.cat(means).cpu()
+        for batch in torch.split(actions, chunk):
+            env = build([env_config] * len(batch), table, table.train, n_envs, "cpu")
+            act = together([constant(action) for action in batch])
+            means.append(episode_returns(act, env, config.seed, config.max_steps).mean(dim=1))
+        return torch.cat(means)
 
     if len(candidates) > _SCREEN:
-        screened = returns(candidates, max(1, episodes // 8))
+        screened = returns(candidates, max(1, config.search_episodes // 8))
         screened[0] = torch.inf
         candidates = candidates[screened.topk(_FINALISTS).indices.sort().values]
-    return candidates[int(returns(candidates, episodes).argmax())]
+    return candidates[int(returns(candidates, config.search_episodes).argmax())]
 
 
 def later_mean(x: NDArray[np.float32], pseudotime: NDArray[np.float64]) -> NDArray[np.float64]:

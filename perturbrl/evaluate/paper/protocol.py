@@ -9,13 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from perturbrl import registry
+from perturbrl import paths, registry
 from perturbrl.config import require
 from perturbrl.data.schema import CellTable
 from perturbrl.data.split import SplitConfig
 from perturbrl.evaluate.actions import Act, PopulationAct
-from perturbrl.evaluate.paper.files import evaluate_run
-from perturbrl.evaluate.paper.scores import PaperProtocolConfig, Row, evaluated_cells, floor_rows, population_scores
+from perturbrl.evaluate.files import write_evaluation
+from perturbrl.evaluate.paper.config import PaperProtocolConfig
+from perturbrl.evaluate.paper.files import feature_table, summarise
+from perturbrl.evaluate.paper.rows import PaperRows
+from perturbrl.evaluate.paper.scores import evaluated_cells, population_scores
 from perturbrl.evaluate.returns import do_nothing_returns, return_gain
 from perturbrl.evaluate.scoring import INFO, Simulated
 from perturbrl.metrics_info import PAPER
@@ -44,43 +47,49 @@ class PaperCurve:
         return {name: torch.as_tensor(value) for name, value in scores.items()} | {"return": gain}
 
 
+class PaperEvaluation:
+    """Writes the evaluation of runs on the same cells: the ten metrics, mean |a| and returns of all rows."""
+
+    def __init__(self, table: CellTable, env_config: Any, config: PaperProtocolConfig) -> None:
+        self._rows = PaperRows(table, env_config, config)
+
+    def evaluate(self, policy: Act | None, run: Mapping[str, Any], folder: Path, predictions: Path | None) -> None:
+        """Write ``summary.json`` and ``per_feature.parquet``."""
+        env_name = self._rows.env_config.name
+        require(predictions is None, "baseline=predictions", f"needs env=counterfactual; this run has {env_name}")
+        self.write(policy, {name: run[name] for name in INFO}, folder)
+
+    def write(self, policy: Act | None, info: Mapping[str, Any], folder: Path) -> None:
+        """As ``evaluate``; ``info`` joins the summary as it is.
+
+        A number that does not exist (a diverged policy) is null in the summary and NaN in the table.
+        """
+        table, config = self._rows.table, self._rows.config
+        rows = self._rows.of(policy)
+        summary = summarise(rows, len(self._rows.cells), config, info)
+        write_evaluation(folder, summary, {paths.PER_FEATURE: feature_table(rows, table)})
+
+
 class PaperScoring:
-    """Ten metrics of how little a policy does to test cells; see ``evaluate.protocol``."""
+    """``protocol=paper`` as a ``Scoring``: ten metrics of how little a policy does to test cells."""
 
     def __init__(self, config: PaperProtocolConfig) -> None:
         self.config = config
 
     def check(self, env_config: Any, split_config: Any) -> None:
         """Raise ``UserError`` for a split of conditions."""
-        said = (
+        problem = (
             f"env={env_config.name}: split={split_config.kind} holds out perturbations, but protocol=paper scores cells"
         )
-        require(isinstance(split_config, SplitConfig), said, "choose split=cells, or env=counterfactual")
+        require(isinstance(split_config, SplitConfig), problem, "choose split=cells, or env=counterfactual")
 
     def curve(self, env_configs: Sequence[Any], table: CellTable, device: torch.device) -> PaperCurve:
         """Return the learning curve of S runs."""
         return PaperCurve(self.config, env_configs, table, device)
 
-    def shared(self, table: CellTable, env_config: Any, simulated: Simulated | None) -> Mapping[str, Row]:
-        """Return the rows that need no training."""
-        return floor_rows(table, env_config.name, env_config, self.config)
-
-    def evaluate(
-        self,
-        policy: Act | None,
-        table: CellTable,
-        env_config: Any,
-        run: dict[str, Any],
-        out_dir: Path,
-        shared: Mapping[str, Row],
-        predictions: Path | None,
-    ) -> None:
-        """Write ``summary.json`` and ``per_feature.parquet``."""
-        require(
-            predictions is None, "baseline=predictions", f"needs env=counterfactual; this run has {env_config.name}"
-        )
-        info = {name: run[name] for name in INFO}
-        evaluate_run(policy, table, env_config.name, env_config, info, out_dir, self.config, shared)
+    def evaluation(self, table: CellTable, env_config: Any, simulated: Simulated | None) -> PaperEvaluation:
+        """Return what scores runs on the test cells of ``table``."""
+        return PaperEvaluation(table, env_config, self.config)
 
 
 @registry.protocols.register("paper", PaperProtocolConfig)

@@ -1,9 +1,13 @@
-"""What the rows of one truth share, computed once: many policies are scored beside the same baselines and oracles."""
+"""The value of each metric for each test condition: those of baselines and duplicates are computed once for a truth.
+
+Letters: n test conditions.
+"""
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,31 +22,25 @@ from perturbrl.screens.genes import pca_basis
 Array = NDArray[np.float64]
 Values = dict[str, dict[str, Array]]
 
-_JUDGES: weakref.WeakKeyDictionary[ObservedEffects, Judge] = weakref.WeakKeyDictionary()
 
-
-def judge_of(truth: ObservedEffects) -> Judge:
-    """Return the judge of ``truth``, the same for as long as the truth lives."""
-    if truth not in _JUDGES:
-        _JUDGES[truth] = Judge(truth)
-    return _JUDGES[truth]
-
-
-class Judge:
-    """Values of metrics for each of n conditions; those of a ``Prediction`` are kept for as long as it lives."""
+class ConditionValues:
+    """Values of every metric for each of n conditions of one truth; those of a ``Prediction`` live as long as it."""
 
     def __init__(self, truth: ObservedEffects) -> None:
-        # a proxy: the judge must not keep its truth alive
-        self._truth: ObservedEffects = weakref.proxy(truth)
-        rows = np.concatenate([truth.table.split.train, truth.table.split.control_train])
-        _, self._basis = pca_basis(truth.table.screen, rows, truth.config.n_components, seed=truth.config.seed)
-        self.profiles = ProfileMetrics(self._truth)
-        self.cells = CellMetrics(self._truth, self._basis)
+        self.truth = truth
         self._scored: weakref.WeakKeyDictionary[Prediction, tuple[dict[str, Array], int]] = weakref.WeakKeyDictionary()
-        self._oracles: Values | None = None
-        self._centre: dict[str, Array] = {}
 
-    def values(self, predictions: Mapping[str, Prediction]) -> Values:
+    @cached_property
+    def profiles(self) -> ProfileMetrics:
+        """Metrics of mean changes."""
+        return ProfileMetrics(self.truth)
+
+    @cached_property
+    def cells(self) -> CellMetrics:
+        """Metrics of cells; those that need differential genes know them once something was scored."""
+        return CellMetrics(self.truth, self._basis)
+
+    def of(self, predictions: Mapping[str, Prediction]) -> Values:
         """Return row -> metric -> [n]; NaN where a value does not exist."""
         new = {row: prediction for row, prediction in predictions.items() if prediction not in self._scored}
         for row, values in values_of(self.profiles, self.cells, new).items():
@@ -53,28 +51,34 @@ class Judge:
         """Return for how many conditions a scored prediction gave fewer cells than there are test cells."""
         return self._scored[prediction][1]
 
-    def oracles(self) -> Values:
-        """Return the values of both duplicates, averaged over the halvings; NaN where a condition cannot be halved.
+    @property
+    def duplicates(self) -> Values:
+        """Values of both duplicates, averaged over the halvings; NaN where a condition cannot be halved.
 
         Something must have been scored before: only then it is known where the truth has differential genes.
         """
-        if self._oracles is None:
-            self._oracles = self._halved()
-        return self._oracles
+        return self._halved[0]
 
+    @property
     def halved_centre(self) -> Mapping[str, Array]:
-        """Return the training mean's values of profile metrics where ``oracles`` were measured, metric -> [n].
+        """The training mean's values of profile metrics where ``duplicates`` were measured, metric -> [n].
 
-        A replicate is judged by half of the cells, whose noise must not count against it alone.
+        A replicate is scored on half of the cells, whose noise must not count against it alone.
         """
-        self.oracles()
-        return self._centre
+        return self._halved[1]
 
-    def _halved(self) -> Values:
-        n, drawn = len(self._truth.conditions), dict[str, dict[str, list[Array]]]()
+    @cached_property
+    def _basis(self) -> Array:
+        truth = self.truth
+        rows = np.concatenate([truth.table.split.train, truth.table.split.control_train])
+        return pca_basis(truth.table.screen, rows, truth.config.n_components, seed=truth.config.seed)[1]
+
+    @cached_property
+    def _halved(self) -> tuple[Values, dict[str, Array]]:
+        n, drawn = len(self.truth.conditions), dict[str, dict[str, list[Array]]]()
         centre: dict[str, list[Array]] = {}
-        for half, predictions in duplicates(self._truth):
-            at = np.searchsorted(self._truth.conditions, half.conditions)
+        for half, predictions in duplicates(self.truth):
+            at = np.searchsorted(self.truth.conditions, half.conditions)
             profiles = ProfileMetrics(half)
             for name, value in profiles.scores(half.centre).items():
                 centre.setdefault(name, []).append(_spread(value, at, n))
@@ -84,8 +88,8 @@ class Judge:
                     if name in CALLED:
                         full[~self.cells.differential] = np.nan
                     drawn.setdefault(row, {}).setdefault(name, []).append(full)
-        self._centre = {name: _nanmean(np.array(v)) for name, v in centre.items()}
-        return {row: {name: _nanmean(np.array(v)) for name, v in metrics.items()} for row, metrics in drawn.items()}
+        values = {row: {name: _nanmean(np.array(v)) for name, v in metrics.items()} for row, metrics in drawn.items()}
+        return values, {name: _nanmean(np.array(v)) for name, v in centre.items()}
 
 
 def values_of(profiles: ProfileMetrics, cells: CellMetrics, predictions: Mapping[str, Prediction]) -> Values:

@@ -1,0 +1,60 @@
+"""The learning curve of ``protocol=counterfactual``, on validation conditions. Letters: S runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from perturbrl import registry
+from perturbrl.effects.observed import effects_of
+from perturbrl.envs.counterfactual.task import CounterfactualEnv
+from perturbrl.evaluate.actions import PopulationAct
+from perturbrl.evaluate.counterfactual.config import CounterfactualProtocolConfig
+from perturbrl.evaluate.counterfactual.profiles import ProfileMetrics
+from perturbrl.evaluate.counterfactual.returns import policy_returns
+from perturbrl.evaluate.counterfactual.rollout import Rollouts
+from perturbrl.screens.schema import PerturbationTable
+
+EPISODES = 64
+PROFILE_METRICS = ("pds_cosine", "pearson_delta_pert", "mse")
+
+
+class ValidationCurve:
+    """Scores on validation conditions and control cells; none where the split leaves no validation conditions."""
+
+    def __init__(
+        self,
+        config: CounterfactualProtocolConfig,
+        env_configs: Sequence[Any],
+        table: PerturbationTable,
+        device: torch.device,
+    ) -> None:
+        self._config, self._n_runs = config, len(env_configs)
+        split = table.split
+        self.names: Sequence[str] = ()
+        if not len(split.validation):
+            return
+        self.names = (*PROFILE_METRICS, "mean_abs_action", "return")
+        build = registry.envs[env_configs[0].name].build
+        cells = EPISODES + -EPISODES % env_configs[0].mates
+        self._env: CounterfactualEnv = build(env_configs, table, split.control_validation, cells, device)
+        truth = effects_of(table, config.score, split.validation, split.control_validation, "validation")
+        self._metrics = ProfileMetrics(truth)
+        dynamics, controls = self._env.dynamics, split.control_validation
+        self._rollouts = Rollouts(dynamics, table, controls, truth.conditions, config.curve_cells)
+
+    def at(self, act: PopulationAct) -> dict[str, Tensor]:
+        """Return each of ``names``, [S]: means over validation conditions, an undefined value counted as its worst."""
+        if not self.names:
+            return {}
+        predicted = self._rollouts.changes(act, self._n_runs)
+        scores = [self._metrics.scores(np.nan_to_num(change)) for change in predicted.change]
+        means = {name: np.array([np.nan_to_num(s[name]).mean() for s in scores]) for name in PROFILE_METRICS}
+        means |= {"mean_abs_action": predicted.mean_abs_action}
+        points = {name: torch.as_tensor(value, dtype=torch.float32) for name, value in means.items()}
+        returns = policy_returns(act, self._env, self._config.seed).returns
+        return points | {"return": returns.mean(1).float().cpu()}
