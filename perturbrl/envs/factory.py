@@ -90,7 +90,7 @@ def training_cells(table: Table) -> NDArray[np.int64]:
 
 def observed_slices(env: BatchedEnv, table: Table) -> Mapping[str, slice]:
     """Return which columns of an observation belong together: those that the task names, or the table's modalities."""
-    own: Mapping[str, slice] | None = getattr(env, "slices", None)
-    if own is None:
-        own = table.slices if isinstance(table, CellTable) else {"state": slice(0, env.obs_dim)}
-    return own
+    slices: Mapping[str, slice] | None = getattr(env, "slices", None)
+    if slices is None:
+        slices = table.slices if isinstance(table, CellTable) else {"state": slice(0, env.obs_dim)}
+    return slices

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perturbrl.envs.crispr import CrisprEvents, mix32_
+from perturbrl.envs.paper.crispr import CrisprEvents, mix32_
 
 from .reference import murmur_finaliser
 
@@ -72,7 +72,7 @@ def test_an_event_in_blocks_is_the_event_at_once(monkeypatch):
     largest, prob, u = [900, 200, 1], [0.9, 0.5, 1.0], uniform(3, 500, 3)
     cells = uniform(3, 500, 7, seed=1) - 0.5
     at_once = CrisprEvents(largest, prob, 7, "cpu").apply_(cells.clone(), u)
-    monkeypatch.setattr("perturbrl.envs.crispr.BLOCK", 16)
+    monkeypatch.setattr("perturbrl.envs.paper.crispr.BLOCK", 16)
     in_blocks = CrisprEvents(largest, prob, 7, "cpu").apply_(cells.clone(), u)
     assert torch.equal(at_once, in_blocks)
     assert torch.equal(torch.signbit(at_once), torch.signbit(in_blocks))
@@ -85,7 +85,7 @@ def test_an_event_of_any_number_of_genes_ends_when_every_gene_is_knocked_out(mon
         drawn.append(words.numel())
         return mix32_(words)
 
-    monkeypatch.setattr("perturbrl.envs.crispr.mix32_", counting)
+    monkeypatch.setattr("perturbrl.envs.paper.crispr.mix32_", counting)
     cells = CrisprEvents([10**12], [1.0], 64, "cpu").apply_(torch.ones(1, 100, 64), uniform(1, 100, 3))
     assert (cells == 0).all()
     assert sum(drawn) < 100 * 64 * 64, "some 2 G ln G draws a cell, not max_perturb"

@@ -59,11 +59,11 @@ def fit(
     rows = spread(np.concatenate([train.cells, table.split.train]), FITTED_CELLS)
     components, spreads, centre = principal(x[rows], max(COMPONENTS, state_size if state == "pca" else 0))
     along = components[:, :state_size] / spreads[:state_size]
-    seen = along if state == "pca" else np.diag(1.0 / _sd(x[train.cells]))
+    observed = along if state == "pca" else np.diag(1.0 / _sd(x[train.cells]))
     change = _changes(table, train, action, action_size)
     # of training conditions, root mean square along each column; a column that none uses still moves a little
     reach = np.sqrt(((effect @ change) ** 2).mean(axis=0))
-    return Geometry(change, np.maximum(reach, 1e-2 * reach.max()), seen, components[:, :COMPONENTS], centre, norm)
+    return Geometry(change, np.maximum(reach, 1e-2 * reach.max()), observed, components[:, :COMPONENTS], centre, norm)
 
 
 def principal(x: sparse.csr_matrix, most: int) -> tuple[Array, Array, Array]:
@@ -113,8 +113,8 @@ def _in_standard_errors(table: PerturbationTable, train: SplitPart) -> Array:
     """Return Welch's t of every training condition against control, [P, G]; 0 where neither varies."""
     x = table.screen.x
     error = {int(first): _squared_error(x[_of_context(train, int(first))]) for first in np.unique(train.first)}
-    own = np.stack([_squared_error(x[rows]) for rows in train.population])
-    both = np.sqrt(own + np.stack([error[int(first)] for first in train.first]))
+    population = np.stack([_squared_error(x[rows]) for rows in train.population])
+    both = np.sqrt(population + np.stack([error[int(first)] for first in train.first]))
     return np.divide(train.effect, both, out=np.zeros_like(both), where=both > 0)
 
 

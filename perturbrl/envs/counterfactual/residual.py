@@ -42,8 +42,8 @@ def _computed(table: PerturbationTable, name: str) -> NDArray[np.float64]:
     order = numpy_generator(table.split.seed, "residual").permutation(train)
     folds = min(FOLDS, len(train))
     for k in range(folds if folds > 1 else 0):
-        out = np.sort(order[k::folds])
-        changes[out] = _predict(_without(table, out), name, out)
+        fold = np.sort(order[k::folds])
+        changes[fold] = _predict(_without(table, fold), name, fold)
     return changes
 
 

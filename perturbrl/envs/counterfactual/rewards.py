@@ -7,6 +7,8 @@ P conditions, n start cells, M cells of a population, Z components; c are the co
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -38,16 +40,23 @@ class Distance(Protocol):
         ...
 
 
-def build(
-    kind: str,
-    table: PerturbationTable,
-    part: SplitPart,
-    geometry: Geometry,
-    residual: Array,
-    mates: int,
-    device: torch.device,
-) -> Distance:
-    """Return one of the four distances; ``residual`` [P, G] is the change that episodes begin with.
+@dataclass(frozen=True, eq=False)
+class Goals:
+    """What a distance is made from; ``residual`` [P, G] is the change that episodes begin with."""
+
+    table: PerturbationTable
+    part: SplitPart
+    geometry: Geometry
+    residual: Array
+    device: torch.device
+
+    def tensor(self, values: Array) -> Tensor:
+        """Return ``values`` as float32 on the device."""
+        return torch.as_tensor(np.ascontiguousarray(values), dtype=torch.float32, device=self.device)
+
+
+def build(kind: str, goals: Goals, mates: int) -> Distance:
+    """Return one of the four distances; ``mates`` is the size of a group of ``energy``.
 
     Raises
     ------
@@ -55,13 +64,10 @@ def build(
         An unknown ``env.reward``.
     """
     choice(kind, REWARDS, "env.reward")
-    if kind == "shift":
-        return Shift(part, geometry, residual, device)
-    if kind == "mse":
-        return MeanSquares(table, part, geometry, residual, device)
-    if kind == "ot":
-        return Matched(table, part, geometry, residual, device)
-    return Energy(table, part, geometry, residual, mates, device)
+    if kind == "energy":
+        return Energy(goals, mates)
+    distances: dict[str, Callable[[Goals], Distance]] = {"shift": Shift, "mse": MeanSquares, "ot": Matched}
+    return distances[kind](goals)
 
 
 class Shift:
@@ -70,12 +76,13 @@ class Shift:
     Free of the noise of single cells: what a policy is paid for is the effect alone.
     """
 
-    def __init__(self, part: SplitPart, geometry: Geometry, residual: Array, device: torch.device) -> None:
-        gap = residual - part.effect
+    def __init__(self, goals: Goals) -> None:
+        part, geometry = goals.part, goals.geometry
+        gap = goals.residual - part.effect
         inside = gap @ geometry.change
-        self._gap = _tensor(inside, device)
-        self._outside = _tensor(((gap**2).sum(1) - (inside**2).sum(1)) / geometry.norm, device)
-        self._start = _tensor((part.effect**2).sum(1) / geometry.norm, device)
+        self._gap = goals.tensor(inside)
+        self._outside = goals.tensor(((gap**2).sum(1) - (inside**2).sum(1)) / geometry.norm)
+        self._start = goals.tensor((part.effect**2).sum(1) / geometry.norm)
         self._norm = geometry.norm
         self.perfect = torch.zeros_like(self._start)
 
@@ -91,17 +98,16 @@ class Shift:
 class MeanSquares:
     """||x - mu_p||^2 of the changed cell x itself, the MSE times G: noise of the cell included."""
 
-    def __init__(
-        self, table: PerturbationTable, part: SplitPart, geometry: Geometry, residual: Array, device: torch.device
-    ) -> None:
-        x = table.screen.x[part.cells].astype(np.float64)
-        goal = part.truth - residual
+    def __init__(self, goals: Goals) -> None:
+        part, geometry = goals.part, goals.geometry
+        x = goals.table.screen.x[part.cells].astype(np.float64)
+        goal = part.truth - goals.residual
         self._norm = geometry.norm
-        self._cells = _tensor(x @ geometry.change, device)
-        self._goal = _tensor(goal @ geometry.change, device)
-        self._start = _tensor(_squares(x, part.truth) / self._norm, device)
-        self._before = _tensor(_squares(x, goal) / self._norm, device)
-        self.perfect = torch.zeros(len(part.conditions), device=device)
+        self._cells = goals.tensor(x @ geometry.change)
+        self._goal = goals.tensor(goal @ geometry.change)
+        self._start = goals.tensor(_squares(x, part.truth) / self._norm)
+        self._before = goals.tensor(_squares(x, goal) / self._norm)
+        self.perfect = torch.zeros(len(part.conditions), device=goals.device)
 
     def start(self, cell: Tensor, condition: Tensor) -> Tensor:
         """See ``Distance``."""
@@ -116,14 +122,12 @@ class MeanSquares:
 class _InComponents:
     """Positions of start cells, populations and changes in the principal components."""
 
-    def __init__(
-        self, table: PerturbationTable, part: SplitPart, geometry: Geometry, residual: Array, device: torch.device
-    ) -> None:
-        x, basis = table.screen.x, geometry.latent
-        self.cells = _tensor(x[part.cells] @ basis, device)
-        self.residual = _tensor(residual @ basis, device)
-        self.change = _tensor(geometry.change.T @ basis, device)
-        self.populations = [np.asarray(x[rows] @ basis) for rows in part.population]
+    def __init__(self, goals: Goals) -> None:
+        x, basis = goals.table.screen.x, goals.geometry.latent
+        self.cells = goals.tensor(x[goals.part.cells] @ basis)
+        self.residual = goals.tensor(goals.residual @ basis)
+        self.change = goals.tensor(goals.geometry.change.T @ basis)
+        self.populations = [np.asarray(x[rows] @ basis) for rows in goals.part.population]
 
     def moved(self, cell: Tensor, condition: Tensor, change: Tensor) -> Tensor:
         return self.cells[cell] + self.residual[condition] + change @ self.change
@@ -136,18 +140,17 @@ class Matched:
     the assignment of least total squared distance, in principal components.
     """
 
-    def __init__(
-        self, table: PerturbationTable, part: SplitPart, geometry: Geometry, residual: Array, device: torch.device
-    ) -> None:
-        self._place = _InComponents(table, part, geometry, residual, device)
-        self._norm = geometry.norm
+    def __init__(self, goals: Goals) -> None:
+        part = goals.part
+        self._place = _InComponents(goals)
+        self._norm = goals.geometry.norm
         starts = self._place.cells.double().cpu().numpy()
-        goal = torch.zeros(len(part.conditions), len(part.cells), starts.shape[1], device=device)
+        goal = torch.zeros(len(part.conditions), len(part.cells), starts.shape[1], device=goals.device)
         for i, population in enumerate(self._place.populations):
-            own = slice(int(part.first[i]), int(part.first[i] + part.count[i]))
-            goal[i, own] = _tensor(matched(starts[own], population), device)
+            context = slice(int(part.first[i]), int(part.first[i] + part.count[i]))
+            goal[i, context] = goals.tensor(matched(starts[context], population))
         self._goal = goal
-        self.perfect = torch.zeros(len(part.conditions), device=device)
+        self.perfect = torch.zeros(len(part.conditions), device=goals.device)
 
     def start(self, cell: Tensor, condition: Tensor) -> Tensor:
         """See ``Distance``."""
@@ -178,25 +181,17 @@ class Energy:
     a group is the U-statistic 2 E|X - Y| - E|X - X'|. ``perfect`` is E|Y - Y'| over different cells.
     """
 
-    def __init__(
-        self,
-        table: PerturbationTable,
-        part: SplitPart,
-        geometry: Geometry,
-        residual: Array,
-        mates: int,
-        device: torch.device,
-    ) -> None:
-        self._place = _InComponents(table, part, geometry, residual, device)
-        self._norm = float(np.sqrt(geometry.norm))
+    def __init__(self, goals: Goals, mates: int) -> None:
+        self._place = _InComponents(goals)
+        self._norm = float(np.sqrt(goals.geometry.norm))
         self._mates = mates
         populations = self._place.populations
         most = max(len(p) for p in populations)
         # short populations are filled up with zero weights
         padded = [np.pad(p, ((0, most - len(p)), (0, 0))) for p in populations]
-        self._population = _tensor(np.stack(padded), device)
-        self._weight = _tensor(np.stack([(np.arange(most) < len(p)) / len(p) for p in populations]), device)
-        self.perfect = _tensor(np.array([_within(p) / self._norm for p in populations]), device)
+        self._population = goals.tensor(np.stack(padded))
+        self._weight = goals.tensor(np.stack([(np.arange(most) < len(p)) / len(p) for p in populations]))
+        self.perfect = goals.tensor(np.array([_within(p) / self._norm for p in populations]))
 
     def start(self, cell: Tensor, condition: Tensor) -> Tensor:
         """See ``Distance``."""
@@ -230,9 +225,5 @@ def _within(y: Array) -> float:
 
 
 def _squares(x: Array, goal: Array) -> Array:
-    own = np.asarray(x.multiply(x).sum(axis=1)) if hasattr(x, "multiply") else (x**2).sum(axis=1, keepdims=True)
-    return np.asarray(own + (goal**2).sum(axis=1) - 2 * (x @ goal.T))
-
-
-def _tensor(values: Array, device: torch.device) -> Tensor:
-    return torch.as_tensor(np.ascontiguousarray(values), dtype=torch.float32, device=device)
+    length = np.asarray(x.multiply(x).sum(axis=1)) if hasattr(x, "multiply") else (x**2).sum(axis=1, keepdims=True)
+    return np.asarray(length + (goal**2).sum(axis=1) - 2 * (x @ goal.T))

@@ -18,7 +18,7 @@ from perturbrl import registry
 from perturbrl.bounds import OneOf, PerRun, PositiveFloat, PositiveInt, require_shared
 from perturbrl.config import require
 from perturbrl.envs.base import ActionSpace, Step
-from perturbrl.envs.checkpoint import like
+from perturbrl.envs.checkpoint import validated_state
 from perturbrl.envs.counterfactual import projections as geometry
 from perturbrl.envs.counterfactual import rewards
 from perturbrl.envs.counterfactual.dynamics import Dynamics
@@ -44,6 +44,14 @@ class CounterfactualEnvConfig:
     residual: Annotated[str, OneOf(*RESIDUALS)]
     max_perturb: PerRun[PositiveInt]
     pool: PositiveInt
+
+    @property
+    def max_train_targets(self) -> int:
+        """What ``max_perturb`` bounds here: the targets that a training condition combines.
+
+        Of ``env=paper`` and ``paper_discrete`` the key bounds the genes of a CRISPR event, another quantity.
+        """
+        return self.max_perturb
 
 
 class CounterfactualEnv:
@@ -89,21 +97,22 @@ class CounterfactualEnv:
             "env.mates",
             f"{n_envs} cells cannot stand in groups of {self.mates}; give a divisor",
         )
-        own = residual[part.conditions]
-        self.distance = rewards.build(first.reward, table, part, plan, own, self.mates, self.device)
+        begin = residual[part.conditions]
+        goals = rewards.Goals(table, part, plan, begin, self.device)
+        self.distance = rewards.build(first.reward, goals, self.mates)
         self.obs_dim, self.slices = self.dynamics.obs_dim, self.dynamics.slices
         self.action_space = ActionSpace("box", self.dynamics.action_size)
-        self._goal = torch.as_tensor((part.effect - own) @ plan.change, dtype=torch.float32, device=self.device)
+        self._goal = torch.as_tensor((part.effect - begin) @ plan.change, dtype=torch.float32, device=self.device)
         self._states = self.dynamics.states(table.screen.x[part.cells])
         self._index = torch.as_tensor(part.conditions, device=self.device)
         self._first = torch.as_tensor(part.first, device=self.device)
         self._count = torch.as_tensor(part.count, device=self.device)
-        # only training is bounded: what is asked for in validation and test stays the same
-        most = [c.max_perturb if part.name == "train" else int(part.n_targets.max()) for c in configs]
+        # only training is bounded: the conditions of validation and test stay the same
+        most = [c.max_train_targets if part.name == "train" else int(part.n_targets.max()) for c in configs]
         allowed = np.searchsorted(part.n_targets, most, side="right")
         for config, n in zip(configs, allowed, strict=True):
             fewest = f"the fewest targets of a training condition are {part.n_targets.min()}"
-            require(n > 0, "env.max_perturb", f"{config.max_perturb} leaves no condition to train on: {fewest}")
+            require(n > 0, "env.max_perturb", f"{config.max_train_targets} leaves no condition to train on: {fewest}")
         self._allowed = torch.as_tensor(allowed, device=self.device)[:, None]
         shape = (self.n_runs, n_envs)
         self._never = torch.zeros(shape, dtype=torch.bool, device=self.device)
@@ -137,7 +146,7 @@ class CounterfactualEnv:
 
     @property
     def condition(self) -> Tensor:
-        """Which condition of ``part`` each cell is asked for, [S, B] int64."""
+        """The condition of ``part`` that each cell is to reach, [S, B] int64."""
         return self._condition
 
     def demonstration(self) -> Tensor:
@@ -154,8 +163,8 @@ class CounterfactualEnv:
 
     def state(self) -> dict[str, Tensor]:
         """Return copies: ``t`` [], ``condition`` and ``cell`` [S, B] int64, ``change`` [S, B, A], ``error`` [S, B]."""
-        kept = {"condition": self._condition, "cell": self._cell, "change": self._change, "error": self._error}
-        return {"t": torch.tensor(self._t), **{name: tensor.clone() for name, tensor in kept.items()}}
+        tensors = {"condition": self._condition, "cell": self._cell, "change": self._change, "error": self._error}
+        return {"t": torch.tensor(self._t), **{name: tensor.clone() for name, tensor in tensors.items()}}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Go on from what ``state()`` returned.
@@ -165,7 +174,7 @@ class CounterfactualEnv:
         UserError
             The state is that of another task or of another number of runs, cells or directions.
         """
-        copied = like(self.state(), state, self.device)
+        copied = validated_state(self.state(), state, self.device)
         self._t = int(copied["t"])
         self._condition, self._cell = copied["condition"], copied["cell"]
         self._change, self._error = copied["change"], copied["error"]

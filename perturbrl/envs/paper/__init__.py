@@ -1,1 +1,1 @@
-"""The released task, continuous and discrete."""
+"""The released tasks (arXiv 2510.13018): continuous and discrete actions against CRISPR events."""

@@ -18,10 +18,10 @@ from perturbrl import registry
 from perturbrl.bounds import OneOf, PerRun, PositiveFloat, PositiveInt, Probability, require_shared
 from perturbrl.config import require
 from perturbrl.data.schema import CellTable
-from perturbrl.envs import crispr
 from perturbrl.envs.base import ActionSpace, Step
-from perturbrl.envs.checkpoint import like
-from perturbrl.envs.pairs import CellPairs
+from perturbrl.envs.checkpoint import validated_state
+from perturbrl.envs.paper import crispr
+from perturbrl.envs.paper.pairs import CellPairs
 from perturbrl.memory import require_memory
 
 TIME_LIMITS = ("terminated", "truncated")
@@ -39,6 +39,14 @@ class PaperEnvConfig:
     max_perturb: PerRun[PositiveInt]
     time_limit: PerRun[Annotated[str, OneOf(*TIME_LIMITS)]]
 
+    @property
+    def max_event_genes(self) -> int:
+        """What ``max_perturb`` bounds here: the genes that one CRISPR event draws.
+
+        Of ``env=counterfactual`` the key bounds the targets of a training condition, another quantity.
+        """
+        return self.max_perturb
+
 
 class PaperEnv:
     """Move a cell toward an unseen later cell, against CRISPR noise.
@@ -47,7 +55,7 @@ class PaperEnv:
     step: s <- clip(s + step_size clip(a, -1, 1), -clip, clip); with probability ``perturb_prob`` a CRISPR event on s;
     reward = MSE(previous s, t) - MSE(s, t). At the first step the previous s is the cell before any event, so that the
     first reward pays for the event of the reset, and the rewards of an episode sum to the whole drop in MSE.
-    t is not observed. The event comes after the clip: an observation may exceed ``clip``, up to x 2^max_perturb.
+    t is not observed. The event comes after the clip: an observation may exceed ``clip``, up to x 2^max_event_genes.
 
     All episodes run in step, so the clock is a number of the host and ``step`` never waits for the device. The
     table is held once, [N, G]. Observations are new tensors at each step: valid as long as the caller keeps them, but
@@ -67,9 +75,9 @@ class PaperEnv:
     ) -> None:
         check(configs, n_envs)
         # cells, targets, work and copies of both; genes and factors of an event, and a few words more for each
-        most = max(c.max_perturb for c in configs)
-        numbers = 6 * (table.n_features + most)
-        where = f"env.max_perturb={most} in {n_envs} cells of {table.n_features} features"
+        largest_event = max(c.max_event_genes for c in configs)
+        numbers = 6 * (table.n_features + largest_event)
+        where = f"env.max_perturb={largest_event} in {n_envs} cells of {table.n_features} features"
         require_memory(4.0 * len(configs) * n_envs * numbers, where, "step fewer cells, or perturb fewer genes")
         self.device = torch.device(device)
         self.n_runs, self.n_envs, self.obs_dim = len(configs), n_envs, table.n_features
@@ -79,9 +87,9 @@ class PaperEnv:
         self.can_truncate = any(c.time_limit == "truncated" for c in configs)
         self._x = torch.as_tensor(table.x, device=self.device)
         self._pairs = CellPairs(table, cells, self.device)
-        largest, probs = [c.max_perturb for c in configs], [c.perturb_prob for c in configs]
-        self._step_events = crispr.CrisprEvents(largest, probs, self.obs_dim, self.device)
-        self._reset_events = crispr.CrisprEvents(largest, [1.0] * self.n_runs, self.obs_dim, self.device)
+        genes, probs = [c.max_event_genes for c in configs], [c.perturb_prob for c in configs]
+        self._step_events = crispr.CrisprEvents(genes, probs, self.obs_dim, self.device)
+        self._reset_events = crispr.CrisprEvents(genes, [1.0] * self.n_runs, self.obs_dim, self.device)
         self._step_size = self._per_run([c.step_size for c in configs])
         self._high = self._per_run([c.clip for c in configs])[..., None]
         self._low = -self._high
@@ -123,8 +131,8 @@ class PaperEnv:
 
     def state(self) -> dict[str, Tensor]:
         """Return copies: ``t`` [], ``row`` and ``target_row`` [S, B] int64, ``cells`` [S, B, G], ``error`` [S, B]."""
-        kept = {"row": self._row, "target_row": self._target_row, "cells": self._cells, "error": self._error}
-        return {"t": torch.tensor(self._t), **{name: tensor.clone() for name, tensor in kept.items()}}
+        tensors = {"row": self._row, "target_row": self._target_row, "cells": self._cells, "error": self._error}
+        return {"t": torch.tensor(self._t), **{name: tensor.clone() for name, tensor in tensors.items()}}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Go on from what ``state()`` returned.
@@ -134,7 +142,7 @@ class PaperEnv:
         UserError
             The state is that of another task or of another number of runs, cells or features.
         """
-        copied = like(self.state(), state, self.device)
+        copied = validated_state(self.state(), state, self.device)
         self._t = int(copied["t"])
         self._aim(copied["row"], copied["target_row"])
         self._cells, self._error = copied["cells"], copied["error"]

@@ -1,6 +1,6 @@
-"""CRISPR events: some genes knocked out, some over-expressed.
+"""CRISPR events, the noise of the released environments (arXiv 2510.13018): genes knocked out or over-expressed.
 
-Letters: S runs, B cells, G features, P the largest ``max_perturb`` of the runs.
+Letters: S runs, B cells, G features, E genes that the largest event of any run may hit.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ BLOCK = 1024  # genes of an event drawn at a time
 
 
 class CrisprEvents:
-    """Events on n ~ U{1..max_perturb} genes, with replacement: each is knocked out (x 0) or over-expressed (x 2).
+    """Events on n ~ U{1..max_event_genes} genes, with replacement: each is knocked out (x 0) or over-expressed (x 2).
 
     The j-th gene of an event is a hash of (key, j), not a uniform number of its own. So the number of uniforms does
-    not depend on ``max_perturb``, and a run draws the same numbers whatever the other runs of its population are set
-    to: run k of a population equals run k alone even where ``max_perturb`` differs.
+    not depend on ``max_event_genes``, and a run draws the same numbers whatever the other runs of its population are
+    set to: run k of a population equals run k alone even where ``max_event_genes`` differs.
     """
 
     def __init__(
-        self, max_perturb: Sequence[int], prob: Sequence[float], n_features: int, device: torch.device | str
+        self, max_event_genes: Sequence[int], prob: Sequence[float], n_features: int, device: torch.device | str
     ) -> None:
-        """``max_perturb`` and ``prob``, the probability of an event, have one entry for each of the S runs."""
+        """``max_event_genes`` and ``prob``, the probability of an event, have one entry for each of the S runs."""
         self.n_features = n_features
-        self._max = torch.tensor(max_perturb, dtype=torch.float32, device=device)[:, None]
+        self._max = torch.tensor(max_event_genes, dtype=torch.float32, device=device)[:, None]
         self._prob = torch.tensor(prob, dtype=torch.float32, device=device)[:, None]
         self._scale = (self._max / self._prob).masked_fill(self._prob == 0, 0.0)
-        self._most = max(max_perturb)
+        self._most = max(max_event_genes)
         self._slots = torch.arange(min(self._most, BLOCK), device=device)
 
     def apply_(self, cells: Tensor, u: Tensor) -> Tensor:
@@ -53,8 +53,8 @@ class CrisprEvents:
                 break
             part = self._scale_(cells[run, cell], key[run, cell], sizes[run, cell], self._slots + start)
             cells[run, cell] = part
-            goes_on = (sizes[run, cell] > start + BLOCK) & (part != 0).any(-1)
-            run, cell = run[goes_on], cell[goes_on]
+            unfinished = (sizes[run, cell] > start + BLOCK) & (part != 0).any(-1)
+            run, cell = run[unfinished], cell[unfinished]
         return cells
 
     def sizes(self, u: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ class CrisprEvents:
         return torch.minimum(size, self._max).mul_(u < self._prob)
 
     def draws(self, u: Tensor) -> Tensor:
-        """Return the first P draws of 0..2G-1 for each cell, at most ``BLOCK``, [S, B, P] int64.
+        """Return the first E draws of 0..2G-1 for each cell, at most ``BLOCK``, [S, B, E] int64.
 
         draw // 2 is the gene, draw % 2 over-expression.
         """
