@@ -62,7 +62,7 @@ def _without_validation(table: PerturbationTable) -> PerturbationTable:
 
 def _without(table: PerturbationTable, conditions: Rows) -> PerturbationTable:
     screen, split = table.screen, table.split
-    kept = split.train[~np.isin(screen.condition[split.train], conditions)]
+    rows = split.train[~np.isin(screen.condition[split.train], conditions)]
     seen = table.seen.copy()
     seen[conditions] = False
-    return dataclasses.replace(table, split=dataclasses.replace(split, train=kept), seen=seen)
+    return dataclasses.replace(table, split=dataclasses.replace(split, train=rows), seen=seen)

@@ -88,10 +88,10 @@ class CellMetrics:
         return _energy(_project(control, basis), target)
 
     def _cells(self, i: int, row: str, prediction: Prediction, control: sparse.csr_matrix) -> sparse.csr_matrix:
-        given = None if prediction.cells is None else prediction.cells(int(self._truth.conditions[i]))
-        if given is not None:
-            self.short[row] = self.short.get(row, 0) + int(given.shape[0] < control.shape[0])
-            return as_cells(given, control.shape[0])
+        predicted = None if prediction.cells is None else prediction.cells(int(self._truth.conditions[i]))
+        if predicted is not None:
+            self.short[row] = self.short.get(row, 0) + int(predicted.shape[0] < control.shape[0])
+            return as_cells(predicted, control.shape[0])
         return self._emission.cells(i, prediction.change[i], control)
 
 

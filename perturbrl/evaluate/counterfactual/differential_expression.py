@@ -1,4 +1,4 @@
-"""Which genes a perturbation changes, and how well a prediction says so. Letters: G genes (of one condition)."""
+"""Which genes a perturbation changes, and how well a prediction agrees. Letters: G genes (of one condition)."""
 
 from __future__ import annotations
 
@@ -72,18 +72,18 @@ class AgainstControl:
         return Calls(z[genes], q, q < self._alpha, log_fold[genes])
 
 
-def agreement(real: Calls, said: Calls, min_log_fold: float) -> dict[str, float]:
+def agreement(real: Calls, predicted: Calls, min_log_fold: float) -> dict[str, float]:
     """Return the metrics of the calls of one condition whose real set of differential genes is not empty."""
-    a, b = real.significant, said.significant
-    right = b & (np.sign(said.log_fold) == np.sign(real.log_fold))
+    a, b = real.significant, predicted.significant
+    right = b & (np.sign(predicted.log_fold) == np.sign(real.log_fold))
     scores = {
         "de_jaccard": float((a & b).sum() / (a | b).sum()),
         "de_mcc": matthews(a, b),
         "direction_fidelity": float(right.sum() / max(a.sum(), b.sum())),
-        "auprc_de": average_precision(a, np.abs(said.z)),
+        "auprc_de": average_precision(a, np.abs(predicted.z)),
     }
-    truth, prediction = real.classes(min_log_fold), said.classes(min_log_fold)
-    return scores | classification(truth, prediction, said.evidence(min_log_fold))
+    truth, prediction = real.classes(min_log_fold), predicted.classes(min_log_fold)
+    return scores | classification(truth, prediction, predicted.evidence(min_log_fold))
 
 
 def matthews(truth: Mask, prediction: Mask) -> float:
@@ -100,9 +100,9 @@ def average_precision(truth: Mask, score: Array) -> float:
         return float("nan")
     order = np.argsort(-score, kind="stable")
     last = np.append(np.diff(score[order]) != 0, True)
-    found = np.cumsum(truth[order])[last]
-    precision = found / (np.flatnonzero(last) + 1)
-    return float((np.diff(found, prepend=0) * precision).sum() / positives)
+    hits = np.cumsum(truth[order])[last]
+    precision = hits / (np.flatnonzero(last) + 1)
+    return float((np.diff(hits, prepend=0) * precision).sum() / positives)
 
 
 def classification(truth: NDArray[np.int64], prediction: NDArray[np.int64], evidence: Array) -> dict[str, float]:
@@ -115,8 +115,8 @@ def classification(truth: NDArray[np.int64], prediction: NDArray[np.int64], evid
     for c in _CLASSES:
         a, b = truth == c, prediction == c
         if a.any() or b.any():
-            hit, n_true, n_said = float((a & b).sum()), float(a.sum()), float(b.sum())
-            parts.append((hit / max(n_said, 1.0), hit / max(n_true, 1.0), 2 * hit / (n_true + n_said)))
+            hit, n_true, n_predicted = float((a & b).sum()), float(a.sum()), float(b.sum())
+            parts.append((hit / max(n_predicted, 1.0), hit / max(n_true, 1.0), 2 * hit / (n_true + n_predicted)))
     precision, recall, f1 = np.mean(parts, axis=0)
     ranked = {1: evidence, -1: -evidence, 0: -np.abs(evidence)}
     areas = [average_precision(truth == c, ranked[c]) for c in _CLASSES]

@@ -33,9 +33,9 @@ def write_predictions(file: Path, change: NDArray[np.float64], truth: ObservedEf
     blocks: list[sparse.csr_matrix] = []
     parts: list[pd.DataFrame] = []
     for context, rows in truth.controls.items():
-        kept = spread(rows, truth.config.max_controls)
-        blocks.append(screen.x[kept])
-        parts.append(_obs(Condition((), context), len(kept)))
+        shown = spread(rows, truth.config.max_controls)
+        blocks.append(screen.x[shown])
+        parts.append(_obs(Condition((), context), len(shown)))
     for i, condition in enumerate(truth.conditions):
         rows = emission.rows(i)
         blocks.append(_scaled(screen.x[rows], truth.control[i] + change[i]))

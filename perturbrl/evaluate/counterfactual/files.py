@@ -82,7 +82,7 @@ class RunScores:
             "note": NOTE,
             "split": {"kind": table.split.kind, "seed": table.split.seed, "sha256": table.split.sha256},
             "header": self.scores.header,
-            # what was asked for, not what there was: runs on other splits of the same data are averaged with this one
+            # the setting, not the number there was: runs on other splits of the same data are averaged with this one
             "n_control_cells": config.most_cells or "all",
             "return_episodes": config.episodes,
             "evaluation_seed": config.seed,

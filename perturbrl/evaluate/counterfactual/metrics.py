@@ -187,8 +187,10 @@ def _clean(row: str, prediction: Prediction, truth: ObservedEffects, flags: list
     change, cells = np.where(bad[:, None], 0.0, prediction.change), prediction.cells
     if cells is None:
         return replace(prediction, change=change)
-    silent = set(truth.conditions[bad].tolist())
-    return replace(prediction, change=change, cells=lambda condition: None if condition in silent else cells(condition))
+    replaced = set(truth.conditions[bad].tolist())
+    return replace(
+        prediction, change=change, cells=lambda condition: None if condition in replaced else cells(condition)
+    )
 
 
 def _unusable(base: Mapping[str, Array]) -> list[str]:

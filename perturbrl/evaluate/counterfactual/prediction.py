@@ -1,4 +1,4 @@
-"""What a row of a table says of the test conditions. Letters: n conditions, c cells, G genes."""
+"""What a row of a table predicts for the test conditions. Letters: n conditions, c cells, G genes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Array = NDArray[np.float64]
 CellsOf = Callable[[int], "sparse.csr_matrix | NDArray[np.float32] | None"]
 
 
-@dataclass(frozen=True, eq=False)  # hashed by identity: what is known of one is kept as long as it lives
+@dataclass(frozen=True, eq=False)  # hashed by identity: its values are cached while it lives
 class Prediction:
     """Changes mu_p - mu_0 [n, G] of the conditions of a ``ObservedEffects``, in its order.
 
     ``cells`` gives predicted cells [c, G] (log-normalised) of a condition (its index in the screen); without it, or
-    where it gives None, control cells are scaled to the predicted mean. ``covered`` [n] tells for which conditions the
-    method said anything at all.
+    where it gives None, control cells are scaled to the predicted mean. ``covered`` [n]: for which conditions the
+    method has a prediction.
     """
 
     change: Array
@@ -31,7 +31,7 @@ class Prediction:
 
 
 def predict(baseline: Baseline, truth: ObservedEffects) -> Prediction:
-    """Fit a baseline and ask it for the conditions of ``truth``; where it is silent, the training mean speaks.
+    """Fit a baseline and ask it for the conditions of ``truth``; conditions without a prediction get the training mean.
 
     Raises
     ------
@@ -40,8 +40,8 @@ def predict(baseline: Baseline, truth: ObservedEffects) -> Prediction:
     """
     baseline.fit(truth.table)
     change = baseline.predict(truth.conditions)
-    said = covered(change)
-    return Prediction(np.where(said[:, None], change, truth.centre), covered=said)
+    predicted = covered(change)
+    return Prediction(np.where(predicted[:, None], change, truth.centre), covered=predicted)
 
 
 class Emission:
@@ -62,8 +62,8 @@ class Emission:
     def rows(self, index: int) -> NDArray[np.int64]:
         """Return the rows of the controls that stand for condition ``index`` of the truth, the same for all methods."""
         truth = self._truth
-        own, name = truth.controls[truth.contexts[index]], truth.names[index]
-        return sample(own, truth.n_compared(index), truth.config.seed, "score/emission", name)
+        controls, name = truth.controls[truth.contexts[index]], truth.names[index]
+        return sample(controls, truth.n_compared(index), truth.config.seed, "score/emission", name)
 
     def cells(self, index: int, change: Array, control: sparse.csr_matrix) -> sparse.csr_matrix:
         """Return the cells ``control`` [c, G] of condition ``index`` moved to the mean of a ``change`` [G], [c, G]."""
@@ -81,6 +81,6 @@ def signed(cells: sparse.csr_matrix) -> NDArray[np.bool_]:
     return np.bincount(cells.indices[cells.data < 0], minlength=cells.shape[1]) > 0
 
 
-def as_cells(found: sparse.csr_matrix | NDArray[np.float32], n: int) -> sparse.csr_matrix:
+def as_cells(cells: sparse.csr_matrix | NDArray[np.float32], n: int) -> sparse.csr_matrix:
     """Return the first ``n`` of predicted cells [c, G], sparse float32."""
-    return sparse.csr_matrix(found[:n], dtype=np.float32)
+    return sparse.csr_matrix(cells[:n], dtype=np.float32)

@@ -48,14 +48,14 @@ def read_predictions(file: str | Path, truth: ObservedEffects) -> Prediction:
     except MemoryError:
         raise UserError(f"{file}: the file does not fit into memory") from None
     except Exception as error:  # a damaged file can make h5py or anndata raise anything
-        said = (str(error).splitlines() or [""])[0][:160]
-        raise UserError(f"{file}: cannot be read as .h5ad ({type(error).__name__}: {said})") from None
+        reason = (str(error).splitlines() or [""])[0][:160]
+        raise UserError(f"{file}: cannot be read as .h5ad ({type(error).__name__}: {reason})") from None
     screen = truth.table.screen
-    found = _columns(file, pd.Index(part.features), screen.features)
+    columns = _columns(file, pd.Index(part.features), screen.features)
     rows = _rows(file, _labels(file, obs), truth)
-    x = sparse.csr_matrix(part.x, dtype=np.float32)[:, found]
+    x = sparse.csr_matrix(part.x, dtype=np.float32)[:, columns]
     _check_values(file, x[np.concatenate(rows)], truth)
-    mean = np.vstack([np.asarray(x[own].mean(axis=0, dtype=np.float64)) for own in rows])
+    mean = np.vstack([np.asarray(x[cells].mean(axis=0, dtype=np.float64)) for cells in rows])
     at = dict(zip(truth.conditions.tolist(), rows, strict=True))
     # a single row is a profile: it has no dispersion of its own
     return Prediction(mean - truth.control, lambda condition: x[at[condition]] if len(at[condition]) > 1 else None)
@@ -65,14 +65,14 @@ def _columns(file: Path, names: pd.Index[str], genes: Sequence[str]) -> NDArray[
     """Return where each gene of the table is in the file."""
     if not names.is_unique:
         raise UserError(f"{file}: var_names has {names[names.duplicated()][0]!r} twice; every gene must be there once")
-    found = names.get_indexer(list(genes))
-    lacking = np.flatnonzero(found < 0)
-    if len(lacking):
+    columns = names.get_indexer(list(genes))
+    missing = np.flatnonzero(columns < 0)
+    if len(missing):
         raise UserError(
-            f"{file}: var_names lacks {len(lacking)} of the {len(genes)} genes of the table, first "
-            f"{genes[lacking[0]]!r}; predictions must cover every gene"
+            f"{file}: var_names lacks {len(missing)} of the {len(genes)} genes of the table, first "
+            f"{genes[missing[0]]!r}; predictions must cover every gene"
         )
-    return np.asarray(found, dtype=np.int64)
+    return np.asarray(columns, dtype=np.int64)
 
 
 def _labels(file: Path, obs: pd.DataFrame) -> NDArray[np.str_]:
@@ -104,13 +104,13 @@ def _rows(file: Path, labels: NDArray[np.str_], truth: ObservedEffects) -> list[
             f"{file}: {len(unknown)} labels are no condition of the data set, first {unknown[0]!r}; conditions are "
             f"named like {truth.names[0]!r}"
         )
-    lacking = [name for name, own in zip(truth.names, rows, strict=True) if not own]
-    if lacking:
+    missing = [name for name, cells in zip(truth.names, rows, strict=True) if not cells]
+    if missing:
         raise UserError(
-            f"{file}: {len(lacking)} of {len(test)} test conditions are not predicted, first {lacking[0]!r}; is the "
+            f"{file}: {len(missing)} of {len(test)} test conditions are not predicted, first {missing[0]!r}; is the "
             "split the same?"
         )
-    return [np.sort(np.concatenate(own)) for own in rows]
+    return [np.sort(np.concatenate(cells)) for cells in rows]
 
 
 def _names(screen: Screen, truth: ObservedEffects) -> dict[str, int]:
@@ -118,7 +118,7 @@ def _names(screen: Screen, truth: ObservedEffects) -> dict[str, int]:
     bare: dict[str, list[int]] = {}
     for c in truth.conditions:
         bare.setdefault(Condition(screen.conditions[c].targets).name, []).append(int(c))
-    names = {name: own[0] for name, own in bare.items() if len(own) == 1}
+    names = {name: conditions[0] for name, conditions in bare.items() if len(conditions) == 1}
     for i, condition in enumerate(screen.conditions):
         if condition.is_control:
             names.setdefault(Condition(()).name, i)
@@ -133,12 +133,14 @@ def _ordered(label: str) -> str:
 
 def _check_values(file: Path, x: sparse.csr_matrix, truth: ObservedEffects) -> None:
     """Refuse what is not on the scale of the table: NaN, counts, another library size, logs of logs."""
-    seen = profile(x)
-    if not seen.clean:
-        raise UserError(f"{file}: {seen.nan + seen.infinite} predicted values are NaN or infinite; all must be finite")
+    values = profile(x)
+    if not values.clean:
+        raise UserError(
+            f"{file}: {values.nan + values.infinite} predicted values are NaN or infinite; all must be finite"
+        )
     mean, expected = float(x.mean(dtype=np.float64)), float(truth.control.mean())
     signed = bool((truth.control < 0).any())
-    if seen.whole and seen.high > 1:
+    if values.whole and values.high > 1:
         raise UserError(f"{file}: X holds whole numbers, which are counts; predictions must be log-normalised")
     if not signed and not expected / SCALE <= mean <= expected * SCALE:
         raise UserError(

@@ -1,4 +1,7 @@
-"""Wilcoxon's rank-sum test of sparse cells against one reference, every gene at once. Letters: N cells, G genes."""
+"""Wilcoxon's rank-sum test of sparse cells against one reference, every gene at once.
+
+Letters: N cells, N0 reference cells, G genes.
+"""
 
 from __future__ import annotations
 
@@ -65,8 +68,8 @@ _BEYOND = np.uint64(2**64 - 1)  # above the key of any value
 
 def _stored(cells: sparse.csr_matrix) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the genes and the values of what is not zero."""
-    kept = cells.data != 0
-    return cells.indices[kept].astype(np.int64), cells.data[kept].astype(np.float32)
+    nonzero = cells.data != 0
+    return cells.indices[nonzero].astype(np.int64), cells.data[nonzero].astype(np.float32)
 
 
 def _keys(genes: NDArray[np.int64], values: NDArray[np.float32]) -> NDArray[np.uint64]:

@@ -1,4 +1,4 @@
-"""What a policy earns in the task itself, kept apart from how well it predicts. Letters: S policies, B episodes."""
+"""Returns of a policy in the task itself; not a measure of its predictions. Letters: S policies, B episodes."""
 
 from __future__ import annotations
 

@@ -32,4 +32,4 @@ def regrets(predictions: Mapping[str, Prediction]) -> dict[str, float]:
         return {}
     true = predictions[SIMULATOR].change
     whole = float(np.square(true).sum())
-    return {row: float(np.square(said.change - true).sum()) / whole for row, said in predictions.items()}
+    return {row: float(np.square(prediction.change - true).sum()) / whole for row, prediction in predictions.items()}

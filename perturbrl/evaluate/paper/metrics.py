@@ -67,8 +67,8 @@ def auprc(truth: Array, prediction: Array) -> Array:
     precision is the base rate.
     """
     n, both, pos_true, pos_pred = _counts(truth, prediction)
-    found = _ratio(both, pos_true)
-    return found * _ratio(both, pos_pred) + (1 - found) * (pos_true / n)
+    recalled = _ratio(both, pos_true)
+    return recalled * _ratio(both, pos_pred) + (1 - recalled) * (pos_true / n)
 
 
 @registry.metrics.register("mse", MetricConfig)
