@@ -1,6 +1,6 @@
 """Seconds and peak memory of whole commands in fresh processes: help, a tiny training, a report over 1 000 runs.
 
-The run directories of the report are FABRICATED (``tests/report/fabricated.py``): only their number and shape matter.
+The run directories of the report are FABRICATED (``tests/fakes/runs.py``): only their number and shape matter.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ def run(arguments: Sequence[str], folder: Path, core: int | None, more: Mapping[
 
 def fabricate(root: Path, count: int, data: Sequence[str], sweep: bool) -> int:
     """Write at least ``count`` run directories below ``root``: many seeds, or a sweep over MAX_PERTURB."""
-    sys.path.insert(0, str(ROOT / "tests" / "report"))
-    from fabricated import make_run
+    sys.path.insert(0, str(ROOT / "tests"))
+    from fakes.runs import make_run
 
     envs = [f"paper,max_perturb={k}" for k in MAX_PERTURB] if sweep else ["paper"]
     kinds = [(agent, kind, env) for agent in AGENTS for kind in data for env in envs]

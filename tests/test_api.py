@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from runs.tiny import SMALL
+from runner.tiny import SMALL
 
 import perturbrl
 from perturbrl import paths, records

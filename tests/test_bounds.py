@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import pytest
 from omegaconf import OmegaConf
-from runs.tiny import cli_run, job, variant
+from runner.tiny import cli_run, job, variant
 
 from perturbrl import memory, paths, registry
 from perturbrl.agents.model.actor_critic import PolicyConfig
@@ -154,7 +154,7 @@ def test_there_are_numbers_to_try() -> None:
 def test_what_this_machine_cannot_do_is_refused_before_cells_are_read(
     override: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from runs.tiny import QUIET
+    from runner.tiny import QUIET
 
     from perturbrl.runner import train as training
 

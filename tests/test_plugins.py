@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from runs.tiny import small
+from runner.tiny import small
 
 from perturbrl import cli, paths, status
 

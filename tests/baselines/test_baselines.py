@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from counterfactual.made_screens import exact, noisy, table_of
+from fakes.screens import exact, noisy, table_of
 
 from perturbrl.effects.baselines import BASELINES, Setting, covered
 from perturbrl.effects.baselines.descriptors import inputs

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from fakes.screens import TEST, TRAIN, additive
 from scipy.spatial.distance import cdist
 
 from perturbrl.effects.baselines import BASELINES, Setting
@@ -18,9 +19,8 @@ from perturbrl.envs.counterfactual.rewards import REWARDS, matched
 from perturbrl.errors import UserError
 
 from .helpers import actions, build, config, uniforms
-from .screens import TEST, TRAIN, screen_table
 
-TABLE = screen_table()
+TABLE = additive()
 X = np.asarray(TABLE.screen.x.todense(), dtype=float)
 NAMES = [c.name for c in TABLE.screen.conditions]
 
@@ -260,7 +260,7 @@ def test_conditions_and_cells_are_drawn_evenly_and_max_perturb_bounds_training_o
 
 
 def test_cells_of_another_context_are_never_the_start():
-    table = screen_table(contexts=("k562", "rpe1"))
+    table = additive(contexts=("k562", "rpe1"))
     env = build([conf(state_size=3)], table, 200, table.split.control_train)
     env.reset(uniforms(env, 0))
     for cell, condition in zip(env.state()["cell"][0], env.condition[0], strict=True):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fabricated import make_run
+from fakes.runs import make_run
 from rich.console import Console
 
 from perturbrl.errors import UserError

@@ -6,7 +6,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from fabricated import make_run
+from fakes.runs import make_run
 
 from perturbrl.errors import UserError
 from perturbrl.report.collect import FRAME_COLUMNS, collect

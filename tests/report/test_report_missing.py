@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fabricated_screens import make_screen_run
-from test_report_screens import DECLARED, one, seeds
+from fakes.screen_runs import make_screen_run
+from test_report_counterfactual import DECLARED, one, seeds
 
 from perturbrl.report.claims import statements
 from perturbrl.report.held_out_section import section

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fabricated import METRICS, make_run
+from fakes.runs import METRICS, make_run
 from rich.console import Console
 
 from perturbrl.metrics_info import PAPER_COLUMNS

@@ -5,14 +5,14 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+from fakes.configs import conditions_config
+from fakes.screens import made_raw, made_screen
 from hypothesis import given
 from hypothesis import strategies as st
 
 from perturbrl.errors import UserError
 from perturbrl.screens.conditions import parse_conditions, parse_label
 from perturbrl.screens.schema import Condition
-
-from .made import conditions_config, made_raw, made_screen
 
 AUTO = conditions_config()
 words = st.lists(st.sampled_from(["KLF1", "MAP2K6", "SET", "ctrl", "control", "non-targeting"]), min_size=1, max_size=4)

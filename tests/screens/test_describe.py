@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes.configs import description_config
+from fakes.screens import PAIRS, SINGLES, made_raw, made_screen, made_split
 
 from perturbrl.errors import UserError
 from perturbrl.screens.describe import describe, read_prior
 from perturbrl.screens.genes import gene_embedding, training_rows
 from perturbrl.screens.schema import PerturbationTable
-
-from .made import PAIRS, SINGLES, description_config, made_raw, made_screen, made_split
 
 SCREEN = made_screen(made_raw(labels=(*SINGLES, *PAIRS, "dex")))
 SPLIT = made_split(SCREEN)

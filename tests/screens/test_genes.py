@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 import pytest
+from fakes.configs import data_config, description_config
+from fakes.screens import GENES, made_raw, made_screen, made_split
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
@@ -14,8 +16,6 @@ from perturbrl.screens import genes, schema
 from perturbrl.screens.describe import describe
 from perturbrl.screens.genes import gene_embedding, pca_basis, profiles, select, training_rows
 from perturbrl.screens.schema import Screen, ScreenSplit
-
-from .made import GENES, data_config, description_config, made_raw, made_screen, made_split
 
 
 @pytest.fixture(scope="module")

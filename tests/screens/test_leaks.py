@@ -6,13 +6,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+from fakes.screens import made_raw, made_screen, made_split, names, replaced
 
 from perturbrl.errors import UserError
 from perturbrl.screens.genes import training_rows
 from perturbrl.screens.leaks import check_split, require_training_rows
 from perturbrl.screens.schema import Condition, Screen, ScreenSplit
-
-from .made import made_raw, made_screen, made_split, names, replaced
 
 EMPTY = np.zeros(0, dtype=np.int64)
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes.configs import conditions_config, data_config, description_config, split_config
+from fakes.screens import made_raw, made_screen
 from omegaconf import OmegaConf
 from scipy import sparse
 
@@ -14,8 +16,6 @@ from perturbrl.errors import UserError
 from perturbrl.screens import load
 from perturbrl.screens.genes import profiles
 from perturbrl.screens.load import load_perturbations, load_screen
-
-from .made import conditions_config, data_config, description_config, made_raw, made_screen, split_config
 
 AUTO = conditions_config()
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes.configs import conditions_config, data_config, description_config, split_config
+from fakes.screens import names
 
 from perturbrl.data.schema import RawCells
 from perturbrl.data.sources.file import build, default_config
@@ -14,8 +16,6 @@ from perturbrl.errors import UserError
 from perturbrl.screens.describe import read_prior
 from perturbrl.screens.load import load_perturbations
 from perturbrl.screens.schema import PerturbationTable
-
-from .made import conditions_config, data_config, description_config, names, split_config
 
 pytestmark = pytest.mark.real_data
 FILES = {

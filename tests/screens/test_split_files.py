@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fakes.screens import made_raw, made_screen, made_split, names
 
 from perturbrl.data.schema import RawCells
 from perturbrl.errors import UserError
 from perturbrl.screens.schema import Screen, ScreenSplit
 from perturbrl.screens.split_files import USES, digest, read_split, write_split
-
-from .made import made_raw, made_screen, made_split, names
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes.screens import PAIRS, SINGLES, made_raw, made_screen, made_split, names
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
@@ -14,8 +15,6 @@ from perturbrl.data.split import holds_out_cells
 from perturbrl.errors import UserError
 from perturbrl.screens.leaks import LEAST_CELLS
 from perturbrl.screens.schema import Screen
-
-from .made import PAIRS, SINGLES, made_raw, made_screen, made_split, names
 
 USES = ("train", "validation", "test", "control_train", "control_validation", "control_test")
 SCREEN = made_screen()

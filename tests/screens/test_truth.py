@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from fakes.configs import composed, conditions_config, data_config
+from fakes.screens import made_split
 from omegaconf import OmegaConf
 
 from perturbrl.config import bind
@@ -13,14 +15,12 @@ from perturbrl.landscape.truth import true_means
 from perturbrl.screens.genes import select
 from perturbrl.screens.load import load_screen
 
-from .made import _composed, conditions_config, data_config, made_split
-
 CONDITIONS = conditions_config("landscape")
 
 
 def landscape(**changes) -> LandscapeConfig:
     small = {"n_cells": 1200, "n_target_genes": 40, "n_peaks": 20, "n_proteins": 8, "perturbations": "single"}
-    node = OmegaConf.to_container(_composed("+source=landscape").source)
+    node = OmegaConf.to_container(composed("+source=landscape").source)
     return bind(LandscapeConfig, node | small | changes, "source")
 
 

@@ -6,13 +6,13 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from fakes.configs import SCORE as CONFIG
+from fakes.screens import noisy
 from scipy import sparse
 
 from perturbrl.evaluate.counterfactual import Prediction, observe_effects, score
 from perturbrl.evaluate.counterfactual.differential_expression import AgainstControl
 from perturbrl.screens.schema import Condition
-
-from .made_screens import CONFIG, noisy
 
 pytestmark = pytest.mark.peers
 cell_eval = pytest.importorskip("cell_eval")

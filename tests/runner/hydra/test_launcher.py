@@ -10,7 +10,7 @@ import pytest
 
 from perturbrl import cli, paths
 
-from .tiny import assert_same_run, small, status
+from ..tiny import assert_same_run, small, status
 
 POPULATION = ("hydra/launcher=population", "hydra.launcher.workers=1")
 LAUNCHERS = [pytest.param((), id="basic", marks=pytest.mark.slow), pytest.param(POPULATION, id="population")]

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from perturbrl.agents.executors.graph import GraphSteps, Replayed
 
-from .helpers import make_learner
+from ..helpers import make_learner
 
 
 def record(function, inputs):

@@ -9,7 +9,7 @@ from torch import Tensor
 from perturbrl.agents import kernels
 from perturbrl.agents.model.networks import ACTIVATIONS, Branches, Dense, Layer, Mlp, Sequential, aligned, hidden_layers
 
-from .helpers import naive
+from ..helpers import naive
 
 FLOAT64 = torch.float64
 widths = st.integers(1, 5)

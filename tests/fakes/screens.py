@@ -1,34 +1,84 @@
-"""Small screens whose truth is known: effects are written into the means of counts, or into noise-free profiles."""
+"""Fake screens: raw counts as a file would hold them, and tables whose true effects are known."""
 
 from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from perturbrl.evaluate.counterfactual import ScoreConfig
+from perturbrl.data.schema import Modality, RawCells
+from perturbrl.screens.load import load_screen
 from perturbrl.screens.schema import Condition, PerturbationTable, Screen, ScreenSplit
+from perturbrl.screens.split import split_screen
 
-CONFIG = ScoreConfig(
-    alpha=0.05,
-    min_log_fold=0.25,
-    min_cpm=5.0,
-    n_top=50,
-    n_components=20,
-    max_cells=500,
-    max_controls=1000,
-    n_duplicates=2,
-    seed=3,
-)
+from .configs import conditions_config, data_config, split_config
+
+GENES = tuple(f"G{k}" for k in range(12))
+SINGLES = GENES[:8]
+PAIRS = ("G0+G1", "G1+G2", "G2+G3", "G3+G4", "G4+G5", "G5+G6", "G6+G7", "G0+G7")
+TRAIN, VALIDATION, TEST = ("A", "B", "C", "A+B", "D", "A+C"), ("E",), ("F", "A+F")  # of ``additive``
+
+
+def made_raw(
+    labels: Sequence[str] = (*SINGLES, *PAIRS),
+    n: int = 24,
+    n_control: int = 48,
+    contexts: Sequence[str] = ("",),
+    doses: Sequence[float] | None = None,
+    batches: Sequence[str] = ("b1", "b2"),
+    seed: int = 0,
+) -> RawCells:
+    """Counts of 12 genes: control and each label, in each context and at each dose, in shuffled order."""
+    rng = np.random.default_rng(seed)
+    rows = [
+        {"perturbation": label, "line": context, "amount": dose}
+        for context in contexts
+        for label in ("control", *labels)
+        for dose in ([0.0] if label == "control" or doses is None else doses)
+        for _ in range(n_control if label == "control" else n)
+    ]
+    obs = pd.DataFrame(rows).sample(frac=1.0, random_state=seed).reset_index(drop=True)
+    obs["batch"] = rng.permutation(np.resize(np.array(batches, dtype=object), len(obs)))
+    obs.index = pd.Index([f"cell{k}" for k in range(len(obs))], dtype=object)
+    level = np.full((len(obs), len(GENES)), 6.0) + np.arange(len(GENES))
+    for k, gene in enumerate(GENES):
+        hit = obs["perturbation"].str.split("+").map(lambda parts, gene=gene: gene in parts).to_numpy()
+        level[hit, k] *= 0.2
+        level[hit, (k + 5) % len(GENES)] *= 1.0 + 0.5 * (1.0 + obs["amount"].to_numpy(dtype=float)[hit])
+    for number, context in enumerate(contexts):
+        level[obs["line"].to_numpy() == context, -1] += 3.0 * number
+    counts = sparse.csr_matrix(rng.poisson(level).astype(np.float32))
+    return RawCells("made", {"rna": Modality(counts, np.array(GENES), "counts")}, obs, "0" * 64)
+
+
+def made_screen(raw: RawCells | None = None, **changes: Any) -> Screen:
+    return load_screen(raw or made_raw(), data_config(), conditions_config(**changes))
+
+
+def made_split(screen: Screen, kind: str = "combinations", **changes: Any) -> ScreenSplit:
+    return split_screen(screen, split_config(kind, **changes))
+
+
+def names(screen: Screen, rows: Any) -> set[str]:
+    """Names of the conditions of rows."""
+    return {screen.conditions[k].name for k in np.unique(screen.condition[rows])}
+
+
+def replaced(split: ScreenSplit, **changes: Any) -> ScreenSplit:
+    return dataclasses.replace(split, **{k: np.sort(v) if isinstance(v, np.ndarray) else v for k, v in changes.items()})
 
 
 def table_of(
     x: NDArray[np.float32] | sparse.csr_matrix,
     labels: list[Condition],
-    train: set[Condition],
-    test: set[Condition],
-    validation: frozenset[Condition] = frozenset(),
+    train: Collection[Condition],
+    test: Collection[Condition],
+    validation: Collection[Condition] = (),
     description: NDArray[np.float32] | None = None,
     features: list[str] | None = None,
 ) -> PerturbationTable:
@@ -42,7 +92,7 @@ def table_of(
         own = np.flatnonzero(condition == k)
         quarter[own] = np.arange(len(own)) % 4
 
-    def rows(chosen: set[Condition] | frozenset[Condition]) -> NDArray[np.int64]:
+    def rows(chosen: Collection[Condition]) -> NDArray[np.int64]:
         return np.flatnonzero(np.isin(condition, [index[c] for c in chosen]))
 
     x = sparse.csr_matrix(x, dtype=np.float32)
@@ -68,7 +118,7 @@ def table_of(
         control_train=np.flatnonzero(control & (quarter < 2)),
         control_validation=np.flatnonzero(control & (quarter == 2)),
         control_test=np.flatnonzero(control & (quarter == 3)),
-        strata={index[c]: "single" for c in test},
+        strata={index[c]: "single" for c in (*validation, *test)},
         sha256="",
     )
     described = np.zeros((len(conditions), 1), np.float32) if description is None else description
@@ -146,3 +196,25 @@ def noisy(
     validation = frozenset(perturbed[half - n_validation : half])
     train, test = set(perturbed[: half - n_validation]), set(perturbed[half:])
     return table_of(np.vstack(x).astype(np.float32), labels, train, test, validation, described)
+
+
+def additive(
+    genes: int = 12, cells: int = 24, noise: float = 0.3, seed: int = 0, contexts: Sequence[str] = ("",)
+) -> PerturbationTable:
+    """``cells`` cells of each condition and four times as many controls; effects of targets add up."""
+    rng = np.random.default_rng(seed)
+    targets = sorted({target for name in (*TRAIN, *VALIDATION, *TEST) for target in name.split("+")})
+    effects = {t: rng.normal(0, 1, genes) * (rng.random(genes) < 0.5) for t in targets}
+    names = ("", *TRAIN, *VALIDATION, *TEST)
+    conditions = sorted(Condition(tuple(n.split("+")) if n else (), c) for n in names for c in contexts)
+    x, labels = [], []
+    for condition in conditions:
+        n = 4 * cells if condition.is_control else cells
+        shift = sum((effects[t] for t in condition.targets), np.zeros(genes)) + 2 * contexts.index(condition.context)
+        x.append(4 + shift + noise * rng.normal(size=(n, genes)))
+        labels += [condition] * n
+    train, validation, test = (
+        {c for c in conditions if "+".join(c.targets) in part} for part in (TRAIN, VALIDATION, TEST)
+    )
+    one_hot = np.array([[float(t in c.targets) for t in targets] for c in conditions], dtype=np.float32)
+    return table_of(np.concatenate(x).astype(np.float32), labels, train, test, validation, one_hot)

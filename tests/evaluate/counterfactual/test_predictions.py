@@ -5,13 +5,13 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from fakes.configs import SCORE as CONFIG
+from fakes.screens import exact, noisy
 from scipy import sparse
 
 from perturbrl.errors import UserError
 from perturbrl.evaluate.counterfactual import observe_effects, read_predictions, score
 from perturbrl.evaluate.counterfactual.predictions import _ordered
-
-from .made_screens import CONFIG, exact, noisy
 
 
 @pytest.fixture(scope="module")

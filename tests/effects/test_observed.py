@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import scanpy
+from fakes.configs import SCORE as CONFIG
+from fakes.screens import exact, noisy
 
 from perturbrl.effects.observed import sample
 from perturbrl.effects.profile_metrics import weights
 from perturbrl.errors import UserError
 from perturbrl.evaluate.counterfactual import observe_effects
-
-from .made_screens import CONFIG, exact, noisy
 
 
 @pytest.fixture(scope="module")

@@ -8,14 +8,14 @@ import weakref
 from pathlib import Path
 
 import pytest
+from fakes.configs import SCORE as CONFIG
+from fakes.screens import noisy
 
 from perturbrl.effects.observed import observe_effects
 from perturbrl.effects.responses import trained, tuning
 from perturbrl.envs.counterfactual.residual import residual_changes
 from perturbrl.evaluate.counterfactual.prediction import Prediction
 from perturbrl.evaluate.counterfactual.values import ConditionValues
-
-from .made_screens import CONFIG, noisy
 
 
 def test_each_is_computed_once() -> None:

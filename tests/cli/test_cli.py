@@ -8,12 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import toy_job
+from runner.tiny import cli_run
 
 from perturbrl import __version__, cli, paths
 from perturbrl.cli import complete, doctor
 from perturbrl.runner import conf_tree
 from perturbrl.runner.hydra import launch as hydra_job
+
+from . import toy_job
 
 HEAVY = ("torch", "hydra", "omegaconf", "pandas", "numpy", "scanpy", "anndata", "matplotlib", "rich")
 Run = Callable[..., tuple[int, str, str]]
@@ -36,14 +38,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*args: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            cli.app(list(args), prog_name="perturbrl")
-        out, err = capsys.readouterr()
-        return int(stop.value.code or 0), out, err
-
-    return call
+    return cli_run(capsys)
 
 
 def shell(*args: str, **env: str) -> subprocess.CompletedProcess[str]:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fabricated import make_run
-from fabricated_screens import make_screen_run
+from fakes.runs import make_run
+from fakes.screen_runs import make_screen_run
 from rich.console import Console
 
 from perturbrl.effects.baselines import BASELINES

@@ -11,10 +11,6 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
-from runs import conf_keys
-from runs.conf_keys import Change
-from runs.conf_probes import changed_job, planned
-from runs.tiny import BUILT_IN, QUIET, SMALL, cli_run, small
 
 from perturbrl import paths
 from perturbrl.errors import UserError
@@ -26,6 +22,11 @@ from perturbrl.runner.job import NOT_IN_HASH, make_job
 from perturbrl.runner.outcome import Outcome
 from perturbrl.runner.schema import bind_run
 from perturbrl.runner.train import train_jobs
+
+from . import conf_keys
+from .conf_keys import Change
+from .conf_probes import changed_job, planned
+from .tiny import BUILT_IN, QUIET, SMALL, cli_run, small
 
 CONF = paths.conf_dir()
 NOT_BOUND = ("experiment", "hydra/launcher")  # overlays of other groups' keys; Hydra's own, tested apart
@@ -88,7 +89,7 @@ def test_the_table_has_no_key_that_is_gone() -> None:
 @pytest.mark.parametrize(("group", "choice", "key"), CASES, ids=[f"{g}/{c}:{k}".lstrip("/") for g, c, k in CASES])
 def test_no_key_is_dead(group: str, choice: str, key: str, tmp_path: Path, bases: Path) -> None:
     change = table()[group, choice].get(key)
-    assert change is not None, f"conf/{group}/{choice}.yaml: {key} needs an entry in tests/runs/conf_keys.py"
+    assert change is not None, f"conf/{group}/{choice}.yaml: {key} needs an entry in tests/runner/conf_keys.py"
     given = conf_keys.merged(change.base or conf_keys.base(group, choice), change.given)
     full = f"{group}.{key}".lstrip(".")
     if change.refused:

@@ -7,6 +7,8 @@ import weakref
 
 import numpy as np
 import pytest
+from fakes.configs import SCORE as CONFIG
+from fakes.screens import exact, noisy
 from scipy import sparse
 
 from perturbrl.config import bind
@@ -16,8 +18,6 @@ from perturbrl.evaluate.counterfactual import Prediction, ScoreConfig, observe_e
 from perturbrl.evaluate.counterfactual.prediction import Emission
 from perturbrl.evaluate.counterfactual.values import ConditionValues
 from perturbrl.metrics_info import HELD_OUT as COLUMNS
-
-from .made_screens import CONFIG, exact, noisy
 
 SETTING = Setting(seed=1, action_rms=0.2)
 CALLED = ("de_jaccard", "de_mcc", "direction_fidelity", "auprc_de", "accuracy", "precision", "recall", "f1", "auprc")

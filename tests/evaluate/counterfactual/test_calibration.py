@@ -4,12 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+from fakes.configs import SCORE as CONFIG
+from fakes.screens import noisy
 
 from perturbrl.evaluate.counterfactual import Prediction, observe_effects, score
 from perturbrl.evaluate.counterfactual.calibration import calibrate, duplicates, dynamic_range
 from perturbrl.metrics_info import HELD_OUT as COLUMNS
-
-from .made_screens import CONFIG, noisy
 
 
 def test_calibration_compares_the_same_conditions():

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes.configs import SCORE as CONFIG
 from screens.test_real import table
 
 from perturbrl.effects.baselines import BASELINES, Setting
 from perturbrl.evaluate.counterfactual import observe_effects, predict, score
 from perturbrl.evaluate.counterfactual.cellwise import CALLED
 from perturbrl.metrics_info import HELD_OUT as COLUMNS
-
-from .made_screens import CONFIG
 
 pytestmark = pytest.mark.real_data
 
