@@ -48,6 +48,17 @@ def test_the_check_sees_what_it_looks_for() -> None:
 
 
 def test_the_line_search_waits_on_a_cpu_only() -> None:
-    text = next(f for f in FILES if f.name == "natural.py").read_text(encoding="utf-8")
-    waits = [line for line in text.splitlines() if "bool(" in line and ".all()" in line]
-    assert len(waits) == 1 and 'device.type == "cpu" and bool(' in waits[0]
+    tree = ast.parse(next(f for f in FILES if f.name == "natural.py").read_text(encoding="utf-8"))
+    waits = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and ast.unparse(n.func) == "bool" and _of_all(n)]
+    guarded = [
+        after
+        for node in ast.walk(tree)
+        if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.And)
+        for before, after in zip(node.values, node.values[1:], strict=False)
+        if ast.unparse(before).endswith("device.type == 'cpu'")
+    ]
+    assert len(waits) == 1 and waits[0] in guarded
+
+
+def _of_all(call: ast.Call) -> bool:
+    return any(isinstance(node, ast.Attribute) and node.attr == "all" for node in ast.walk(call))

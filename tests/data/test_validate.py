@@ -34,7 +34,7 @@ def described(path, **keys) -> list[Finding]:
     return examine(open_file(path, config.layer, config.modality), config)
 
 
-def only(findings: list[Finding], severity: str, part: str) -> Finding:
+def check_only(findings: list[Finding], severity: str, part: str) -> Finding:
     """The one finding of this severity that says ``part``."""
     found = [f for f in findings if f.severity == severity and part in f"{f.where}: {f.what}"]
     assert len(found) == 1, (part, seen(findings, "ok"), seen(findings, "warning"), seen(findings, "error"))
@@ -49,10 +49,10 @@ def test_a_good_file_is_ready(tmp_path):
     labels = {"perturbation": ["control"] * 40 + [f"GENE{i}" for i in range(4) for _ in range(20)]}
     findings = validate(write_h5ad(tmp_path / "a.h5ad", counts(120, 5), obs=labels))
     assert seen(findings, "error") == [] and usable(findings)
-    assert "rna 120 x 5" in only(findings, "ok", "cells x features").what
-    only(findings, "ok", "rna: counts, from 0 to")
-    only(findings, "ok", "perturbation: 5 values: GENE0, GENE1")
-    only(findings, "ok", "is_control: 40 of 120 cells")
+    assert "rna 120 x 5" in check_only(findings, "ok", "cells x features").what
+    check_only(findings, "ok", "rna: counts, from 0 to")
+    check_only(findings, "ok", "perturbation: 5 values: GENE0, GENE1")
+    check_only(findings, "ok", "is_control: 40 of 120 cells")
     for name in ("data=rna", "env=paper", "env=paper_discrete", "env=counterfactual"):
         assert task(findings, name).severity == "ok"
     assert [f.tasks for f in findings if f.where == "task"] == [(name,) for name in everything()]
@@ -97,7 +97,7 @@ def test_values_beyond_single_precision_are_refused(tmp_path):
     path = write_h5ad(tmp_path / "a.h5ad", counts(24, 5) * 1e30)
     with pytest.raises(UserError, match=r"X: values from 0 to \S+e\+30 are too large, the first in cell 'cell0?1'"):
         build(default_config(path))
-    only(described(path), "error", "are too large")
+    check_only(described(path), "error", "are too large")
 
 
 def test_of_many_cells_some_are_tried_and_it_is_said(tmp_path, monkeypatch):
@@ -115,16 +115,16 @@ def test_multimodal_file_is_ready_for_joint(tmp_path):
     mods = {"rna": (counts(24, 5), CELLS, GENES), "atac": (counts(24, 8, 1), CELLS, peaks(8))}
     findings = validate(write_h5mu(tmp_path / "a.h5mu", mods))
     assert task(findings, "data=joint").severity == task(findings, "data=atac").severity == "ok"
-    only(findings, "ok", "all 24 cells are in every modality")
+    check_only(findings, "ok", "all 24 cells are in every modality")
 
 
 def test_names(tmp_path):
     path = write_h5ad(tmp_path / "a.h5ad", counts(4, 3), names=["A", "A", "B"], cells=["c", "c", "d", "e"])
     findings = described(path)
-    assert "A-1" in only(findings, "warning", "1 feature names occur more than once: A").mend
-    only(findings, "warning", "1 cell names occur more than once: c")
+    assert "A-1" in check_only(findings, "warning", "1 feature names occur more than once: A").mend
+    check_only(findings, "warning", "1 cell names occur more than once: c")
     empty = described(write_h5ad(tmp_path / "b.h5ad", counts(4, 3), names=["A", "", "B"]))
-    assert only(empty, "error", "1 empty feature names").tasks == everything()
+    assert check_only(empty, "error", "1 empty feature names").tasks == everything()
 
 
 @pytest.mark.parametrize(
@@ -138,83 +138,85 @@ def test_names(tmp_path):
 def test_bad_values(tmp_path, value, message):
     x = counts(6, 3)
     x[2, 1] = value
-    only(described(write_h5ad(tmp_path / "a.h5ad", x)), "error", message)
+    check_only(described(write_h5ad(tmp_path / "a.h5ad", x)), "error", message)
 
 
 def test_logs_passed_as_counts(tmp_path):
     x = counts(6, 3)
     path = write_h5ad(tmp_path / "a.h5ad", x, layers={"counts": sparse.csr_matrix(np.log1p(x))})
     unchosen = described(path)
-    assert only(unchosen, "warning", "called counts, but not whole numbers").tasks == ("source.layer=counts",)
+    assert check_only(unchosen, "warning", "called counts, but not whole numbers").tasks == ("source.layer=counts",)
     chosen = described(path, layer="counts")
-    assert "they look like logs" in only(chosen, "error", "called counts").what
+    assert "they look like logs" in check_only(chosen, "error", "called counts").what
 
 
 def test_counts_passed_as_logs(tmp_path):
     path = write_h5ad(tmp_path / "a.h5ad", counts(6, 3), uns={"log1p": {"base": 2}})
-    only(described(path), "warning", "uns['log1p'] says these are logs, but all are whole numbers")
+    check_only(described(path), "warning", "uns['log1p'] says these are logs, but all are whole numbers")
 
 
 def test_logs_point_to_the_counts_layer_and_scaled_data_is_noted(tmp_path):
     x = counts(6, 3)
     path = write_h5ad(tmp_path / "a.h5ad", np.log1p(x), layers={"counts": sparse.csr_matrix(x)})
-    assert only(described(path), "ok", "logs, not counts").mend == "source.layer=counts reads counts"
-    only(described(write_h5ad(tmp_path / "s.h5ad", x - 1.5)), "warning", "neither counts nor logs")
+    assert check_only(described(path), "ok", "logs, not counts").mend == "source.layer=counts reads counts"
+    check_only(described(write_h5ad(tmp_path / "s.h5ad", x - 1.5)), "warning", "neither counts nor logs")
 
 
 def test_constant_features(tmp_path):
     x = counts(6, 3)
     x[:, 1] = 2
     one = described(write_h5ad(tmp_path / "a.h5ad", x))
-    only(one, "warning", "1 of 3 features have the same value in every cell: GENE1")
-    only(described(write_h5ad(tmp_path / "b.h5ad", np.ones((6, 3)))), "warning", "3 of 3 features have the same value")
+    check_only(one, "warning", "1 of 3 features have the same value in every cell: GENE1")
+    check_only(
+        described(write_h5ad(tmp_path / "b.h5ad", np.ones((6, 3)))), "warning", "3 of 3 features have the same value"
+    )
 
 
 def test_control_label_absent(tmp_path):
     path = write_h5ad(tmp_path / "a.h5ad", counts(24, 3), obs={"gene": ["A", "wildtype"] * 12})
     findings = described(path)
-    absent = only(findings, "warning", "no control cells: none of A, wildtype is a usual name")
+    absent = check_only(findings, "warning", "no control cells: none of A, wildtype is a usual name")
     assert absent.tasks == ("env=counterfactual",) and "source.control_label" in absent.mend
     named = described(path, control_label="wildtype")
     assert not [f for f in named if "no control cells" in f.what]
-    only(named, "ok", "is_control: 12 of 24 cells")
+    check_only(named, "ok", "is_control: 12 of 24 cells")
     wrong = described(path, control_label="WT")
-    only(wrong, "error", "source.control_label='WT' is not a value of obs['gene']")
+    check_only(wrong, "error", "source.control_label='WT' is not a value of obs['gene']")
 
 
 def test_columns_that_say_little(tmp_path):
     plain = described(write_h5ad(tmp_path / "a.h5ad", counts(6, 3)))
-    assert only(plain, "warning", "no column of perturbations").mend == "name it with source.perturbation_key"
+    assert check_only(plain, "warning", "no column of perturbations").mend == "name it with source.perturbation_key"
     few = {"gene": ["control"] * 20 + ["A", "A", "B", None], "dose": ["x"] * 24}
     findings = described(write_h5ad(tmp_path / "b.h5ad", counts(24, 3), obs=few))
-    only(findings, "warning", "2 perturbations have fewer than 10 cells: A, B")
-    only(findings, "warning", "1 of 24 cells have no perturbation")
-    only(findings, "warning", "obs['dose'] is not used as dose")
+    check_only(findings, "warning", "2 perturbations have fewer than 10 cells: A, B")
+    check_only(findings, "warning", "1 of 24 cells have no perturbation")
+    check_only(findings, "warning", "obs['dose'] is not used as dose")
 
 
 def test_modalities_whose_cells_do_not_match(tmp_path):
     x, y = counts(24, 5), counts(24, 8, 1)
     shifted = [*CELLS[4:], *[f"o{i}" for i in range(4)]]
     findings = described(write_h5mu(tmp_path / "a.h5mu", {"rna": (x, CELLS, GENES), "atac": (y, shifted, peaks(8))}))
-    assert "data=rna" in only(findings, "warning", "only 20 cells are in every modality (rna 24, atac 24)").tasks
+    assert "data=rna" in check_only(findings, "warning", "only 20 cells are in every modality (rna 24, atac 24)").tasks
     apart = [f"o{i}" for i in range(24)]
     none = described(write_h5mu(tmp_path / "b.h5mu", {"rna": (x, CELLS, GENES), "atac": (y, apart, peaks(8))}))
-    assert "source.modality=rna" in only(none, "error", "no cell in common (rna 24, atac 24)").mend
+    assert "source.modality=rna" in check_only(none, "error", "no cell in common (rna 24, atac 24)").mend
     twice = [*CELLS[:23], CELLS[0]]
     repeated = described(write_h5mu(tmp_path / "c.h5mu", {"rna": (x, twice, GENES), "atac": (y, twice, peaks(8))}))
-    only(repeated, "error", "cell names are repeated")
+    check_only(repeated, "error", "cell names are repeated")
 
 
 def test_left_out_parts_are_mentioned(tmp_path):
     types = ["Gene Expression"] * 2 + ["CRISPR Guide Capture"]
     path = write_10x_h5(tmp_path / "f.h5", counts(6, 3), ["A", "B", "g1"], types, CELLS[:6])
-    only(described(path), "warning", "1 features of type 'CRISPR Guide Capture' are not used")
+    check_only(described(path), "warning", "1 features of type 'CRISPR Guide Capture' are not used")
 
 
 def test_10x_folder(tmp_path):
     findings = described(write_10x_mtx(tmp_path / "m", counts(6, 3), list("ABC"), None, CELLS[:6], gz=True))
     assert seen(findings, "error") == []
-    only(findings, "ok", "10x mtx folder, cells x features: rna 6 x 3")
+    check_only(findings, "ok", "10x mtx folder, cells x features: rna 6 x 3")
 
 
 def test_files_that_cannot_be_opened(tmp_path):
@@ -244,7 +246,7 @@ def test_files_that_cannot_be_opened(tmp_path):
 
 def test_empty_matrix(tmp_path):
     findings = described(write_h5ad(tmp_path / "a.h5ad", np.zeros((3, 0), np.float32)))
-    only(findings, "error", "it is empty: 3 cells x 0 features")
+    check_only(findings, "error", "it is empty: 3 cells x 0 features")
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,7 @@ def whole(tmp_path_factory):
     return get
 
 
-def check(case: str, rig: Rig, out: Path, whole) -> Job:
+def check_goes_on(case: str, rig: Rig, out: Path, whole) -> Job:
     mine = job(out, *AGENTS[case])
     killed(rig, mine)
     if (mine.path / paths.RUN).exists():
@@ -68,18 +68,18 @@ def slow_but(quick: set[int], top: int) -> list:
 
 @pytest.mark.parametrize("n", slow_but({1, 6, 13}, WRITES))
 def test_killed_while_a_file_is_written(n: int, tmp_path: Path, whole) -> None:
-    check("ppo", before_write_is_kept(n), tmp_path, whole)
+    check_goes_on("ppo", before_write_is_kept(n), tmp_path, whole)
 
 
 @pytest.mark.parametrize("n", slow_but({3}, 5))
 def test_killed_with_half_a_checkpoint_on_disk(n: int, tmp_path: Path, whole) -> None:
-    check("ppo", in_checkpoint(n), tmp_path, whole)
+    check_goes_on("ppo", in_checkpoint(n), tmp_path, whole)
 
 
 @pytest.mark.parametrize("rollout", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_killed_in_a_rollout(rollout: int, tmp_path: Path, whole) -> None:
     first = CURVE_STEPS  # what doing nothing earns
-    mine = check("ppo", in_step(first + rollout * (ROLLOUT_STEPS + CURVE_STEPS) + 7), tmp_path, whole)
+    mine = check_goes_on("ppo", in_step(first + rollout * (ROLLOUT_STEPS + CURVE_STEPS) + 7), tmp_path, whole)
     assert progress(mine.path)["iteration"].tolist() == [0, 1, 2, 3]
 
 
@@ -98,7 +98,7 @@ def test_killed_in_a_rollout(rollout: int, tmp_path: Path, whole) -> None:
     ],
 )
 def test_every_agent_goes_on(case: str, checkpoint_number: int, tmp_path: Path, whole) -> None:
-    check(case, in_checkpoint(checkpoint_number + 1), tmp_path, whole)
+    check_goes_on(case, in_checkpoint(checkpoint_number + 1), tmp_path, whole)
 
 
 def test_killed_again_and_again(tmp_path: Path, whole) -> None:

@@ -44,11 +44,15 @@ def test_quiet_is_quiet_from_other_processes_too(capsys: pytest.CaptureFixture[s
 
 
 def test_a_display_that_has_gone_stops_no_training() -> None:
+    asked = []
+
     class Gone:
         def put(self, message: object) -> None:
+            asked.append(message)
             raise BrokenPipeError
 
     loop(Progress("plain", Gone()), "ppo")  # type: ignore[arg-type]
+    assert asked
 
 
 @pytest.mark.slow

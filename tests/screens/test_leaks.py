@@ -16,7 +16,7 @@ from perturbrl.screens.schema import Condition, Screen, ScreenSplit
 EMPTY = np.zeros(0, dtype=np.int64)
 
 
-def refused(screen: Screen, split: ScreenSplit, said: str) -> None:
+def check_refused(screen: Screen, split: ScreenSplit, said: str) -> None:
     with pytest.raises(UserError) as error:
         check_split(screen, split)
     assert said in str(error.value) and "\n" not in str(error.value)
@@ -38,13 +38,15 @@ def cells_of(screen: Screen, name: str) -> np.ndarray:
 
 @pytest.mark.parametrize("use", ["train", "validation", "test"])
 def test_an_empty_set(screen: Screen, split: ScreenSplit, use: str) -> None:
-    refused(screen, replaced(split, **{use: EMPTY}), f"no {use} cells: the rule of the split matches no condition")
+    check_refused(
+        screen, replaced(split, **{use: EMPTY}), f"no {use} cells: the rule of the split matches no condition"
+    )
 
 
 def test_a_tiny_test_condition(screen: Screen, split: ScreenSplit) -> None:
     name = sorted(names(screen, split.test))[0]
     few = np.union1d(np.setdiff1d(split.test, cells_of(screen, name)), cells_of(screen, name)[:4])
-    refused(screen, replaced(split, test=few), f"fewer than 5 test cells in {name}")
+    check_refused(screen, replaced(split, test=few), f"fewer than 5 test cells in {name}")
 
 
 @pytest.mark.parametrize(
@@ -65,14 +67,14 @@ def test_a_cell_with_two_uses(screen: Screen, split: ScreenSplit, first: str, se
 
 def test_a_control_among_perturbed_cells(screen: Screen, split: ScreenSplit) -> None:
     moved = {"control_test": split.control_test[1:], "train": np.append(split.train, split.control_test[:1])}
-    refused(screen, replaced(split, **moved), "train holds 1 control cells")
+    check_refused(screen, replaced(split, **moved), "train holds 1 control cells")
 
 
 def test_a_test_condition_that_trains(screen: Screen, split: ScreenSplit) -> None:
     name = sorted(names(screen, split.test))[0]
     own = cells_of(screen, name)
     moved = replaced(split, train=np.append(split.train, own[:10]), test=np.setdiff1d(split.test, own[:10]))
-    refused(screen, moved, f"{name} is in training and in the test")
+    check_refused(screen, moved, f"{name} is in training and in the test")
 
 
 @pytest.mark.parametrize("twin", [("G1", "G0"), ("G0", "G1", "ctrl"), ("control", "G0", "G1")])
@@ -81,7 +83,7 @@ def test_one_condition_under_two_spellings(screen: Screen, split: ScreenSplit, t
     assert any(c.targets == ("G0", "G1") for c in screen.conditions)
     last = len(screen.conditions) - 1
     spelled = (*screen.conditions[:last], Condition(twin))
-    refused(dataclasses.replace(screen, conditions=spelled), split, "are one condition")
+    check_refused(dataclasses.replace(screen, conditions=spelled), split, "are one condition")
 
 
 @pytest.mark.parametrize("kind", ["unseen_single", "combinations"])
@@ -92,7 +94,7 @@ def test_a_held_out_gene_in_a_training_combination(screen: Screen, kind: str) ->
     own = cells_of(screen, pair)
     moved = replaced(split, train=np.union1d(split.train, own), test=np.setdiff1d(split.test, own))
     moved = replaced(moved, validation=np.setdiff1d(split.validation, own))
-    refused(screen, moved, f"{gene} of the held-out condition {gene} (single) is in a training condition")
+    check_refused(screen, moved, f"{gene} of the held-out condition {gene} (single) is in a training condition")
 
 
 def test_a_held_out_gene_that_was_never_alone() -> None:
@@ -105,7 +107,7 @@ def test_a_held_out_gene_that_was_never_alone() -> None:
     )
     own = cells_of(screen, "G0+G9")
     moved = replaced(split, train=np.union1d(split.train, own), test=np.setdiff1d(split.test, own))
-    refused(screen, moved, "is in a training condition")
+    check_refused(screen, moved, "is in a training condition")
 
 
 @pytest.mark.parametrize(
@@ -127,16 +129,16 @@ def test_a_suffix_that_puts_one_perturbation_on_both_sides(test: str, train: str
     rows["train"] = np.union1d(cells_of(screen, train), cells_of(screen, "A"))
     strata = dict.fromkeys(range(len(screen.conditions)), "single")
     split = replaced(split, kind="unseen_single", strata=strata, **rows)
-    refused(screen, split, f"test target {test!r} and training target {train!r} look like guides or replicates")
+    check_refused(screen, split, f"test target {test!r} and training target {train!r} look like guides or replicates")
     tuned = replaced(split, train=rows["validation"], validation=rows["train"])
-    refused(screen, tuned, f"test target {test!r} and validation target {train!r} look like guides or replicates")
+    check_refused(screen, tuned, f"test target {test!r} and validation target {train!r} look like guides or replicates")
 
 
 def test_a_test_condition_that_validates(screen: Screen, split: ScreenSplit) -> None:
     name = sorted(names(screen, split.test))[0]
     own = cells_of(screen, name)
     moved = replaced(split, test=np.setdiff1d(split.test, own[:5]), validation=np.union1d(split.validation, own[:5]))
-    refused(screen, moved, f"{name} is in validation and in the test")
+    check_refused(screen, moved, f"{name} is in validation and in the test")
 
 
 @pytest.mark.parametrize("pair", [("STAT1", "STAT3"), ("MAP2K3", "MAP2K6"), ("NKX2-1", "NKX2-5"), ("Atg5", "Atg7")])
@@ -160,13 +162,13 @@ def test_an_additive_model_would_use_a_test_single(screen: Screen) -> None:
     moved = replaced(split, train=np.setdiff1d(split.train, own), test=np.union1d(split.test, own))
     k = next(k for k, c in enumerate(screen.conditions) if c.name == single)
     moved = replaced(moved, strata={**split.strata, k: "single"})
-    refused(screen, moved, f"but {single} is a test condition: an additive model would read test cells")
+    check_refused(screen, moved, f"but {single} is a test condition: an additive model would read test cells")
 
 
 def test_a_condition_without_a_stratum(screen: Screen, split: ScreenSplit) -> None:
     k = int(screen.condition[split.test[0]])
     strata = {c: s for c, s in split.strata.items() if c != k}
-    refused(screen, replaced(split, strata=strata), f"{screen.conditions[k].name} has no stratum")
+    check_refused(screen, replaced(split, strata=strata), f"{screen.conditions[k].name} has no stratum")
 
 
 @pytest.mark.parametrize("use", ["test", "validation"])
@@ -175,7 +177,9 @@ def test_no_control_of_the_same_context(use: str) -> None:
     split = made_split(screen)
     context = np.array([screen.conditions[k].context for k in screen.condition])
     rows = getattr(split, f"control_{use}")
-    refused(screen, replaced(split, **{f"control_{use}": rows[context[rows] == "K"]}), f"no control_{use} cells in T")
+    check_refused(
+        screen, replaced(split, **{f"control_{use}": rows[context[rows] == "K"]}), f"no control_{use} cells in T"
+    )
 
 
 def test_controls_of_other_batches_only(screen: Screen) -> None:
@@ -186,18 +190,18 @@ def test_controls_of_other_batches_only(screen: Screen) -> None:
         test=split.test[batch[split.test] == "b1"],
         control_test=split.control_test[batch[split.control_test] == "b2"],
     )
-    refused(screen, moved, "test cells lie in batches without control_test cells")
+    check_refused(screen, moved, "test cells lie in batches without control_test cells")
 
 
 def test_a_batch_on_both_sides() -> None:
     screen = made_screen(made_raw(n=60, batches=("b1", "b2", "b3")))
     split = made_split(screen, "unseen_batch", held_out="b2")
     k = split.test[:3]
-    refused(screen, replaced(split, test=split.test[3:], train=np.append(split.train, k)), "share the batch b2")
+    check_refused(screen, replaced(split, test=split.test[3:], train=np.append(split.train, k)), "share the batch b2")
 
 
 def test_no_training_controls(screen: Screen, split: ScreenSplit) -> None:
-    refused(screen, replaced(split, control_train=EMPTY), "no control_train cells")
+    check_refused(screen, replaced(split, control_train=EMPTY), "no control_train cells")
 
 
 @pytest.mark.parametrize("use", ["test", "validation", "control_test", "control_validation"])

@@ -80,7 +80,7 @@ def edit(file: Path, sign: bool = True, **changes: Any) -> None:
     file.write_text(json.dumps({**content, "sha256": _sha256(content) if sign else "0" * 64}))
 
 
-def refused(file: Path, screen: Screen, said: str, **changes: Any) -> None:
+def check_refused(file: Path, screen: Screen, said: str, **changes: Any) -> None:
     with pytest.raises(UserError) as error:
         made_split(screen, "combinations", file=str(file), **changes)
     assert str(error.value).startswith(f"split.file={file}: ") and said in str(error.value)
@@ -88,13 +88,15 @@ def refused(file: Path, screen: Screen, said: str, **changes: Any) -> None:
 
 def test_a_file_that_was_changed(screen: Screen, file: Path) -> None:
     edit(file, sign=False, seed=4)
-    refused(file, screen, "does not have the sha256 it states, so it was changed; restore the original file")
+    check_refused(file, screen, "does not have the sha256 it states, so it was changed; restore the original file")
 
 
 def test_a_file_of_another_kind(screen: Screen, split: ScreenSplit, tmp_path: Path) -> None:
     file = tmp_path / "a.json"
     write_split(made_split(screen, "additive"), screen, file)
-    refused(file, screen, "holds a split of the kind additive, but split.kind is combinations; choose split=additive")
+    check_refused(
+        file, screen, "holds a split of the kind additive, but split.kind is combinations; choose split=additive"
+    )
 
 
 @pytest.mark.parametrize(
@@ -103,22 +105,22 @@ def test_a_file_of_another_kind(screen: Screen, split: ScreenSplit, tmp_path: Pa
 )
 def test_a_file_that_is_no_split(screen: Screen, tmp_path: Path, content: str, said: str) -> None:
     (tmp_path / "x.json").write_text(content)
-    refused(tmp_path / "x.json", screen, said)
+    check_refused(tmp_path / "x.json", screen, said)
 
 
 def test_no_file(screen: Screen, tmp_path: Path) -> None:
-    refused(tmp_path / "none.json", screen, "cannot be read")
+    check_refused(tmp_path / "none.json", screen, "cannot be read")
 
 
 def test_a_later_format(screen: Screen, file: Path) -> None:
     edit(file, format=9)
-    refused(file, screen, "format 9; this version reads format 1")
+    check_refused(file, screen, "format 9; this version reads format 1")
 
 
 def test_a_screen_without_some_of_the_cells(file: Path) -> None:
     raw = made_raw()
     fewer = made_screen(dataclasses.replace(raw, obs=raw.obs.assign(keep=np.arange(raw.n_cells) > 9)), keep="keep")
-    refused(file, fewer, "cells are not in made, the first 'cell")
+    check_refused(file, fewer, "cells are not in made, the first 'cell")
 
 
 def relabelled(**names: str) -> Screen:
@@ -131,11 +133,11 @@ def relabelled(**names: str) -> Screen:
 def test_a_screen_whose_labels_are_others(split: ScreenSplit, screen: Screen, file: Path) -> None:
     held, kept = ({n for n in names(screen, rows) if "+" not in n} for rows in (split.test, split.train))
     (a, b, *_), (c, d, *_) = sorted(held), sorted(kept)
-    refused(file, relabelled(**{a: "Z"}), f"1 of its conditions are not in made: {a}")
-    refused(file, relabelled(**{c: "Z"}), "train cells are of other conditions in made")
+    check_refused(file, relabelled(**{a: "Z"}), f"1 of its conditions are not in made: {a}")
+    check_refused(file, relabelled(**{c: "Z"}), "train cells are of other conditions in made")
     # Swapped within a use, so that each use has the conditions that it should have.
-    refused(file, relabelled(**{c: d, d: c}), "some of its cells are of other conditions in made")
-    refused(file, relabelled(**{a: b, b: a}), "some of its cells are of other conditions in made")
+    check_refused(file, relabelled(**{c: d, d: c}), "some of its cells are of other conditions in made")
+    check_refused(file, relabelled(**{a: b, b: a}), "some of its cells are of other conditions in made")
 
 
 def test_a_split_that_leaks_is_refused_from_a_file_too(screen: Screen, file: Path) -> None:
@@ -149,4 +151,4 @@ def test_names_that_are_not_unique(screen: Screen, file: Path) -> None:
     raw = made_raw()
     obs = raw.obs.copy()
     obs.index = ["cell0", *obs.index[:-1]]
-    refused(file, made_screen(dataclasses.replace(raw, obs=obs)), "cell names of the screen are not unique")
+    check_refused(file, made_screen(dataclasses.replace(raw, obs=obs)), "cell names of the screen are not unique")
