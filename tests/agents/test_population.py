@@ -21,6 +21,15 @@ AGENTS = {
 }
 
 
+def on_both(cases: list[tuple], quick: set[str]) -> list:
+    """Each case on native kernels, and on torch's, which take five times as long: there only some are quick."""
+    return [
+        pytest.param(*case, twin, marks=[pytest.mark.slow] if twin == "torch" and case[0] not in quick else [])
+        for case in cases
+        for twin in ("native", "torch")
+    ]
+
+
 @pytest.fixture(autouse=True)
 def one_thread():
     """Sums are split between threads, and rounded, by the size of the whole population."""
@@ -47,7 +56,11 @@ def check_alone(together: Learner, alone: Learner, k: int) -> None:
             assert torch.equal(kept[name][k].nan_to_num(), own_kept[name][0].nan_to_num()), name
 
 
-@pytest.mark.parametrize(("case", "k"), [(case, 2) for case in AGENTS] + [("stages", 0), ("stages", 1)])
+@pytest.mark.parametrize(
+    ("case", "k", "twin"),
+    on_both([(case, 2) for case in AGENTS] + [("stages", 0), ("stages", 1)], {"ppo", "trpo"}),
+    indirect=["twin"],
+)
 def test_run_k_of_a_population_is_run_k_alone(case: str, k: int, twin: str) -> None:
     name, agent = AGENTS[case]
     check_alone(make_learner(name, SEEDS, agent=agent), make_learner(name, SEEDS[k : k + 1], agent=agent), k)
@@ -55,15 +68,19 @@ def test_run_k_of_a_population_is_run_k_alone(case: str, k: int, twin: str) -> N
 
 @pytest.mark.parametrize("name", ["ppo", "trpo"])
 @pytest.mark.parametrize(
-    ("env", "policy", "features"),
-    [
-        ("paper_discrete", {}, 8),
-        ("paper", {"net": "branches"}, 9),
-        ("paper", {"hidden": [64, 64], "activation": "relu"}, 11),
-        ("paper", {"hidden": [50, 20]}, 32),
-        ("paper", {"hidden": [256, 256]}, 32),
-        ("paper", {"hidden": [32]}, 1),
-    ],
+    ("env", "policy", "features", "twin"),
+    on_both(
+        [
+            ("paper_discrete", {}, 8),
+            ("paper", {"net": "branches"}, 9),
+            ("paper", {"hidden": [64, 64], "activation": "relu"}, 11),
+            ("paper", {"hidden": [50, 20]}, 32),
+            ("paper", {"hidden": [256, 256]}, 32),
+            ("paper", {"hidden": [32]}, 1),
+        ],
+        {"paper_discrete"},
+    ),
+    indirect=["twin"],
 )
 def test_it_holds_for_every_kind_and_shape_of_network(name, env, policy, features, twin) -> None:
     settings = {"env": env, "policy": policy, "table": cell_table(n_features=features)}
@@ -129,7 +146,11 @@ def test_what_shapes_the_computation_must_be_the_same_in_a_population() -> None:
 
 
 @pytest.mark.parametrize(
-    ("case", "cut"), [(case, 1) for case in AGENTS] + [("stages_moments", 2), ("stages_moments", 3)]
+    ("case", "cut", "twin"),
+    on_both(
+        [(case, 1) for case in AGENTS] + [("stages_moments", 2), ("stages_moments", 3)], {"ppo_early_stop", "trpo"}
+    ),
+    indirect=["twin"],
 )
 def test_a_learner_goes_on_bit_for_bit_from_its_state(case: str, cut: int, twin: str) -> None:
     name, agent = AGENTS[case]

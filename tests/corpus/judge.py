@@ -94,7 +94,7 @@ def _in_one_line(action: Callable[[], None]) -> tuple[int, str]:
     return code, err.getvalue()[first:].rstrip("\n") if first >= 0 else ""
 
 
-def _answer(path: str, choices: tuple[str, ...], folder: Path) -> Answer:
+def _answer(path: str, choices: tuple[str, ...], folder: Path, hydra: bool) -> Answer:
     from perturbrl.runner import validate
 
     seen: list[Any] = []
@@ -110,7 +110,7 @@ def _answer(path: str, choices: tuple[str, ...], folder: Path) -> Answer:
     asked = {f"data={data}": (f"data={data}", *CELLWISE) for data in choices}
     asked["env=counterfactual"] = (*SCREEN, f"data={screens[1] if screens else held[0]}")
     for task, words in asked.items():
-        if task == "data=rna":
+        if task == "data=rna" and hydra:
             place = (f"path={json.dumps(path)}", f"hydra.run.dir={folder}/rna")
             answer.trained[task] = _command("train", "source=file", *TINY, *words, *place)
         else:
@@ -143,11 +143,15 @@ def main() -> None:
     signal.signal(signal.SIGALRM, expired)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
     asked = json.loads(Path(sys.argv[1]).read_text())
+    formats: set[str] = set()
     with Path(sys.argv[2]).open("w") as answers:
         for name, path in asked["files"].items():
             answers.write(json.dumps({"file": name}) + "\n")
             answers.flush()
-            said = _answer(path, tuple(asked["choices"]), Path.cwd() / "runs" / name)
+            # where one choice of data= is asked for, Hydra is started once for each format
+            hydra = len(asked["choices"]) > 1 or Path(path).suffix not in formats
+            formats.add(Path(path).suffix)
+            said = _answer(path, tuple(asked["choices"]), Path.cwd() / "runs" / name, hydra)
             answers.write(json.dumps({"file": name, "answer": vars(said)}) + "\n")
             answers.flush()
 

@@ -22,8 +22,16 @@ def shown(lines: list[str]) -> str:
     return "\n  ".join([*lines[:SHOWN], *([f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else [])])
 
 
-@pytest.mark.parametrize("kernels", KERNELS)
-@pytest.mark.parametrize("case", CASES)
+# torch's kernels take seconds longer on each case: one of them stands for the rest in the fast tests
+SLOW = {(case, "torch") for case in CASES} - {("paper_discrete", "torch")}
+SWEEPS = [
+    pytest.param(case, kernels, marks=[pytest.mark.slow] if (case, kernels) in SLOW else [])
+    for case in CASES
+    for kernels in KERNELS
+]
+
+
+@pytest.mark.parametrize(("case", "kernels"), SWEEPS)
 def test_a_small_sweep_gives_what_it_gave(case: str, kernels: str, tmp_path: Path, record_property: Any) -> None:
     if kernels == "native" and compiler() is None:
         pytest.skip("no C compiler: native kernels cannot be built here")
