@@ -54,11 +54,11 @@ $(STAMP)-test-full $(STAMP)-bench $(STAMP)-docs: $(STAMP)
 
 .PHONY: test
 test: $(STAMP) ## the fast tests
-	$(BIN)/python -m pytest -q -n $(WORKERS) $(ARGS)
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile $(ARGS)
 
 .PHONY: test-full
 test-full: $(STAMP)-test-full ## every test: slow ones, and against peer libraries (installs them)
-	$(BIN)/python -m pytest -q -n $(WORKERS) -m '' $(ARGS)
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile -m '' $(ARGS)
 
 .PHONY: lint
 lint: $(STAMP) ## ruff, formatting and types

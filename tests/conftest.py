@@ -17,13 +17,15 @@ ROOT = Path(__file__).resolve().parents[1]
 REAL_DATA = Path(os.environ.get("PERTURBRL_REAL_DATA") or ROOT.parent / "shared" / "data")
 
 # a busy machine is slow, which is no fault of a test
-settings.register_profile("perturbrl", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("perturbrl")
+COMMON = {"deadline": None, "derandomize": True, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("fast", max_examples=25, **COMMON)
+settings.register_profile("full", max_examples=100, **COMMON)
 
 _own_cache: Path | None = None
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile("fast" if "not slow" in config.getoption("markexpr") else "full")
     # Workers of xdist inherit the variable: one cache for a session, never the user's.
     global _own_cache
     if "PERTURBRL_CACHE" not in os.environ:

@@ -167,6 +167,7 @@ def test_folders_are_those_of_the_command_line(tmp_path: Path) -> None:
     assert config.policy.hidden == [16, 16]
 
 
+@pytest.mark.slow  # the launcher's test of two processes is fast
 def test_two_processes_give_the_same(tmp_path: Path) -> None:
     one = train(annotated(), seeds=2, out=tmp_path / "one", overrides={"curve_points": 0})
     two = train(annotated(), seeds=2, out=tmp_path / "two", overrides={"curve_points": 0}, workers=2)

@@ -132,7 +132,8 @@ def test_all_at_once_by_the_real_command(examples: Path, tmp_path: Path) -> None
         assert done.returncode == 0, done.stderr
 
     perturbrl("train", *overrides(*KINDS))
-    perturbrl("evaluate", "outputs")
+    evaluated = in_child(["evaluate"], folder=tmp_path, prepare=named(*(examples / kind for kind in KINDS)))
+    assert [code for code, _ in evaluated] == [0]
     run, summary, _ = results(tmp_path)
     assert {kind: run[kind] for kind in CHOICES} == CHOICES
     assert "spearman" in summary["rows"]["policy"]

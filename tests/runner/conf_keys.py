@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from perturbrl.runner.job import Job
 
 from . import conf_probes as p
@@ -19,7 +21,8 @@ Probe = Callable[[Job, Path], str]
 class Change:
     """``value`` instead of the default must change what ``probe`` sees of a run with the overrides ``given``.
 
-    With ``refused`` the value must be an error that says so. ``base`` takes the place of what is usual for the file.
+    With ``refused`` the value must be an error that says so, of ``probe``, or where there is none of reading the cells.
+    An error that is not expected is no effect. ``base`` takes the place of what is usual for the file.
     """
 
     value: Any
@@ -175,7 +178,7 @@ def source_keys() -> dict[str, dict[str, Change]]:
 
 ATAC, PROTEIN = ("data.modalities=[atac]",), ("data.modalities=[protein]",)
 DATA = {
-    "name": Change("mine", p.record),
+    "name": Change("mine", p.recorded),
     "modalities": Change(["protein"], p.features),
     "preset": Change("released", p.features),
     "target_sum": Change(10.0, p.features),
@@ -188,7 +191,7 @@ DATA = {
     "n_features.protein": Change(5, p.features),
     "scale": Change(False, p.features),
     "pseudotime": Change("row", p.features),
-    "root": Change("cell_17", p.features),
+    "root": Change("cell017", p.features),
     "dpt_pcs": Change(3, p.features),
     "dpt_neighbors": Change(8, p.features),
     "dpt_components": Change(3, p.features),
@@ -266,14 +269,14 @@ PROTOCOL = {
     "discrete_step": Change(1.0, p.scores, ("env=paper_discrete",)),
     "return_episodes": Change(4, p.scores),
     "search_episodes": Change(2, p.scores),
-    "max_steps": Change(3, p.scores),
+    "max_steps": Change(3, p.scores, refused="an episode has not ended after 3 steps"),
     "seed": Change(1, p.scores),
 }
 TWO = ("agent=trpo_ppo",)
 BUDGETS = tuple(f"schedule.{key}=64" for key in ("total", "trpo", "ppo"))
 TINY_BUDGETS = (*BUDGETS, "agent.rollout_steps=64", "agent.n_envs=8", "agent.minibatch=16")
 STAGES = {
-    "name": Change("mine", p.record, TINY_BUDGETS),
+    "name": Change("mine", p.recorded, TINY_BUDGETS),
     "mode": refuse("interleaved", "both stages need the same", *TWO),
     "total": Change(999, p.planned),
     "trpo": Change(999, p.planned, TWO),
@@ -302,11 +305,11 @@ SCREEN_PROTOCOL = {
     **{f"claims.{key}": Change(value, p.predicted) for key, value in CLAIMS.items()},
 }
 CONDITIONS = {
-    "name": Change("mine", p.record),
+    "name": Change("mine", p.recorded),
     "perturbation": Change("other_label", p.told),
     "control": Change(["GENE7"], p.told),
     "separator": Change("_", p.told),
-    "strip_suffix": Change("[0-9]$", p.told),
+    "strip_suffix": Change("7$", p.told),
     "effects": Change({"7": -1.0}, p.told),
     "context": Change("cell_type", p.told),
     "dose": Change("dose", p.told),
@@ -334,11 +337,11 @@ NAMED = {
 }
 PRIOR = ("description.kinds=[prior]", f"description.prior={p.prior()}")
 DESCRIPTION = {
-    "name": Change("mine", p.record),
+    "name": Change("mine", p.recorded),
     "kinds": Change(["one_hot"], p.told),
     "components": Change(2, p.told),
     "scale": Change(False, p.told),
-    "prior": Change("none.csv", p.told, PRIOR),
+    "prior": Change(p.prior(pathways=4), p.told, PRIOR),
     "prior_components": Change(1, p.told, PRIOR),
     "prior_keep": Change({"confidence": ["A"]}, p.told, PRIOR),
 }
@@ -349,7 +352,10 @@ def screen_splits() -> dict[str, dict[str, Change]]:
         "kind": refuse("genes", "split.kind: 'genes' is not known"),
         "seed": Change(7, p.told),
         **{key: Change(value, p.told) for key, value in {"test_fraction": 0.7, "validation_fraction": 0.6}.items()},
-        **{"combination_fraction": Change(0.9, p.told), "held_out": Change("nowhere", p.told)},
+        **{
+            "combination_fraction": Change(0.9, p.told),
+            "held_out": refuse("nowhere", "is no (batch|context) of this screen"),
+        },
         **{"few_shot": Change(2, p.told), "direction": Change("interpolation", p.told)},
     }
     some = ("kind", "seed", "validation_fraction")
@@ -373,9 +379,9 @@ SPLIT = {
 }
 TOP = {
     "seed": Change(1, p.trained),
-    "name": Change("other", p.record),
+    "name": Change("other", p.recorded),
     "path": Change("", p.raw),  # replaced below: it needs files
-    "device": Change("cuda", p.machine),
+    "device": Change("cuda", p.machine, refused="" if torch.cuda.is_available() else "torch sees no GPU here"),
     "threads": Change(2, p.machine),
     "kernels": Change("torch", p.machine),
     "precision": Change("bf16", p.trained),

@@ -166,12 +166,11 @@ def scores(job: Job, scratch: Path) -> str:
     return repr({name: row.numbers() for name, row in rows.of(policy).items()}) + str(len(rows.cells))
 
 
-def record(job: Job, scratch: Path) -> str:
-    """What a run directory says of itself once trained and evaluated, without hashes and times."""
+def recorded(job: Job, scratch: Path) -> str:
+    """What a run directory says of itself once trained, without hashes and times."""
     mine = dataclasses.replace(job, path=scratch / "name" / "data" / "env" / "agent" / "seed0")
     train_jobs([mine], Progress("quiet"))
-    Evaluator().evaluate(mine.path)
-    said = records.read_json(mine.path / paths.RUN) | records.read_json(mine.path / "evaluation" / "summary.json")
+    said = records.read_json(mine.path / paths.RUN)
     for key in ("config_hash", "wall_seconds", "git_commit", "digests"):
         said.pop(key)
     return repr(said)
@@ -279,11 +278,12 @@ def screen() -> str:
 
 
 @functools.cache
-def prior() -> str:
+def prior(pathways: int = 3) -> str:
     lines = ["gene,pathway,weight,confidence"]
-    lines += [f"GENE{k},P{k % 3},{1 + k},{'AB'[k % 2]}" for k in range(12)]
-    (folder() / "prior.csv").write_text("\n".join(lines))
-    return str(folder() / "prior.csv")
+    lines += [f"GENE{k},P{k % pathways},{1 + k},{'AB'[k % 2]}" for k in range(12)]
+    file = folder() / f"prior{pathways}.csv"
+    file.write_text("\n".join(lines))
+    return str(file)
 
 
 def split_file(*overrides: str) -> str:

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from perturbrl.report import build
+
 from .tiny import cli_run
 
 Run = Callable[..., tuple[int, str, str]]
@@ -24,3 +26,9 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
     """``perturbrl`` in an empty working directory."""
     monkeypatch.chdir(tmp_path)
     return cli_run(capsys)
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes longer than all the rest; what is drawn is tested with the report."""
+    monkeypatch.setattr(build, "_draw", lambda *tables_and_folder: {})

@@ -264,7 +264,7 @@ def test_an_export_is_read_back_and_scores_as_the_policy(finished, tmp_path):
         assert after["policy"][name] == before["policy"][name]
 
 
-def test_the_command_line_from_training_to_report(run, tmp_path):
+def test_the_command_line_from_training_to_report(run, tmp_path, no_figures):
     words = asked("trpo_ppo", "seed=range(2)", "schedule.trpo=256", "schedule.ppo=256")
     code, _, err = run("train", "-m", *words, "hydra/launcher=population", "hydra.launcher.workers=1")
     assert code == 0, err

@@ -25,6 +25,7 @@ from perturbrl.runner.job import Job
 
 from .tiny import assert_same_run, job, small, status, train
 
+pytestmark = pytest.mark.usefixtures("no_figures")
 SUMMARY = f"{paths.EVALUATION}/{paths.SUMMARY}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import pytest
 
 from perturbrl import paths, records
 from perturbrl.errors import UserError
-from perturbrl.report import build_report
 from perturbrl.runner import reproduce as reproduction
 from perturbrl.runner.hydra.compose import compose_config
 from perturbrl.runner.reproduce import ARMS, QUICK, SCHEDULES, TABLES, _quick_budgets, reproduce
@@ -58,12 +56,6 @@ def test_nine_runs_each_with_its_budget_and_evaluation(page: Path) -> None:
     assert all((run / paths.EVALUATION / paths.SUMMARY).exists() for run in runs)
 
 
-@pytest.fixture
-def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing takes longer than all the rest."""
-    monkeypatch.setattr(reproduction, "build_report", functools.partial(build_report, figures=False))
-
-
 def test_the_same_command_again_skips_every_run(page: Path, run, no_figures) -> None:
     stamps = [(r / paths.CHECKPOINT).stat().st_mtime_ns for r in all_runs(page.parents[1])]
     page.unlink()
@@ -88,7 +80,7 @@ def test_processes_and_seeds(page: Path, tmp_path: Path) -> None:
             assert_same_run(tmp_path / one.relative_to(page.parents[2]), one)
 
 
-def test_an_arm_that_fails_is_told_in_one_line_and_the_others_are_kept(tmp_path: Path, run) -> None:
+def test_an_arm_that_fails_is_told_in_one_line_and_the_others_are_kept(tmp_path: Path, run, no_figures) -> None:
     rna_only = [o for o in LITTLE if not o.startswith("source.")] + ["source=pbmc68k_reduced", "data=rna,joint"]
     command = ("reproduce", "--out", "out", "--workers", "1", *rna_only)
     code, _, err = run(*command)
