@@ -225,7 +225,9 @@ def overwrites(job: Job, scratch: Path) -> str:
 
 @functools.cache
 def folder() -> Path:
-    return Path(tempfile.mkdtemp(dir=os.environ["PERTURBRL_CACHE"]))
+    cache = Path(os.environ["PERTURBRL_CACHE"])
+    cache.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(dir=cache))
 
 
 def _obs() -> dict[str, Any]:

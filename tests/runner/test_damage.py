@@ -25,7 +25,6 @@ from perturbrl.runner.job import Job
 
 from .tiny import assert_same_run, job, small, status, train
 
-pytestmark = pytest.mark.usefixtures("no_figures")
 SUMMARY = f"{paths.EVALUATION}/{paths.SUMMARY}"
 
 
@@ -92,7 +91,7 @@ def test_the_other_remedy_is_to_delete_the_folder(copy, run, done) -> None:
 
 
 @pytest.mark.parametrize("spoil", [cut, remove])
-def test_a_log_of_a_finished_run(spoil: Callable[[Path], None], copy, run, done) -> None:
+def test_a_log_of_a_finished_run(spoil: Callable[[Path], None], copy, run, done, no_figures) -> None:
     file = copy.path / paths.PROGRESS
     spoil(file)
     code, out, err = run("report", str(copy.path))
@@ -128,7 +127,7 @@ def test_a_config_that_was_changed_is_noticed(copy, run) -> None:
 
 
 @pytest.mark.parametrize("force", [(), ("force=true",)])
-def test_a_verdict_that_is_cut(force: tuple[str, ...], copy, run, done) -> None:
+def test_a_verdict_that_is_cut(force: tuple[str, ...], copy, run, done, no_figures) -> None:
     file = copy.path / paths.RUN
     cut(file)
     for command in (("evaluate",), ("report",)):
@@ -156,7 +155,7 @@ def test_a_verdict_with_a_key_missing(copy, run) -> None:
 
 @pytest.mark.parametrize("name", [SUMMARY, f"{paths.EVALUATION}/{paths.PER_FEATURE}"])
 @pytest.mark.parametrize("spoil", [cut, flip])
-def test_an_evaluation(name: str, spoil: Callable[[Path], None], copy, run) -> None:
+def test_an_evaluation(name: str, spoil: Callable[[Path], None], copy, run, no_figures) -> None:
     before = (copy.path / SUMMARY).read_text()
     spoil(copy.path / name)
     code, _, err = run("report", str(copy.path))
@@ -190,7 +189,7 @@ def as_by_version_010(folder: Path) -> None:
     save_file(tensors, folder / paths.CHECKPOINT, metadata={"about": json.dumps(about)})
 
 
-def test_runs_without_digests_are_used_as_before(copy, run) -> None:
+def test_runs_without_digests_are_used_as_before(copy, run, no_figures) -> None:
     before = (copy.path / SUMMARY).read_text()
     as_by_version_010(copy.path)
     assert run("report", str(copy.path))[0] == 0
@@ -225,7 +224,7 @@ DAMAGES = {
 }
 
 
-def test_damaged_runs_stop_no_other(done, tmp_path, run) -> None:
+def test_damaged_runs_stop_no_other(done, tmp_path, run, no_figures) -> None:
     for name in (*DAMAGES, "a-whole", "z-whole"):
         shutil.copytree(done.path, tmp_path / "out" / name)
         shutil.rmtree(tmp_path / "out" / name / paths.EVALUATION)
