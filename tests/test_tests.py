@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,6 @@ RAISING = ("pytest.raises", "pytest.warns")
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-@cache
 def tree(file: Path) -> ast.Module:
     return ast.parse(file.read_text(encoding="utf-8"))
 
