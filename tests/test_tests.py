@@ -1,4 +1,4 @@
-"""The tests themselves, checked on their syntax trees: each asserts something, and every part of the package has some."""
+"""The tests themselves, checked on their syntax trees: each asserts, and every part of the package has some."""
 
 from __future__ import annotations
 
