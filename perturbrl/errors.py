@@ -26,20 +26,22 @@ def one_of(choices: object) -> str:
     return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
-def choice(value: str, choices: Collection[str], where: str) -> str:
+def choice(value: str, choices: Collection[str], location: str) -> str:
     """Return ``value`` if it is one of ``choices``, else raise a ``UserError`` that lists them."""
     if value not in choices:
-        raise UserError(f"{where}: {value!r} is not known{did_you_mean(str(value), choices)}; choose {one_of(choices)}")
+        raise UserError(
+            f"{location}: {value!r} is not known{did_you_mean(str(value), choices)}; choose {one_of(choices)}"
+        )
     return value
 
 
-def require(condition: bool, where: str, message: str) -> None:
+def require(condition: bool, location: str, message: str) -> None:
     """Raise ``UserError('where: message')`` unless ``condition`` holds."""
     if not condition:
-        raise UserError(f"{where}: {message}")
+        raise UserError(f"{location}: {message}")
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` for a known word that is nearly ``word``, else nothing."""
-    close = difflib.get_close_matches(word, sorted(known), n=1)
+    close = difflib.get_close_matches(word, sorted(choices), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""

@@ -72,10 +72,10 @@ def damage(folder: Path, expected: object, name: str) -> str:
     A file that has no digest (run directories of version 0.1.0) only has to be there.
     """
     try:
-        found = sha256(folder / name)
+        actual = sha256(folder / name)
     except FileNotFoundError:
         return "is missing"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
-    wanted = expected.get(name) if isinstance(expected, Mapping) else None
-    return "is damaged (its sha256 is not the recorded one)" if wanted not in (None, found) else ""
+    recorded = expected.get(name) if isinstance(expected, Mapping) else None
+    return "is damaged (its sha256 is not the recorded one)" if recorded not in (None, actual) else ""

@@ -23,28 +23,28 @@ def machine_bytes() -> int:
     return min(limits)
 
 
-def require_memory(needed: float, where: str, advice: str, there: int | None = None) -> None:
+def require_memory(n_bytes: float, setting: str, advice: str, capacity: int | None = None) -> None:
     """Refuse what needs more bytes than there are.
 
     Parameters
     ----------
-    needed
+    n_bytes
         Bytes, as estimated.
-    where
+    setting
         The key, or keys with their values, that ask for them.
-    there
+    capacity
         Bytes of the GPU that must hold them; None: main memory must.
 
     Raises
     ------
     UserError
-        Names ``where``, both figures and ``advice``.
+        Names ``setting``, both figures and ``advice``.
     """
-    holder = "this machine" if there is None else "the GPU"
-    there = machine_bytes() if there is None else there
-    if needed > there:
+    holder = "this machine" if capacity is None else "the GPU"
+    capacity = machine_bytes() if capacity is None else capacity
+    if n_bytes > capacity:
         raise UserError(
-            f"{where}: needs about {readable(needed)} of memory, and {holder} has {readable(there)}; {advice}"
+            f"{setting}: needs about {readable(n_bytes)} of memory, and {holder} has {readable(capacity)}; {advice}"
         )
 
 

@@ -68,9 +68,9 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
     from safetensors.torch import save_file
 
     with replacing(path) as temporary:
-        kept = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
-        signed = {**about, DIGEST: _digest(kept, about)}
-        save_file(kept, temporary, metadata={"about": json.dumps(signed)})
+        cpu_tensors = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
+        signed = {**about, DIGEST: _digest(cpu_tensors, about)}
+        save_file(cpu_tensors, temporary, metadata={"about": json.dumps(signed)})
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -185,22 +185,22 @@ class RunDir:
             Another process trains here, or the folder cannot be written, or the disk is full.
         """
         folder = self.path.absolute()
-        was_there = next(each for each in (folder, *folder.parents) if each.exists())
+        existing = next(each for each in (folder, *folder.parents) if each.exists())
         try:
             file = _lock(folder)
         except OSError as error:
-            remove_unused(folder, was_there)
+            remove_unused(folder, existing)
             raise UserError(f"{self.path}: cannot be written ({error.strerror}); choose another folder") from None
         if file is None:
             raise UserError(f"{self.path}: another process is training in this folder; wait for it to end")
         with file:
             try:
-                for left in self.path.glob(".*.tmp"):  # by a process that was killed while it wrote
-                    left.unlink(missing_ok=True)
+                for leftover in self.path.glob(".*.tmp"):  # by a process that was killed while it wrote
+                    leftover.unlink(missing_ok=True)
                 check_space(self.path)
                 yield
             finally:
-                remove_unused(folder, was_there)
+                remove_unused(folder, existing)
 
     def clear(self) -> None:
         """Remove an earlier run's results."""
@@ -237,21 +237,21 @@ def remove_unused(folder: Path, keep: Path) -> None:
             each.rmdir()  # fails, and so ends it, where there is something in it
 
 
-def check_space(folder: Path, needed: int = SPARE_BYTES) -> None:
+def check_space(folder: Path, n_bytes: int = SPARE_BYTES) -> None:
     """Refuse to start where the disk is all but full."""
     free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise UserError(f"{folder}: the disk has {free // 2**20} MB left, a run needs {needed // 2**20} MB; free some")
+    if free < n_bytes:
+        raise UserError(f"{folder}: the disk has {free // 2**20} MB left, a run needs {n_bytes // 2**20} MB; free some")
 
 
 @functools.cache
 def versions() -> dict[str, str]:
     """Return the installed versions of the packages that shape a result."""
-    found = {}
+    installed = {}
     for name in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
+            installed[name] = importlib.metadata.version(name)
+    return installed
 
 
 @functools.cache
@@ -261,7 +261,7 @@ def git_commit() -> str | None:
     if not (root / ".git").exists():
         return None
     try:
-        asked = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-        return subprocess.run(asked, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None

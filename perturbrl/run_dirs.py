@@ -78,8 +78,8 @@ def labels(run: Mapping[str, Any], folder: Path) -> Labels:
     return Labels(parents[0], *(Label(first, tuple(more)) for first, *more in (p.split(",") for p in parents[1:])))
 
 
-def find_runs(where: Sequence[str | Path]) -> list[Path]:
-    """Return the run directories under ``where``, absolute, sorted, each once.
+def find_runs(locations: Sequence[str | Path]) -> list[Path]:
+    """Return the run directories under ``locations``, absolute, sorted, each once.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def find_runs(where: Sequence[str | Path]) -> list[Path]:
         A path does not exist, a glob matches nothing, or a path is a file that is no part of a run.
     """
     folders: set[Path] = set()
-    for item in where:
+    for item in locations:
         text = os.path.expanduser(str(item))
         matches = [text] if os.path.exists(text) else glob.glob(text, recursive=True)
         if not matches:
@@ -104,8 +104,8 @@ def find_runs(where: Sequence[str | Path]) -> list[Path]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    for here, below, names in os.walk(folder):
+    for parent, below, names in os.walk(folder):
         if paths.RUN in names or paths.CONFIG in names:
             below.clear()
-            yield Path(here)
+            yield Path(parent)
         below[:] = [d for d in below if not d.startswith(".")]  # .hydra holds a config.yaml too

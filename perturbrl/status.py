@@ -34,7 +34,7 @@ class Step:
     """Work under way."""
 
     label: str
-    began: float = field(default_factory=time.monotonic)
+    start_time: float = field(default_factory=time.monotonic)
     announced: bool = False
     silence: float = field(default_factory=lambda: SECONDS_UNTIL_LINE)  # after which the next line on it is due
     detail: str = ""
@@ -44,7 +44,7 @@ class Step:
         self.detail = f", {detail}"
 
 
-class _Shown:
+class _Display:
     """The steps under way in this process, the innermost last, and the thread that tells of them."""
 
     def __init__(self, mode: str = "quiet") -> None:
@@ -53,7 +53,7 @@ class _Shown:
         self.write: Callable[[str], None] = _to_stderr
         self.steps: list[Step] = []
         self.hidden = 0
-        self.spoke = 0.0  # time of the last line
+        self.last_line_time = 0.0  # time of the last line
         self.spinner: Any = None
         self.wake = threading.Event()
         self.thread: threading.Thread | None = None
@@ -70,7 +70,7 @@ class _Shown:
         with self.lock:
             self.steps.remove(step)
             if done and step.announced and not self.hidden:
-                self._say(f"{step.label}: done in {time.monotonic() - step.began:.1f} s")
+                self._write_line(f"{step.label}: done in {time.monotonic() - step.start_time:.1f} s")
             if not self.steps:
                 self.wake.clear()
                 self.stop_spinner()
@@ -78,7 +78,7 @@ class _Shown:
     def spoken(self) -> None:
         """Note that something was printed."""
         with self.lock:
-            self.spoke = time.monotonic()
+            self.last_line_time = time.monotonic()
 
     def stop_spinner(self) -> None:
         if self.spinner is not None:
@@ -92,15 +92,15 @@ class _Shown:
             # a terminal that has gone must not end the work
             with self.lock, contextlib.suppress(OSError, ValueError):
                 if self.steps and not self.hidden and self.mode != "quiet":
-                    self._tell(self.steps[-1], time.monotonic())
+                    self._report(self.steps[-1], time.monotonic())
 
-    def _tell(self, step: Step, now: float) -> None:
-        seconds = now - step.began
+    def _report(self, step: Step, now: float) -> None:
+        seconds = now - step.start_time
         if self.mode == "rich":
-            if now - self.steps[0].began >= SECONDS_UNTIL_SPINNER:
+            if now - self.steps[0].start_time >= SECONDS_UNTIL_SPINNER:
                 self._spin(f"{step.label}{step.detail} ({seconds:.0f} s)")
-        elif min(seconds, now - self.spoke) >= step.silence:
-            self._say(f"{step.label}{step.detail}{f': {seconds:.0f} s so far' if step.announced else ' ...'}")
+        elif min(seconds, now - self.last_line_time) >= step.silence:
+            self._write_line(f"{step.label}{step.detail}{f': {seconds:.0f} s so far' if step.announced else ' ...'}")
             step.announced, step.silence = True, min(LONGEST_SILENCE, 4 * step.silence)
 
     def _spin(self, text: str) -> None:
@@ -116,19 +116,19 @@ class _Shown:
         else:
             self.spinner.update(escape(text))
 
-    def _say(self, text: str) -> None:
+    def _write_line(self, text: str) -> None:
         with contextlib.suppress(OSError, ValueError):
             self.write(text)
-        self.spoke = time.monotonic()
+        self.last_line_time = time.monotonic()
 
 
 def _to_stderr(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-_shown = _Shown()
+_display = _Display()
 if hasattr(os, "register_at_fork"):  # the thread stays behind, and may have held the lock
-    os.register_at_fork(after_in_child=lambda: _shown.__init__(_shown.mode))  # type: ignore[misc]
+    os.register_at_fork(after_in_child=lambda: _display.__init__(_display.mode))  # type: ignore[misc]
 
 
 def show(mode: str, write: Callable[[str], None] | None = None) -> None:
@@ -138,38 +138,38 @@ def show(mode: str, write: Callable[[str], None] | None = None) -> None:
     lines another one draws.
     """
     mode = resolve(mode)
-    with _shown.lock:
-        _shown.stop_spinner()
-        _shown.mode = "plain" if mode == "rich" and write is not None else mode
-        _shown.write = write or _to_stderr
+    with _display.lock:
+        _display.stop_spinner()
+        _display.mode = "plain" if mode == "rich" and write is not None else mode
+        _display.write = write or _to_stderr
 
 
 @contextlib.contextmanager
 def step(label: str) -> Iterator[Step]:
     """Call the work of the body ``label`` while it lasts. Steps may be nested: the innermost is shown."""
     this = Step(label)
-    _shown.begin(this)
+    _display.begin(this)
     done = False
     try:
         yield this
         done = True
     finally:
-        _shown.end(this, done)
+        _display.end(this, done)
 
 
 @contextlib.contextmanager
 def hidden() -> Iterator[None]:
     """Show no steps within the body, which has a display of its own."""
-    with _shown.lock:
-        _shown.stop_spinner()
-        _shown.hidden += 1
+    with _display.lock:
+        _display.stop_spinner()
+        _display.hidden += 1
     try:
         yield
     finally:
-        with _shown.lock:
-            _shown.hidden -= 1
+        with _display.lock:
+            _display.hidden -= 1
 
 
 def spoken() -> None:
     """Say that the body of a step has printed something itself, so that no line is due for a while."""
-    _shown.spoken()
+    _display.spoken()

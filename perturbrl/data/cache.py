@@ -27,22 +27,22 @@ def cached_table(settings: str, file: Path | None, code: str, build: Callable[[]
     cannot be written is done without.
     """
     key = [settings, __version__, code, *stamps(file)]
-    place = paths.cache_dir() / "tables" / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.npz"
+    path = paths.cache_dir() / "tables" / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.npz"
     try:
-        return _read(place)
+        return _read(path)
     except Exception:  # a damaged archive can make zipfile, numpy and pandas raise anything
         table = build()
     try:
-        _write(place, table)
+        _write(path, table)
     except OSError as error:
-        warnings.warn(f"{place}: the prepared cells cannot be cached ({error.strerror})", stacklevel=2)
+        warnings.warn(f"{path}: the prepared cells cannot be cached ({error.strerror})", stacklevel=2)
     return table
 
 
 def code_digest(*builds: Callable[..., Any]) -> str:
     """Return a sha256 of the code that prepares cells: this package's, and the modules of ``builds`` (plugins)."""
-    here = Path(__file__).parent
-    files = {f for folder in (here, here.parent / "landscape") for f in folder.rglob("*.py")}
+    data_folder = Path(__file__).parent
+    files = {f for folder in (data_folder, data_folder.parent / "landscape") for f in folder.rglob("*.py")}
     files |= {Path(inspect.getfile(build)) for build in builds}
     digest = hashlib.sha256()
     for file in sorted(files):
@@ -58,7 +58,7 @@ def stamps(file: Path | None) -> tuple[str, ...]:
     return tuple(f"{f}:{f.stat().st_size}:{f.stat().st_mtime_ns}" for f in files)
 
 
-def _write(place: Path, table: CellTable) -> None:
+def _write(path: Path, table: CellTable) -> None:
     obs = io.BytesIO()
     table.obs.to_parquet(obs)
     about = {
@@ -70,12 +70,12 @@ def _write(place: Path, table: CellTable) -> None:
     }
     arrays: dict[str, Any] = {name: getattr(table, name) for name in ("x", "pseudotime", "train", "test")}
     arrays |= {"obs": np.frombuffer(obs.getvalue(), np.uint8), "about": np.array(json.dumps(about))}
-    with replacing(place) as temporary, temporary.open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)
 
 
-def _read(place: Path) -> CellTable:
-    with np.load(place, allow_pickle=False) as archive:
+def _read(path: Path) -> CellTable:
+    with np.load(path, allow_pickle=False) as archive:
         about = json.loads(str(archive["about"]))
         return CellTable(
             x=archive["x"],

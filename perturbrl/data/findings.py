@@ -21,9 +21,9 @@ class Finding:
     """
 
     severity: Severity
-    where: str
+    location: str
     what: str
-    mend: str
+    remedy: str
     tasks: tuple[str, ...]
 
 
@@ -37,7 +37,7 @@ def table(findings: list[Finding]) -> Table:
         out.add_column(heading, overflow="fold")
     rows: dict[tuple[Severity, str, str, str], list[str]] = {}
     for f in findings:
-        rows.setdefault((f.severity, f.where, f.what, f.mend), []).extend(f.tasks)
+        rows.setdefault((f.severity, f.location, f.what, f.remedy), []).extend(f.tasks)
     for (severity, *words), tasks in rows.items():
         mark, colour = _MARKS[severity]
         out.add_row(Text(mark, style=colour), *(Text(t) for t in (*words, " ".join(tasks))))

@@ -63,14 +63,14 @@ def diffusion_pseudotime(
     times = np.empty(len(scores))
     with status.step("diffusion pseudotime: eigenvectors"):
         times[graph] = _diffusion_distance(distance, neighbour, int(np.searchsorted(graph, root)), n_components)
-    rest = test
+    others = test
     if len(graph) < len(train):
-        rest = np.setdiff1d(np.concatenate([train, test]), graph)
+        others = np.setdiff1d(np.concatenate([train, test]), graph)
         # a tree where there are few dimensions; it rounds and breaks ties in another way, so small data do without
         search = NearestNeighbors(n_neighbors=n_neighbors).fit(scores[graph])
-    if len(rest):
-        with status.step(f"diffusion pseudotime: nearest cells of {len(rest):,} others"):
-            times[rest] = times[graph][search.kneighbors(scores[rest], return_distance=False)].mean(axis=1)
+    if len(others):
+        with status.step(f"diffusion pseudotime: nearest cells of {len(others):,} others"):
+            times[others] = times[graph][search.kneighbors(scores[others], return_distance=False)].mean(axis=1)
     return times
 
 
@@ -97,29 +97,32 @@ def _diffusion_distance(distance: Times, neighbour: Rows, root: int, n_component
 
     kernel = _kernel(distance, neighbour)
     _, label = connected_components(kernel, directed=False)
-    joined = np.flatnonzero(label == label[root])
-    if len(joined) < len(label):
+    component = np.flatnonzero(label == label[root])
+    if len(component) < len(label):
         warnings.warn(
-            f"diffusion pseudotime: {len(label) - len(joined)} of {len(label)} training cells are not joined to the "
+            f"diffusion pseudotime: {len(label) - len(component)} of {len(label)} training cells are not joined to the "
             "root in the neighbour graph and get the largest pseudotime; a larger data.dpt_neighbors joins more",
             stacklevel=4,
         )
-    values, vectors = _eigenpairs(kernel[joined][:, joined], n_components)
+    values, vectors = _eigenpairs(kernel[component][:, component], n_components)
     weight = values / np.maximum(1 - values, MIN_GAP)
-    at_root = vectors[int(np.searchsorted(joined, root))]
-    reached = np.sqrt((((vectors - at_root) * weight) ** 2).sum(axis=1))
+    at_root = vectors[int(np.searchsorted(component, root))]
+    distances = np.sqrt((((vectors - at_root) * weight) ** 2).sum(axis=1))
     out = np.ones(len(label))
-    out[joined] = reached / max(reached.max(), np.finfo(np.float64).tiny)
+    out[component] = distances / max(distances.max(), np.finfo(np.float64).tiny)
     return out
 
 
 def _kernel(distance: Times, neighbour: Rows) -> sparse.csr_matrix:
-    """Return the symmetric Gaussian kernel [M, M] with one width a cell (its median neighbour distance)."""
+    """Return the symmetric Gaussian kernel [M, M] with one width a cell (its median neighbour distance).
+
+    The diagonal is 1. With a diagonal of 0 the pseudotime equals that of ``scanpy.tl.dpt`` on the same components.
+    """
     m, k = neighbour.shape
     width = np.maximum(np.median(distance, axis=1), np.finfo(np.float64).eps) ** 2
     row, column = np.repeat(np.arange(m), k), neighbour.ravel()
-    both = width[row] + width[column]
-    value = np.sqrt(2 * np.sqrt(width[row] * width[column]) / both) * np.exp(-(distance.ravel() ** 2) / both)
+    width_sum = width[row] + width[column]
+    value = np.sqrt(2 * np.sqrt(width[row] * width[column]) / width_sum) * np.exp(-(distance.ravel() ** 2) / width_sum)
     # Very far neighbours would underflow to 0 and cut the graph.
     one_way = sparse.csr_matrix((np.maximum(value, 1e-12), (row, column)), shape=(m, m))
     return one_way.maximum(one_way.T) + sparse.identity(m, format="csr")

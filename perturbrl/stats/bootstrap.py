@@ -38,14 +38,14 @@ def stratified_bootstrap(
     if x.ndim != 2 or not x.size or not np.isfinite(x).all():
         raise ValueError(f"scores must be finite and [runs, tasks], got shape {x.shape}")
     n, k = x.shape
-    drawn: list[Array] = []
-    left = repetitions
-    while left:
-        block = min(left, max(1, _BLOCK // x.size))
+    draws: list[Array] = []
+    remaining = repetitions
+    while remaining:
+        block = min(remaining, max(1, _BLOCK // x.size))
         rows = generator.integers(n, size=(block, n, k))
-        drawn.append(statistic(x[rows, np.arange(k)]))
-        left -= block
-    return _span(float(statistic(x)), np.concatenate(drawn), level)
+        draws.append(statistic(x[rows, np.arange(k)]))
+        remaining -= block
+    return _span(float(statistic(x)), np.concatenate(draws), level)
 
 
 def crossed_bootstrap(
@@ -67,19 +67,19 @@ def crossed_bootstrap(
     """
     check_level(level)
     x = np.asarray(values, dtype=np.float64)
-    known = ~np.isnan(x)
-    if x.ndim != 2 or not known.any():
+    present = ~np.isnan(x)
+    if x.ndim != 2 or not present.any():
         raise ValueError(f"values must be [seeds, perturbations] with a number in them, got shape {x.shape}")
     n, p = x.shape
-    filled = np.where(known, x, 0.0)
+    filled = np.where(present, x, 0.0)
     seeds = generator.multinomial(n, np.full(n, 1 / n), size=repetitions).astype(np.float64)
     perturbations = generator.multinomial(p, np.full(p, 1 / p), size=repetitions).astype(np.float64)
     total = ((seeds @ filled) * perturbations).sum(axis=1)
-    count = ((seeds @ known) * perturbations).sum(axis=1)
-    drawn = count > 0
-    return _span(float(x[known].mean()), total[drawn] / count[drawn], level)
+    count = ((seeds @ present) * perturbations).sum(axis=1)
+    draws = count > 0
+    return _span(float(x[present].mean()), total[draws] / count[draws], level)
 
 
-def _span(mean: float, drawn: Array, level: float) -> Span:
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+def _span(mean: float, draws: Array, level: float) -> Span:
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return Span(mean, float(low), float(high))

@@ -25,7 +25,7 @@ SCREEN = {"perturbation": ["control", "KLF1"] * 12}
 
 
 def seen(findings: list[Finding], severity: str) -> list[str]:
-    return [f"{f.where}: {f.what}" for f in findings if f.severity == severity]
+    return [f"{f.location}: {f.what}" for f in findings if f.severity == severity]
 
 
 def described(path, **keys) -> list[Finding]:
@@ -36,13 +36,13 @@ def described(path, **keys) -> list[Finding]:
 
 def only(findings: list[Finding], severity: str, part: str) -> Finding:
     """The one finding of this severity that says ``part``."""
-    found = [f for f in findings if f.severity == severity and part in f"{f.where}: {f.what}"]
+    found = [f for f in findings if f.severity == severity and part in f"{f.location}: {f.what}"]
     assert len(found) == 1, (part, seen(findings, "ok"), seen(findings, "warning"), seen(findings, "error"))
     return found[0]
 
 
 def task(findings: list[Finding], name: str) -> Finding:
-    return next(f for f in findings if f.where == "task" and f.tasks == (name,))
+    return next(f for f in findings if f.location == "task" and f.tasks == (name,))
 
 
 def test_a_good_file_is_ready(tmp_path):
@@ -55,7 +55,7 @@ def test_a_good_file_is_ready(tmp_path):
     only(findings, "ok", "is_control: 40 of 120 cells")
     for name in ("data=rna", "env=paper", "env=paper_discrete", "env=counterfactual"):
         assert task(findings, name).severity == "ok"
-    assert [f.tasks for f in findings if f.where == "task"] == [(name,) for name in everything()]
+    assert [f.tasks for f in findings if f.location == "task"] == [(name,) for name in everything()]
 
 
 @pytest.mark.parametrize("data", ["joint", "cite", "atac"])
@@ -88,7 +88,7 @@ def test_a_fault_of_one_modality_refuses_them_all_and_names_the_way_round(tmp_pa
     y[3, 3] = np.nan
     path = write_h5mu(tmp_path / "a.h5mu", {"rna": (x, CELLS, GENES), "atac": (y, CELLS, peaks(8))})
     findings = validate(path)
-    assert {f.severity for f in findings if f.where == "task"} == {"error"}
+    assert {f.severity for f in findings if f.location == "task"} == {"error"}
     assert "mod/atac/X: 1 NaN" in refusal(findings) and "source.modality=rna reads without it" in refusal(findings)
     assert usable(validate(path, ["source.modality=rna", "env=paper", "data=rna"]))
 
@@ -121,7 +121,7 @@ def test_multimodal_file_is_ready_for_joint(tmp_path):
 def test_names(tmp_path):
     path = write_h5ad(tmp_path / "a.h5ad", counts(4, 3), names=["A", "A", "B"], cells=["c", "c", "d", "e"])
     findings = described(path)
-    assert "A-1" in only(findings, "warning", "1 feature names occur more than once: A").mend
+    assert "A-1" in only(findings, "warning", "1 feature names occur more than once: A").remedy
     only(findings, "warning", "1 cell names occur more than once: c")
     empty = described(write_h5ad(tmp_path / "b.h5ad", counts(4, 3), names=["A", "", "B"]))
     assert only(empty, "error", "1 empty feature names").tasks == everything()
@@ -158,7 +158,7 @@ def test_counts_passed_as_logs(tmp_path):
 def test_logs_point_to_the_counts_layer_and_scaled_data_is_noted(tmp_path):
     x = counts(6, 3)
     path = write_h5ad(tmp_path / "a.h5ad", np.log1p(x), layers={"counts": sparse.csr_matrix(x)})
-    assert only(described(path), "ok", "logs, not counts").mend == "source.layer=counts reads counts"
+    assert only(described(path), "ok", "logs, not counts").remedy == "source.layer=counts reads counts"
     only(described(write_h5ad(tmp_path / "s.h5ad", x - 1.5)), "warning", "neither counts nor logs")
 
 
@@ -174,7 +174,7 @@ def test_control_label_absent(tmp_path):
     path = write_h5ad(tmp_path / "a.h5ad", counts(24, 3), obs={"gene": ["A", "wildtype"] * 12})
     findings = described(path)
     absent = only(findings, "warning", "no control cells: none of A, wildtype is a usual name")
-    assert absent.tasks == ("env=counterfactual",) and "source.control_label" in absent.mend
+    assert absent.tasks == ("env=counterfactual",) and "source.control_label" in absent.remedy
     named = described(path, control_label="wildtype")
     assert not [f for f in named if "no control cells" in f.what]
     only(named, "ok", "is_control: 12 of 24 cells")
@@ -184,7 +184,7 @@ def test_control_label_absent(tmp_path):
 
 def test_columns_that_say_little(tmp_path):
     plain = described(write_h5ad(tmp_path / "a.h5ad", counts(6, 3)))
-    assert only(plain, "warning", "no column of perturbations").mend == "name it with source.perturbation_key"
+    assert only(plain, "warning", "no column of perturbations").remedy == "name it with source.perturbation_key"
     few = {"gene": ["control"] * 20 + ["A", "A", "B", None], "dose": ["x"] * 24}
     findings = described(write_h5ad(tmp_path / "b.h5ad", counts(24, 3), obs=few))
     only(findings, "warning", "2 perturbations have fewer than 10 cells: A, B")
@@ -199,7 +199,7 @@ def test_modalities_whose_cells_do_not_match(tmp_path):
     assert "data=rna" in only(findings, "warning", "only 20 cells are in every modality (rna 24, atac 24)").tasks
     apart = [f"o{i}" for i in range(24)]
     none = described(write_h5mu(tmp_path / "b.h5mu", {"rna": (x, CELLS, GENES), "atac": (y, apart, peaks(8))}))
-    assert "source.modality=rna" in only(none, "error", "no cell in common (rna 24, atac 24)").mend
+    assert "source.modality=rna" in only(none, "error", "no cell in common (rna 24, atac 24)").remedy
     twice = [*CELLS[:23], CELLS[0]]
     repeated = described(write_h5mu(tmp_path / "c.h5mu", {"rna": (x, twice, GENES), "atac": (y, twice, peaks(8))}))
     only(repeated, "error", "cell names are repeated")
@@ -288,7 +288,7 @@ def test_render_shows_every_finding_as_written(tmp_path):
     made = Finding("error", "layers['counts']", "[bold]not markup[/bold]", "mend [it]", ("data=rna",))
     text = render([*findings, made], width=400)
     assert max(len(line) for line in text.splitlines()) <= 400
-    for word in ("obs['perturbation']", made.where, made.what, made.mend, "ERROR"):
+    for word in ("obs['perturbation']", made.location, made.what, made.remedy, "ERROR"):
         assert word in text
     assert sum(line.count("│") > 0 for line in text.splitlines()) == len(findings) + 1
     assert max(len(line) for line in render(findings, width=90).splitlines()) <= 90

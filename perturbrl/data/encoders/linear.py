@@ -53,7 +53,7 @@ def pca(config: PcaConfig, x: Array, train: NDArray[np.int64], seed: int) -> Enc
 
 
 def principal_components(
-    x: Array, train: NDArray[np.int64], components: int, seed: int, where: str
+    x: Array, train: NDArray[np.int64], components: int, seed: int, key: str
 ) -> NDArray[np.float32]:
     """Return principal component scores [N, K] of all cells, fitted on the rows ``train``."""
     from sklearn.decomposition import PCA
@@ -61,7 +61,7 @@ def principal_components(
     limit = min(len(train), x.shape[1])
     require(
         0 < components <= limit,
-        where,
+        key,
         f"{components} components must be 1 to {limit} (the {len(train)} training cells have {x.shape[1]} features)",
     )
     # ARPACK, the solver for sparse input, finds fewer components than the smaller side.

@@ -43,9 +43,9 @@ def cosine_neighbors(x: Array, reference: Rows, queries: Rows, k: int) -> Rows:
             similarity = torch.from_numpy(common[rows]) @ common_t
             if rare is not None:
                 similarity += torch.from_numpy((rare[rows] @ rare_t).toarray())
-            own = place[rows]
-            held = np.flatnonzero(own >= 0)
-            similarity[held, own[held]] = -torch.inf
+            positions = place[rows]
+            references = np.flatnonzero(positions >= 0)
+            similarity[references, positions[references]] = -torch.inf
             out[start : start + CHUNK] = reference[similarity.topk(k, dim=1).indices.numpy()]
     return out
 

@@ -45,12 +45,12 @@ class DataConfig:
             return self.pseudotime
         return "row" if self.preset == "released" else "dpt"
 
-    def check(self, where: str) -> None:
+    def check(self, group: str) -> None:
         """Raise ``UserError`` for a modality named twice, or one that there is not."""
         doubled = len(set(self.modalities)) < len(self.modalities)
-        require(not doubled, f"{where}.modalities", f"{self.modalities} names a modality twice")
+        require(not doubled, f"{group}.modalities", f"{self.modalities} names a modality twice")
         for name in self.n_features:
-            choice(name, MODALITIES, f"{where}.n_features")
+            choice(name, MODALITIES, f"{group}.n_features")
 
 
 def data_needs() -> Mapping[str, list[str]]:

@@ -14,7 +14,7 @@ from perturbrl.data.schema import Modality
 from perturbrl.errors import UserError
 
 
-def transform(name: str, modality: Modality, config: DataConfig, train: NDArray[np.int64], where: str) -> Array:
+def transform(name: str, modality: Modality, config: DataConfig, train: NDArray[np.int64], location: str) -> Array:
     """Bring one modality to the scale on which features are chosen, float32 [N, G].
 
     RNA counts: depth normalisation and log; ATAC of any kind: TF-IDF of x > 0; protein counts: CLR. Values that are
@@ -23,11 +23,11 @@ def transform(name: str, modality: Modality, config: DataConfig, train: NDArray[
     Raises
     ------
     UserError
-        A value is NaN or infinite, before or after; the message names the feature and ``where``.
+        A value is NaN or infinite, before or after; the message names the feature and ``location``.
     """
     x = sparse.csr_matrix(modality.x) if sparse.issparse(modality.x) else np.asarray(modality.x)
     # x > 0 would turn NaN into a closed peak without a word.
-    _require_finite(x, name, modality, f"{where}, as read")
+    _require_finite(x, name, modality, f"{location}, as read")
     steps: list[DepthNormalize | Log1p | TfIdf | CentredLogRatio] = []
     if name == "atac" and config.tfidf_scale is not None:
         steps.append(TfIdf.fit(x[train], config.tfidf_scale))
@@ -42,7 +42,7 @@ def transform(name: str, modality: Modality, config: DataConfig, train: NDArray[
     with np.errstate(invalid="ignore", divide="ignore"):
         for step in steps:
             x = step.apply(x)
-    _require_finite(x, name, modality, f"{where}, after preprocessing")
+    _require_finite(x, name, modality, f"{location}, after preprocessing")
     return x
 
 
@@ -68,28 +68,29 @@ def select_features(
         return KeepFeatures(np.arange(x_train.shape[1], dtype=np.int64))
     if config.select == "mutual_information":
         assert pseudotime is not None
-        kept = KeepFeatures.fit_mutual_information(x_train, pseudotime, count, seed)
+        selection = KeepFeatures.fit_mutual_information(x_train, pseudotime, count, seed)
     elif name == "rna" and (modality.kind == "log" or (modality.kind == "counts" and config.log1p)):
-        kept = KeepFeatures.fit_dispersion(x_train, count)
+        selection = KeepFeatures.fit_dispersion(x_train, count)
     else:
-        kept = KeepFeatures.fit_variance(x_train, count)
+        selection = KeepFeatures.fit_variance(x_train, count)
     require(
-        len(kept.columns) > 0,
+        len(selection.columns) > 0,
         f"data.select={config.select}",
         f"no {name} feature is left: all {x_train.shape[1]} are constant over the {x_train.shape[0]} training cells",
     )
-    return kept
+    return selection
 
 
-def _require_finite(x: Array, name: str, modality: Modality, where: str) -> None:
+def _require_finite(x: Array, name: str, modality: Modality, location: str) -> None:
     values = x.data if sparse.issparse(x) else x
     if np.isfinite(values).all():
         return
     bad = sparse.csr_matrix(~np.isfinite(x)) if not sparse.issparse(x) else _mask(x)
     rows, columns = bad.nonzero()
     raise UserError(
-        f"{where}: {name} has NaN or infinite values in {len(np.unique(rows))} of {x.shape[0]} cells, first in feature "
-        f"{str(modality.features[columns[0]])!r} of row {rows[0]}; values must be finite and counts not negative"
+        f"{location}: {name} has NaN or infinite values in {len(np.unique(rows))} of {x.shape[0]} cells, first in "
+        f"feature {str(modality.features[columns[0]])!r} of row {rows[0]}; values must be finite and counts not "
+        "negative"
     )
 
 

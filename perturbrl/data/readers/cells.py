@@ -17,7 +17,7 @@ from perturbrl.data.readers.checks import part_faults
 from perturbrl.data.readers.columns import ColumnKeys, map_columns
 from perturbrl.data.readers.kinds import kind_of, profile
 from perturbrl.data.readers.modalities import AUTO
-from perturbrl.data.readers.opened import Opened, listed
+from perturbrl.data.readers.opened import CellFile, listed
 from perturbrl.data.readers.tenx import open_10x_h5, open_10x_mtx
 from perturbrl.data.schema import MODALITIES, Modality, RawCells
 from perturbrl.errors import UserError
@@ -45,13 +45,13 @@ def read_file(
     UserError
         The file is missing, damaged, of another format, or one of the faults of ``assemble``.
     """
-    opened = open_file(path, layer, modality)
-    for note in opened.notes:
+    cell_file = open_file(path, layer, modality)
+    for note in cell_file.notes:
         _LOG.warning("%s: %s", path, note)
-    return assemble(opened, name, keys, checksum if checksum is not None else sha256_of(path))
+    return assemble(cell_file, name, keys, checksum if checksum is not None else sha256_of(path))
 
 
-def open_file(path: Path, layer: str | None, modality: str) -> Opened:
+def open_file(path: Path, layer: str | None, modality: str) -> CellFile:
     """Open a file as it is, unchecked.
 
     Raises
@@ -60,23 +60,23 @@ def open_file(path: Path, layer: str | None, modality: str) -> Opened:
         As ``read_file``, for anything that keeps the file from being opened at all.
     """
     choice(modality, (AUTO, *MODALITIES), "source.modality")
-    found = formats.sniff(path)
-    if found not in _OPENERS:
-        raise UserError(f"{path}: a {found} file is read by its own source only; expected {formats.READABLE}")
+    format_name = formats.sniff(path)
+    if format_name not in _OPENERS:
+        raise UserError(f"{path}: a {format_name} file is read by its own source only; expected {formats.READABLE}")
     try:
-        return _OPENERS[found](path, layer, modality)
+        return _OPENERS[format_name](path, layer, modality)
     except UserError:
         raise
     except MemoryError:
         raise UserError(f"{path}: the file does not fit into memory") from None
     except Exception as error:  # a damaged file can make h5py or anndata raise anything
-        said = (str(error).splitlines() or [""])[0][:160]
+        message = (str(error).splitlines() or [""])[0][:160]
         raise UserError(
-            f"{path}: the {found} file cannot be read ({type(error).__name__}: {said}); is it complete?"
+            f"{path}: the {format_name} file cannot be read ({type(error).__name__}: {message}); is it complete?"
         ) from None
 
 
-def assemble(opened: Opened, name: str, keys: ColumnKeys, checksum: str) -> RawCells:
+def assemble(cell_file: CellFile, name: str, keys: ColumnKeys, checksum: str) -> RawCells:
     """Check what was opened and name its columns.
 
     Matrices of several modalities are matched by cell name; cells that one of them lacks are left out (with a warning).
@@ -87,20 +87,24 @@ def assemble(opened: Opened, name: str, keys: ColumnKeys, checksum: str) -> RawC
         No cells or no features; empty names; cell names repeated where they have to match; sizes that disagree; NaN or
         infinite values; negative counts, or a layer called counts that holds none; no common cell; a bad column.
     """
-    cells = _common_cells(opened)
+    cells = _common_cells(cell_file)
     modalities: dict[str, Modality] = {}
-    for kind, part in opened.parts.items():
-        seen = profile(part.x)
-        for fault in part_faults(part, kind, seen):
-            others = [m for m in opened.parts if m != kind]
+    for kind, part in cell_file.parts.items():
+        summary = profile(part.x)
+        for fault in part_faults(part, kind, summary):
+            others = [m for m in cell_file.parts if m != kind]
             beside = f"; source.modality={others[0]} reads without it" if others else ""
-            raise UserError(f"{opened.path}: {part.where}: {fault.what}; {fault.mend}{beside}")
+            raise UserError(f"{cell_file.path}: {part.location}: {fault.what}; {fault.remedy}{beside}")
         x = part.x if np.array_equal(part.cells, cells) else part.x[pd.Index(part.cells).get_indexer(pd.Index(cells))]
-        modalities[kind] = Modality(x, unique(part.features), kind_of(seen, kind))
-    obs = opened.obs if np.array_equal(opened.obs.index.to_numpy(dtype=str), cells) else _aligned(opened.obs, cells)
-    mapped = map_columns(obs, keys, str(opened.path))
+        modalities[kind] = Modality(x, unique(part.features), kind_of(summary, kind))
+    obs = (
+        cell_file.obs
+        if np.array_equal(cell_file.obs.index.to_numpy(dtype=str), cells)
+        else _aligned(cell_file.obs, cells)
+    )
+    mapped = map_columns(obs, keys, str(cell_file.path))
     for note in mapped.notes:
-        _LOG.info("%s: %s", opened.path, note)
+        _LOG.info("%s: %s", cell_file.path, note)
     mapped.obs.index = pd.Index(unique(cells), dtype=object)
     return RawCells(name, modalities, mapped.obs, checksum)
 
@@ -123,29 +127,28 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _common_cells(opened: Opened) -> NDArray[np.str_]:
-    parts = list(opened.parts.values())
+def _common_cells(cell_file: CellFile) -> NDArray[np.str_]:
+    parts = list(cell_file.parts.values())
     cells = parts[0].cells
-    if all(np.array_equal(p.cells, cells) for p in parts[1:]) and (len(parts) == 1 or opened.format != formats.H5MU):
+    if all(np.array_equal(p.cells, cells) for p in parts[1:]) and (len(parts) == 1 or cell_file.format != formats.H5MU):
         return cells
     for part in parts:
         repeated = pd.Index(part.cells)[pd.Index(part.cells).duplicated()]
         if len(repeated):
             raise UserError(
-                f"{opened.path}: {part.where} has {len(repeated)} repeated cell names (first {repeated[0]!r}), so they "
-                "cannot be "
-                "matched with the other modalities; make obs_names unique"
+                f"{cell_file.path}: {part.location} has {len(repeated)} repeated cell names (first {repeated[0]!r}), "
+                "so they cannot be matched with the other modalities; make obs_names unique"
             )
     common = pd.Index(cells)
     for part in parts[1:]:
         common = common.intersection(pd.Index(part.cells), sort=False)
-    sizes = ", ".join(f"{kind} {len(p.cells)}" for kind, p in opened.parts.items())
+    sizes = ", ".join(f"{kind} {len(p.cells)}" for kind, p in cell_file.parts.items())
     if not len(common):
         raise UserError(
-            f"{opened.path}: the modalities have no cell in common ({sizes} cells); their obs_names must match"
+            f"{cell_file.path}: the modalities have no cell in common ({sizes} cells); their obs_names must match"
         )
     if len(common) < max(len(p.cells) for p in parts):
-        _LOG.warning("%s: only the %d cells that all modalities have are kept (%s)", opened.path, len(common), sizes)
+        _LOG.warning("%s: only the %d cells that all modalities have are kept (%s)", cell_file.path, len(common), sizes)
     return np.asarray(common.tolist(), dtype=np.str_)
 
 

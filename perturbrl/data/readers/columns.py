@@ -96,7 +96,7 @@ class Mapped:
     """``obs`` with standard columns beside the file's own, the column each came from, and what was passed over."""
 
     obs: pd.DataFrame
-    found: Mapping[str, str]
+    source_columns: Mapping[str, str]
     notes: tuple[str, ...]
 
 
@@ -113,7 +113,7 @@ def standard_name(label: str) -> str:
     return "+".join(acting) if acting else CONTROL
 
 
-def map_columns(obs: pd.DataFrame, keys: ColumnKeys, where: str) -> Mapped:
+def map_columns(obs: pd.DataFrame, keys: ColumnKeys, location: str) -> Mapped:
     """Give ``obs`` (N rows) the standard columns that the file can fill.
 
     Raises
@@ -123,38 +123,40 @@ def map_columns(obs: pd.DataFrame, keys: ColumnKeys, where: str) -> Mapped:
         that was named is not a number in every row.
     """
     out = obs.drop(columns=[c for c in obs.columns if c in STANDARD and c != "fate"])
-    found: dict[str, str] = {}
+    source_columns: dict[str, str] = {}
     notes: list[str] = []
     for standard in ("batch", "cell_type"):
-        column = _column(obs, standard, getattr(keys, f"{standard}_key"), where)
+        column = _column(obs, standard, getattr(keys, f"{standard}_key"), location)
         if column is not None:
-            out[standard], found[standard] = text(obs[column].astype(object)), column
+            out[standard], source_columns[standard] = text(obs[column].astype(object)), column
     for standard in ("dose", "pseudotime"):
         key = getattr(keys, f"{standard}_key")
-        column = _column(obs, standard, key, where)
+        column = _column(obs, standard, key, location)
         if column is None:
             continue
         values = pd.to_numeric(obs[column].astype(object), errors="coerce").to_numpy(dtype=np.float64)
         bad = np.flatnonzero(~np.isfinite(values))
         if len(bad) and key is not None:
             raise UserError(
-                f"{where}: obs[{column!r}] is not a number in {len(bad)} of {len(obs)} cells, first in "
+                f"{location}: obs[{column!r}] is not a number in {len(bad)} of {len(obs)} cells, first in "
                 f"{obs.index[bad[0]]!r} "
                 f"({obs[column].iloc[bad[0]]!r}); a {standard} must be a number in every cell"
             )
         if len(bad):
             notes.append(f"obs[{column!r}] is not used as {standard}: no number in {len(bad)} of {len(obs)} cells")
         else:
-            out[standard], found[standard] = values, column
-    _perturbations(obs, out, keys, found, where)
+            out[standard], source_columns[standard] = values, column
+    _perturbations(obs, out, keys, source_columns, location)
     if "fate" in out.columns:
-        out["fate"], found["fate"] = text(obs["fate"].astype(object)), "fate"
-    return Mapped(out, found, tuple(notes))
+        out["fate"], source_columns["fate"] = text(obs["fate"].astype(object)), "fate"
+    return Mapped(out, source_columns, tuple(notes))
 
 
-def _perturbations(obs: pd.DataFrame, out: pd.DataFrame, keys: ColumnKeys, found: dict[str, str], where: str) -> None:
-    column = _column(obs, "perturbation", keys.perturbation_key, where)
-    flag = _column(obs, "is_control", None, where) if keys.control_label is None else None
+def _perturbations(
+    obs: pd.DataFrame, out: pd.DataFrame, keys: ColumnKeys, source_columns: dict[str, str], location: str
+) -> None:
+    column = _column(obs, "perturbation", keys.perturbation_key, location)
+    flag = _column(obs, "is_control", None, location) if keys.control_label is None else None
     control: NDArray[np.bool_] | None = _booleans(obs[flag]) if flag is not None else None
     if column is not None:
         raw = obs[column].astype(object)
@@ -164,7 +166,7 @@ def _perturbations(obs: pd.DataFrame, out: pd.DataFrame, keys: ColumnKeys, found
             control = labels == keys.control_label
             if not control.any():
                 raise UserError(
-                    f"{where}: source.control_label={keys.control_label!r} is not a value of obs[{column!r}]; "
+                    f"{location}: source.control_label={keys.control_label!r} is not a value of obs[{column!r}]; "
                     f"its values are {listed(sorted(set(labels)))}"
                 )
         names = {label: standard_name(str(label)) for label in set(labels)}
@@ -176,23 +178,24 @@ def _perturbations(obs: pd.DataFrame, out: pd.DataFrame, keys: ColumnKeys, found
         else:
             standard = np.where(control, CONTROL, standard)
             source = str(flag) if flag is not None and keys.control_label is None else column
-        out["perturbation"], found["perturbation"] = standard, column
+        out["perturbation"], source_columns["perturbation"] = standard, column
     else:
         source = str(flag)
         if keys.control_label is not None:
             raise UserError(
-                f"{where}: source.control_label is given but no perturbation column; name it in source.perturbation_key"
+                f"{location}: source.control_label is given but no perturbation column; "
+                "name it in source.perturbation_key"
             )
     if control is not None:
-        out["is_control"], found["is_control"] = np.asarray(control, dtype=np.bool_), source
+        out["is_control"], source_columns["is_control"] = np.asarray(control, dtype=np.bool_), source
 
 
-def _column(obs: pd.DataFrame, standard: str, key: str | None, where: str) -> str | None:
+def _column(obs: pd.DataFrame, standard: str, key: str | None, location: str) -> str | None:
     """Return the column to use: the one named, else the first common name that says something."""
     if key is not None:
         if key not in obs.columns:
             raise UserError(
-                f"{where}: source.{standard}_key={key!r} is not a column of obs; "
+                f"{location}: source.{standard}_key={key!r} is not a column of obs; "
                 f"its columns are {listed(obs.columns, 20)}"
             )
         return key

@@ -55,17 +55,17 @@ def profile(x: Matrix) -> Profile:
     return Profile(nan, infinite, negative, whole, low, high)
 
 
-def kind_of(seen: Profile, modality: str) -> ValueKind:
+def kind_of(summary: Profile, modality: str) -> ValueKind:
     """Say what values with this profile are.
 
     Whole numbers >= 0 are counts (in ATAC, where all are 0 or 1, binary); fractions in [0, 25] are logs; anything else,
     weighted or transformed ATAC included, is continuous.
     """
-    if seen.negative:
+    if summary.negative:
         return "continuous"
-    if seen.whole:
-        return "binary" if modality == "atac" and seen.high <= 1 else "counts"
-    return "log" if modality != "atac" and seen.high <= LOG_CEILING else "continuous"
+    if summary.whole:
+        return "binary" if modality == "atac" and summary.high <= 1 else "counts"
+    return "log" if modality != "atac" and summary.high <= LOG_CEILING else "continuous"
 
 
 def first_where(x: Matrix, test: Any) -> tuple[int, int]:

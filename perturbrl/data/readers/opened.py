@@ -24,11 +24,11 @@ from perturbrl.errors import UserError
 class Part:
     """One matrix of a file.
 
-    ``x`` has shape [N, G]; ``where`` names it as the file does (``X``, ``layers/counts``, ``mod/rna/X``); ``layers``
+    ``x`` has shape [N, G]; ``location`` names it as the file does (``X``, ``layers/counts``, ``mod/rna/X``); ``layers``
     are the other versions of it in the file; ``logged`` is true where the file says that log1p was applied.
     """
 
-    where: str
+    location: str
     x: Matrix
     features: NDArray[np.str_]
     cells: NDArray[np.str_]
@@ -37,7 +37,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Opened:
+class CellFile:
     """What was read from a file: ``parts`` by modality, ``obs`` as it stands there, and notes on what was left."""
 
     path: Path
@@ -55,7 +55,7 @@ def text(values: Any) -> NDArray[np.str_]:
     return np.asarray(decoded, dtype=np.str_)
 
 
-def matrix(x: Any, where: str) -> Matrix:
+def matrix(x: Any, location: str) -> Matrix:
     """Return ``x`` as a csr matrix if it is sparse, else as a 2-D array.
 
     Raises
@@ -68,15 +68,15 @@ def matrix(x: Any, where: str) -> Matrix:
     dense = np.asarray(x)
     if dense.ndim != 2 or dense.dtype.kind not in "iufb":
         raise UserError(
-            f"{where}: expected a matrix of numbers, cells by features, got {dense.dtype} of shape {dense.shape}"
+            f"{location}: expected a matrix of numbers, cells by features, got {dense.dtype} of shape {dense.shape}"
         )
     return dense.astype(np.int8) if dense.dtype.kind == "b" else dense
 
 
 def listed(names: Iterable[str], most: int = 8) -> str:
     """Spell names for a message, cut after ``most``."""
-    known = [str(n) for n in names]
-    return ", ".join(known[:most]) + (f", ... ({len(known)} in all)" if len(known) > most else "") if known else "none"
+    texts = [str(n) for n in names]
+    return ", ".join(texts[:most]) + (f", ... ({len(texts)} in all)" if len(texts) > most else "") if texts else "none"
 
 
 def memory_bytes() -> int:
