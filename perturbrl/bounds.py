@@ -1,4 +1,4 @@
-"""What a config declares on its fields: the values that make sense, and which may differ between runs trained together.
+"""Declarations on the fields of a config: valid values, and which settings may differ between runs of a population.
 
     lr: PerRun[PositiveFloat]
     kl: Annotated[str, OneOf("per_dimension", "summed")]
@@ -29,16 +29,39 @@ LARGEST_INT = 2**63 - 1
 
 @runtime_checkable
 class Bound(Protocol):
-    """A rule on one value. Plugins may write their own."""
+    """A rule on the value of one field. A plugin may define its own class with this method."""
 
     def admit(self, value: Any, key: str) -> None:
-        """Raise ``UserError`` with the full ``key``, the value and what would be right, unless it holds."""
+        """Check one value.
+
+        Parameters
+        ----------
+        value
+            The value, already of the field's type.
+        key
+            The full key, such as ``agent.lr``; the message starts with it.
+
+        Raises
+        ------
+        UserError
+            The value breaks the rule. The message names the key, the value and the valid values.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class Number:
-    """A range: ``above`` and ``below`` are excluded, ``least`` and ``most`` are in it; None takes any number."""
+    """A range of numbers. A limit of None is not checked; the value None is always valid.
+
+    Parameters
+    ----------
+    above, below
+        Limits outside the range (exclusive).
+    least, most
+        Limits inside the range (inclusive).
+    finite
+        Whether infinity is refused.
+    """
 
     above: float | None = None
     least: float | None = None
@@ -64,36 +87,36 @@ class Number:
 
 
 class OneOf:
-    """One of a few names."""
+    """One of the names ``choices``."""
 
     def __init__(self, *choices: str) -> None:
         self.choices = choices
 
     def admit(self, value: Any, key: str) -> None:
-        """Raise ``UserError`` for another name, and list those that there are."""
+        """Raise ``UserError`` for another name; the message lists the valid ones."""
         choice(value, self.choices, key)
 
 
 @dataclass(frozen=True)
 class NotEmpty:
-    """A list or a text with something in it; ``example`` is a value that would do."""
+    """A list or a text that is not empty; ``example`` is a valid value, shown in the message."""
 
     example: str = ""
 
     def admit(self, value: Any, key: str) -> None:
-        """Raise ``UserError`` for an empty one."""
+        """Raise ``UserError`` for an empty list or text."""
         hint = f", such as {self.example}" if self.example else ""
         require(len(value) > 0, key, f"must not be empty; give at least one{hint}, got {value!r}")
 
 
 @dataclass(frozen=True)
 class NumberOrAll:
-    """A number from ``least`` up, or ``all``; null means all too."""
+    """An integer of at least ``least``, or ``all``; null means the same as ``all``."""
 
     least: int
 
     def admit(self, value: Any, key: str) -> None:
-        """Raise ``UserError`` for another number or word."""
+        """Raise ``UserError`` for a smaller number or another word."""
         valid = value in (None, "all") or (isinstance(value, int) and value >= self.least)
         require(valid, key, f"must be all, or a number from {self.least} up, got {value!r}")
 
@@ -103,7 +126,7 @@ class _PerRun:
 
 
 PerRun = Annotated[T, _PerRun()]
-"""A setting that may differ between runs trained together; whoever builds them must read it for each run."""
+"""A setting that may differ between the runs of a population. The code that builds them must read it for each run."""
 
 PositiveInt = Annotated[int, Number(least=1)]
 NonNegativeInt = Annotated[int, Number(least=0)]
@@ -116,12 +139,23 @@ Seed = Annotated[int, Number(least=0, most=LARGEST_INT)]
 
 
 def check(annotation: Any, value: Any, key: str, finite: bool = True) -> None:
-    """Check a value, of the right type already, against everything that its annotation declares.
+    """Check a value against all bounds that its annotation declares.
+
+    Parameters
+    ----------
+    annotation
+        The type of the field with its ``Annotated`` bounds.
+    value
+        The value, already of that type.
+    key
+        The full key, for messages.
+    finite
+        Whether floats must be finite.
 
     Raises
     ------
     UserError
-        Names the full key, the value and what would be right.
+        The value breaks a bound. The message names the full key, the value and the valid values.
     """
     if typing.get_origin(annotation) is Annotated:
         marks = annotation.__metadata__
@@ -140,7 +174,7 @@ def check(annotation: Any, value: Any, key: str, finite: bool = True) -> None:
 
 
 def _parts(annotation: Any, value: Any, key: str) -> list[tuple[Any, Any, str]]:
-    """Return what a union, a list, a tuple or a mapping holds: annotation, value and full key."""
+    """Return the elements of a union, list, tuple or mapping: annotation, value and full key of each."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
         return [(arm, value, key) for arm in arguments if type(value) is _plain(arm)][:1]
@@ -158,10 +192,19 @@ def _plain(annotation: Any) -> Any:
 
 
 def shared_settings(schema: type[Any], values: Mapping[str, Any], package: str) -> dict[str, Any]:
-    """Return the part of a config that runs trained together must have in common.
+    """Return the part of a config that all runs of a population must share.
 
-    A declaration counts only if ``package`` wrote it: a plugin that takes over a schema of perturbrl, but reads only
-    the first run's settings, need not know of the promise.
+    ``PerRun`` counts only on fields that ``package`` declares: a plugin that inherits a schema of perturbrl may read
+    the settings of the first run only.
+
+    Parameters
+    ----------
+    schema
+        The dataclass of the config.
+    values
+        The config as a mapping.
+    package
+        The top-level package of the code that builds the runs.
     """
     hints = typing.get_type_hints(schema, include_extras=True)
     shared: dict[str, Any] = {}
@@ -175,7 +218,7 @@ def shared_settings(schema: type[Any], values: Mapping[str, Any], package: str) 
 
 
 def per_run_keys(schema: type[Any]) -> list[str]:
-    """Return the keys that a schema declares ``PerRun``, dotted where they stand in a nested schema."""
+    """Return the keys that a schema declares ``PerRun``; keys of a nested schema are dotted."""
     names: list[str] = []
     for key, hint in typing.get_type_hints(schema, include_extras=True).items():
         if isinstance(hint, type) and dataclasses.is_dataclass(hint):

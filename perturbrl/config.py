@@ -1,4 +1,4 @@
-"""Bind YAML to frozen dataclasses. Defaults live in the YAML; a field says its type and its bounds."""
+"""Bind YAML to frozen dataclasses. Defaults are in the YAML; a field declares its type and its bounds."""
 
 from __future__ import annotations
 
@@ -23,18 +23,27 @@ T = TypeVar("T")
 def bind(schema: type[T], node: Any, group: str) -> T:
     """Turn a config node into a frozen ``schema`` object.
 
-    Values must have the type that the field says, and lie within the bounds that it declares (``bounds``). Where the
-    schema has a method ``check(where)``, that is called at the end: it holds the rules between fields.
+    Every value is checked against the type and the bounds (``bounds``) of its field. If the schema has a method
+    ``check(group)``, it is called last; it checks rules between fields.
 
     Parameters
     ----------
+    schema
+        A frozen dataclass. Its fields must be exactly the keys of the node.
+    node
+        An OmegaConf node or a mapping.
     group
         The key of the node, such as ``agent``; empty for the whole config.
+
+    Returns
+    -------
+    T
+        An instance of ``schema``; nested dataclasses are bound too.
 
     Raises
     ------
     UserError
-        An unknown key, a missing value, one of the wrong type or out of its bounds; the message names the full key.
+        A key is unknown, or a value is missing, of the wrong type or out of bounds. The message names the full key.
     """
     content: Any = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
     if not isinstance(content, Mapping):
@@ -75,7 +84,7 @@ def _convert(annotation: Any, value: Any, key: str) -> Any:
 
 
 def fingerprint(config: DictConfig | dict[str, Any], ignore: tuple[str, ...] = ()) -> str:
-    """Return a sha256 of a resolved config, leaving out the top-level keys in ``ignore``."""
+    """Return the sha256 of a resolved config without the top-level keys in ``ignore``."""
     values = OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else dict(config)
     assert isinstance(values, dict)
     hashed = {k: v for k, v in values.items() if k not in ignore}

@@ -1,4 +1,4 @@
-"""How much memory this machine has, and a refusal, before anything is allocated, of what it cannot hold."""
+"""The memory of this machine, and a check before large arrays are allocated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_
 
 @functools.cache
 def machine_bytes() -> int:
-    """Return the bytes of main memory that this process may use: the machine's, or the limit of its container."""
+    """Return the main memory that this process may use, in bytes: the machine's, or the limit of its container."""
     limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     for file in _CGROUPS:
         try:
@@ -24,21 +24,23 @@ def machine_bytes() -> int:
 
 
 def require_memory(n_bytes: float, setting: str, advice: str, capacity: int | None = None) -> None:
-    """Refuse what needs more bytes than there are.
+    """Raise an error if more memory is needed than exists.
 
     Parameters
     ----------
     n_bytes
-        Bytes, as estimated.
+        Estimated need in bytes.
     setting
-        The key, or keys with their values, that ask for them.
+        The key, or keys with values, that determine the need, such as ``source.n_cells=1000``.
+    advice
+        What the user can change, at the end of the message.
     capacity
-        Bytes of the GPU that must hold them; None: main memory must.
+        Memory of the GPU in bytes; None: the main memory of this machine.
 
     Raises
     ------
     UserError
-        Names ``setting``, both figures and ``advice``.
+        The memory is too small. The message has ``setting``, both numbers of bytes and ``advice``.
     """
     holder = "this machine" if capacity is None else "the GPU"
     capacity = machine_bytes() if capacity is None else capacity
@@ -49,7 +51,7 @@ def require_memory(n_bytes: float, setting: str, advice: str, capacity: int | No
 
 
 def readable(n_bytes: float) -> str:
-    """Spell a number of bytes: ``1.5 GB``, in powers of 1000."""
+    """Return a number of bytes as text, such as ``1.5 GB``; units are powers of 1000."""
     for unit in ("bytes", "kB", "MB", "GB", "TB", "PB"):
         if n_bytes < 1000:
             return f"{n_bytes:.3g} {unit}"

@@ -1,7 +1,7 @@
-"""What is being done during long work: a spinner on a terminal, a few plain lines elsewhere, or nothing.
+"""Show the current step of long work: a spinner on a terminal, a few plain lines elsewhere, or nothing.
 
-``step("reading cells.h5ad")`` goes around work that may be long. Nothing is shown of a step that is short. Who starts
-work says with ``show`` how steps are shown; until then, as in a library, they are not.
+``with step("reading cells.h5ad"):`` surrounds work that may take long. Short steps are not shown. ``show`` sets how
+steps are shown; before it is called, as in a library, they are not.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ def resolve(mode: str) -> str:
 
 @dataclass(eq=False)
 class Step:
-    """Work under way."""
+    """A step of work that has not ended."""
 
     label: str
     start_time: float = field(default_factory=time.monotonic)
     announced: bool = False
-    silence: float = field(default_factory=lambda: SECONDS_UNTIL_LINE)  # after which the next line on it is due
+    silence: float = field(default_factory=lambda: SECONDS_UNTIL_LINE)  # seconds until its next line
     detail: str = ""
 
     def at(self, detail: str) -> None:
-        """Say how far the work is: ``condition 3 of 80``."""
+        """Set the detail that is shown with the label, such as ``condition 3 of 80``."""
         self.detail = f", {detail}"
 
 
 class _Display:
-    """The steps under way in this process, the innermost last, and the thread that tells of them."""
+    """The active steps of this process, the innermost last, and the thread that shows them."""
 
     def __init__(self, mode: str = "quiet") -> None:
         self.lock = threading.RLock()
@@ -89,7 +89,7 @@ class _Display:
         while True:
             self.wake.wait()
             time.sleep(_TICK)
-            # a terminal that has gone must not end the work
+            # a closed terminal must not end the work
             with self.lock, contextlib.suppress(OSError, ValueError):
                 if self.steps and not self.hidden and self.mode != "quiet":
                     self._report(self.steps[-1], time.monotonic())
@@ -110,7 +110,7 @@ class _Display:
 
         if self.spinner is None:
             spinner = Console(stderr=True).status(escape(text))
-            with contextlib.suppress(LiveError):  # somebody else has a display of his own
+            with contextlib.suppress(LiveError):  # another rich display is active
                 spinner.start()
                 self.spinner = spinner
         else:
@@ -127,15 +127,20 @@ def _to_stderr(text: str) -> None:
 
 
 _display = _Display()
-if hasattr(os, "register_at_fork"):  # the thread stays behind, and may have held the lock
+if hasattr(os, "register_at_fork"):  # the child has no such thread, and the lock may be held
     os.register_at_fork(after_in_child=lambda: _display.__init__(_display.mode))  # type: ignore[misc]
 
 
 def show(mode: str, write: Callable[[str], None] | None = None) -> None:
-    """Show the steps of this process from now on as ``mode`` says.
+    """Set how the steps of this process are shown.
 
-    ``write`` takes the lines of ``plain`` (default: stderr); with it, ``rich`` means ``plain``, as for a process whose
-    lines another one draws.
+    Parameters
+    ----------
+    mode
+        ``auto``, ``rich`` (spinner), ``plain`` (lines) or ``quiet``.
+    write
+        Receives the lines of ``plain`` (default: they go to stderr). With it, ``rich`` means ``plain``: another
+        process draws the lines.
     """
     mode = resolve(mode)
     with _display.lock:
@@ -146,7 +151,7 @@ def show(mode: str, write: Callable[[str], None] | None = None) -> None:
 
 @contextlib.contextmanager
 def step(label: str) -> Iterator[Step]:
-    """Call the work of the body ``label`` while it lasts. Steps may be nested: the innermost is shown."""
+    """Show ``label`` while the body runs. Steps may be nested: the innermost is shown."""
     this = Step(label)
     _display.begin(this)
     done = False
@@ -159,7 +164,7 @@ def step(label: str) -> Iterator[Step]:
 
 @contextlib.contextmanager
 def hidden() -> Iterator[None]:
-    """Show no steps within the body, which has a display of its own."""
+    """Show no steps while the body runs, because it draws its own display."""
     with _display.lock:
         _display.stop_spinner()
         _display.hidden += 1
@@ -171,5 +176,5 @@ def hidden() -> Iterator[None]:
 
 
 def spoken() -> None:
-    """Say that the body of a step has printed something itself, so that no line is due for a while."""
+    """Report that the body of a step has printed a line itself; this delays the next line on the step."""
     _display.spoken()

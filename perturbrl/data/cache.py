@@ -1,4 +1,4 @@
-"""Keep prepared cell tables on disk, so that a sweep or a new process does not prepare the same cells again."""
+"""Cache prepared cell tables on disk, so that a sweep or a new process does not prepare the same cells again."""
 
 from __future__ import annotations
 
@@ -20,11 +20,20 @@ from perturbrl.files import replacing
 
 
 def cached_table(settings: str, file: Path | None, code: str, build: Callable[[], CellTable]) -> CellTable:
-    """Return the table that ``build`` makes, from disk if it was made before.
+    """Return the table of ``build``, from the cache if it is there.
 
-    ``settings`` spells everything that shapes the table; ``file``, if any, is the file it is read from, known again
-    by size and time of change; ``code`` is the ``code_digest`` of what makes it. A damaged cache is rebuilt, one that
-    cannot be written is done without.
+    A damaged entry is rebuilt. If the cache cannot be written, the table is returned with a warning.
+
+    Parameters
+    ----------
+    settings
+        Text of all settings that affect the table.
+    file
+        The file that is read, if any; a change of its size or modification time invalidates the entry.
+    code
+        The ``code_digest`` of the code that builds the table.
+    build
+        Builds the table.
     """
     key = [settings, __version__, code, *stamps(file)]
     path = paths.cache_dir() / "tables" / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.npz"
@@ -40,7 +49,7 @@ def cached_table(settings: str, file: Path | None, code: str, build: Callable[[]
 
 
 def code_digest(*builds: Callable[..., Any]) -> str:
-    """Return a sha256 of the code that prepares cells: this package's, and the modules of ``builds`` (plugins)."""
+    """Return the sha256 of the code that prepares cells: that of this package and the modules of ``builds``."""
     data_folder = Path(__file__).parent
     files = {f for folder in (data_folder, data_folder.parent / "landscape") for f in folder.rglob("*.py")}
     files |= {Path(inspect.getfile(build)) for build in builds}
@@ -51,7 +60,7 @@ def code_digest(*builds: Callable[..., Any]) -> str:
 
 
 def stamps(file: Path | None) -> tuple[str, ...]:
-    """Return name, size and time of change of a file, or of all that lie in a folder; nothing if there is none."""
+    """Return name, size and modification time of a file, or of all files in a folder; empty if it does not exist."""
     if file is None or not file.exists():
         return ()
     files = sorted(f for f in file.rglob("*") if f.is_file()) if file.is_dir() else [file]

@@ -1,4 +1,4 @@
-"""What a file of cells holds, what it lacks and how to mend it: what ``data validate`` says before it tries tasks."""
+"""Content and faults of a file of cells, with remedies: the first part of ``data validate``, before it tries tasks."""
 
 from __future__ import annotations
 
@@ -20,12 +20,25 @@ ENVS = ("env=paper", "env=paper_discrete", "env=counterfactual")
 
 
 def everything() -> tuple[str, ...]:
-    """Return the names of all tasks that a file can serve: every choice of ``data=``, then ``ENVS``."""
+    """Return all tasks that a file can be used for: every choice of ``data=``, then ``ENVS``."""
     return (*(f"data={name}" for name in data_needs()), *ENVS)
 
 
 def examine(cell_file: CellFile, keys: FileConfig) -> list[Finding]:
-    """Return what a file holds and lacks, every fault of it, and what ``keys`` make of its columns."""
+    """Examine an opened file.
+
+    Parameters
+    ----------
+    cell_file
+        The file, opened but not checked.
+    keys
+        The config of ``source=file``, which names the columns to use.
+
+    Returns
+    -------
+    list of Finding
+        Its content, every fault, and the columns that are used. Faults are findings, not exceptions.
+    """
     sizes = ", ".join(f"{m} {p.x.shape[0]} x {p.x.shape[1]}" for m, p in cell_file.parts.items())
     findings = [Finding("ok", "file", f"{cell_file.format}, cells x features: {sizes}", "", ())]
     findings += [Finding("warning", "file", note, "", ()) for note in cell_file.notes]
@@ -86,13 +99,13 @@ def _names(part: Part, affected: tuple[str, ...]) -> list[Finding]:
         repeated = index[index.duplicated()].unique()
         if len(repeated):
             message = f"{len(repeated)} {what} names occur more than once: {listed(repeated)}"
-            remedy = f"they are told apart as {repeated[0]}, {repeated[0]}-1, ...; rename them if that is not meant"
+            remedy = f"they are renamed to {repeated[0]}, {repeated[0]}-1, ...; give them unique names if that is wrong"
             findings.append(Finding("warning", part.location, message, remedy, affected))
     return findings
 
 
 def _count_layers(cell_file: CellFile, keys: FileConfig, modality: str, part: Part) -> list[Finding]:
-    """Look into layers called counts that were not chosen: logs there would be taken for counts by whoever does."""
+    """Check layers called counts that were not chosen, since a user who chooses one expects counts."""
     findings = []
     for name in part.layers:
         if name.lower() not in COUNT_LAYERS or part.location.endswith(f"layers/{name}"):
@@ -149,7 +162,7 @@ def _columns(cell_file: CellFile, keys: FileConfig) -> list[Finding]:
         if UNASSIGNED in sizes:
             what = f"{sizes[UNASSIGNED]} of {len(obs)} cells have no perturbation"
             findings.append(
-                Finding("warning", "obs", what, "they count as 'unassigned'; remove them if that is not meant", target)
+                Finding("warning", "obs", what, "they get the label 'unassigned'; remove them if that is wrong", target)
             )
         few = sizes[(sizes < FEW_CELLS) & ~sizes.index.isin([CONTROL, UNASSIGNED])]
         if len(few):
@@ -157,7 +170,7 @@ def _columns(cell_file: CellFile, keys: FileConfig) -> list[Finding]:
             findings.append(Finding("warning", "obs", what, "too few to score; leave them out or pool them", target))
     if "perturbation" in obs and ("is_control" not in obs or not obs["is_control"].any()):
         what = f"no control cells: none of {listed(sorted(set(obs['perturbation'])))} is a usual name for control"
-        findings.append(Finding("warning", "obs", what, "say which with source.control_label", target))
+        findings.append(Finding("warning", "obs", what, "name the control with source.control_label", target))
     if "pseudotime" not in obs:
         findings.append(
             Finding(

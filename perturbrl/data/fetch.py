@@ -1,4 +1,4 @@
-"""Bring a published file to the cache: resumed when cut, checked by sha256, in place only when complete."""
+"""Download a published file to the cache: resumable, checked by sha256, and visible only when complete."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from perturbrl import paths
 from perturbrl.errors import UserError, require
 
 _LOG = logging.getLogger(__name__)
-# Bytes; a cut connection loses at most the block that was under way.
+# Bytes; an interrupted connection loses at most one block.
 _BLOCK = 1 << 14
 _TIMEOUT_SECONDS = (10, 60)
-# Attempts in a row that bring nothing new before giving up; where no server ever answers, the first is the last.
+# Attempts in a row without new bytes before giving up; if no server has ever answered, only one.
 _ATTEMPTS = 4
 
 
 class Digest:
-    """The rule of a sha256."""
+    """The bound of a sha256."""
 
     def admit(self, value: str | None, key: str) -> None:
         """Raise ``UserError`` unless ``value`` is 64 hexadecimal digits, or null."""
@@ -34,7 +34,7 @@ class Digest:
 
 
 class FileName:
-    """The rule of a file's name in the cache, which must not lead out of it."""
+    """The bound of a file name in the cache, which must not lead out of it."""
 
     def admit(self, value: str, key: str) -> None:
         """Raise ``UserError`` unless ``value`` is a name without a folder."""
@@ -62,15 +62,27 @@ class LocalFile:
 
 
 def cached_file(file_name: str) -> Path:
-    """Return where the cache keeps a download; a file put there by hand is used as if it had been downloaded."""
+    """Return the path of a download in the cache; a file copied there by hand is used like a download."""
     return paths.cache_dir() / "downloads" / file_name
 
 
 def obtain(config: Remote, backoff_seconds: float = 1.0) -> LocalFile:
-    """Return the file of a source: ``path`` if given, else the cached one, else download it.
+    """Return the file of a source: ``path`` if it is set, else the cached file, else download it.
 
-    The content must match ``sha256``; with ``sha256: null`` the hash met at the first download is written beside the
-    file (``<file>.sha256``) and every later use must match it.
+    The content must match ``sha256``. With ``sha256: null`` the hash of the first download is written beside the file
+    (``<file>.sha256``), and later uses must match it.
+
+    Parameters
+    ----------
+    config
+        The config of the source: path, URL, sha256 and name in the cache.
+    backoff_seconds
+        Wait after the first failed attempt; it grows linearly with the failures in a row.
+
+    Returns
+    -------
+    LocalFile
+        The path, and its sha256 (None for a file of the user).
 
     Raises
     ------
@@ -125,10 +137,10 @@ def _download(config: Remote, target: Path, backoff_seconds: float) -> None:
 
 
 class ResumingDownloader:
-    """A downloader for pooch over HTTP(S) that goes on where an earlier attempt, or an earlier process, was cut.
+    """A downloader for pooch over HTTP(S) that resumes an interrupted download, also of an earlier process.
 
-    What has arrived is kept in ``part``, with the server's ETag beside it, so that a file changed meanwhile is fetched
-    anew (RFC 9110, sections 13.1.5 and 14). The finished file is moved to where pooch wants it, which checks the hash.
+    The bytes received so far are in ``part``, with the server's ETag beside it. A file that changed meanwhile is
+    downloaded again (RFC 9110, sections 13.1.5 and 14). The finished file is moved to the path that pooch checks.
     """
 
     def __init__(self, part: Path, backoff_seconds: float) -> None:
@@ -138,7 +150,7 @@ class ResumingDownloader:
         self._answered = False
 
     def __call__(self, url: str, output_file: str | os.PathLike[str], _pooch: Any, check_only: bool = False) -> None:
-        """Download ``url`` to ``output_file``; raise ``requests.RequestException`` if attempts bring nothing new."""
+        """Download ``url`` to ``output_file``; raise ``requests.RequestException`` after failed attempts."""
         import requests
 
         failures = 0
@@ -231,7 +243,7 @@ def _reason(error: Exception) -> str:
 
 @contextmanager
 def _locked(target: Path) -> Iterator[None]:
-    """Let one process at a time download or check ``target``; the others wait and then find it there."""
+    """Let one process at a time download or check ``target``; the others wait and then use the file."""
     with target.with_name(target.name + ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -1,4 +1,4 @@
-"""What was seen in a file of cells, and how that is shown."""
+"""Findings on a file of cells, and the table that shows them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _MARKS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "error": ("ER
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing seen in a file: where, what, how to mend it (empty if it is fine), and the tasks that it affects.
+    """One finding: its location in the file, what it is, the remedy (may be empty), and the tasks that it affects.
 
-    An ``error`` keeps ``tasks`` from running; with a ``warning`` they run, or the file simply does not offer them.
+    With an ``error`` the ``tasks`` cannot run. With a ``warning`` they run, or the file does not support them.
     """
 
     severity: Severity
@@ -28,7 +28,7 @@ class Finding:
 
 
 def table(findings: list[Finding]) -> Table:
-    """Return the findings as a rich table; tasks of which the same is true share a row."""
+    """Return the findings as a rich table; equal findings on several tasks share a row."""
     from rich.table import Table
     from rich.text import Text
 

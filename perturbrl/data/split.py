@@ -1,4 +1,4 @@
-"""Which cells a run trains on and which it keeps for evaluation. Letters: N cells."""
+"""Training and test cells of a run. Letters: N cells."""
 
 from __future__ import annotations
 
@@ -19,15 +19,27 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class SplitConfig:
-    """What ``conf/split/*.yaml`` holds."""
+    """The schema of ``conf/split/*.yaml``."""
 
     kind: str
     test_fraction: Fraction
-    seed: Annotated[int, Number(least=0, most=2**32 - 1)]  # what numpy's RandomState takes
+    seed: Annotated[int, Number(least=0, most=2**32 - 1)]  # the range of numpy's RandomState
 
 
 def split_cells(raw: RawCells, config: SplitConfig) -> tuple[Rows, Rows]:
-    """Split the N cells into training and test rows, both sorted and disjoint.
+    """Split the cells into training and test cells.
+
+    Parameters
+    ----------
+    raw
+        The N cells of a source.
+    config
+        Kind, test fraction and seed of the split.
+
+    Returns
+    -------
+    train, test
+        Row numbers, int64, sorted and disjoint.
 
     Raises
     ------

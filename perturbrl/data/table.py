@@ -19,11 +19,27 @@ from perturbrl.rng import derive
 
 
 def load_table(raw: RawCells, data: DataConfig, encoder: Any, split: SplitConfig) -> CellTable:
-    """Preprocess, encode and standardise the cells of a source, everything fitted on the training cells.
+    """Preprocess, encode and standardise the cells of a source. Every step is fitted on the training cells only.
 
-    ``encoder`` is the bound config of an entry of ``registry.encoders``. Under ``data.preset=released`` the encoder and
-    the standardisation see all cells, as in the study's release, and ``leaks`` says so. Random draws (mutual
-    information, principal components, dropout, training of an encoder) follow from ``split.seed``.
+    With ``data.preset=released`` the encoder and the standardisation are fitted on all cells, as in the study's
+    release, and ``leaks`` says so. All random draws (mutual information, principal components, dropout, training of an
+    encoder) depend on ``split.seed``.
+
+    Parameters
+    ----------
+    raw
+        The N cells of a source.
+    data
+        Modalities and preprocessing (``conf/data``).
+    encoder
+        The bound config of an entry of ``registry.encoders``.
+    split
+        Training and test cells (``conf/split``).
+
+    Returns
+    -------
+    CellTable
+        Features [N, G] float32, pseudotime [N], and the rows of the training and test cells.
 
     Raises
     ------
@@ -69,9 +85,9 @@ def load_table(raw: RawCells, data: DataConfig, encoder: Any, split: SplitConfig
 def _choose(
     raw: RawCells, data: DataConfig, train: NDArray[np.int64], test: NDArray[np.int64], seed: int
 ) -> tuple[dict[str, tuple[Array, list[str]]], NDArray[np.float64]]:
-    """Transform and select each modality; diffusion pseudotime reads the first one.
+    """Transform each modality and select its features; diffusion pseudotime uses the first modality.
 
-    Mutual information needs pseudotime before there is a selection, so there it is computed on all features of that
+    Mutual information needs pseudotime before the selection, so there it is computed on all features of the first
     modality, otherwise on the selected ones.
     """
     values = {}
@@ -120,7 +136,7 @@ def _check_block(
 
 
 def _unique_names(modality: str, names: list[str], earlier: list[str]) -> list[str]:
-    """Keep plain names; one that an earlier modality has too (CD4 as gene and as protein) becomes ``protein:CD4``."""
+    """Keep names; one that an earlier modality has too (CD4 as gene and as protein) becomes ``protein:CD4``."""
     earlier_names = set(earlier)
     return [f"{modality}:{name}" if name in earlier_names else name for name in names]
 

@@ -1,4 +1,4 @@
-"""Percentile bootstraps. Letters: N runs, K tasks, P perturbations, R repetitions."""
+"""Percentile bootstraps. Letters: N runs (seeds), K tasks, P perturbations, R repetitions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from perturbrl.stats.intervals import Span, check_level
 
 Array = NDArray[np.float64]
 REPETITIONS = 2000
-_BLOCK = 4_000_000  # numbers resampled at once, which bounds memory
+_BLOCK = 4_000_000  # numbers resampled at a time; limits memory
 
 
 def stratified_bootstrap(
@@ -21,12 +21,29 @@ def stratified_bootstrap(
     level: float = 0.95,
     repetitions: int = REPETITIONS,
 ) -> Span:
-    """Return ``statistic`` of scores [N, K] and its percentile interval; runs are drawn anew within each task.
+    """Return a statistic of scores and its percentile interval; runs are resampled within each task.
 
-    ``statistic`` maps [..., N, K] to [...]. After Agarwal et al. 2021 (rliable). Each (run, task) is drawn on its own,
-    so each column must have runs of its own: never put the perturbations that one policy is scored on in the columns.
-    They share the seed's effect, and a nominal 95 % interval then covers less than half the time;
-    ``crossed_bootstrap`` is for those.
+    After Agarwal et al. 2021 (rliable). The runs of each column are resampled independently. Therefore the columns must
+    not be perturbations on which the same policies are scored: these share the effect of the seed, and a nominal 95 %
+    interval then covers less than half the time. Use ``crossed_bootstrap`` for them.
+
+    Parameters
+    ----------
+    scores
+        Shape [N, K]; each column has its own runs.
+    statistic
+        Maps [..., N, K] to [...], such as ``iqm``.
+    generator
+        Draws the samples.
+    level
+        Coverage of the interval, between 0 and 1.
+    repetitions
+        R, the number of samples.
+
+    Returns
+    -------
+    Span
+        The statistic of ``scores`` and both ends of its interval.
 
     Raises
     ------
@@ -54,16 +71,32 @@ def crossed_bootstrap(
     level: float = 0.95,
     repetitions: int = REPETITIONS,
 ) -> Span:
-    """Return the mean of values [N seeds, P perturbations] and its interval; seeds and perturbations are drawn anew.
+    """Return the mean of values and its percentile interval; seeds and perturbations are both resampled.
 
-    A drawn seed brings all its perturbations and a drawn perturbation all its seeds, so that what a seed does to all
-    perturbations, and a perturbation to all seeds, counts in the width (Owen 2007). NaN is left out. With few seeds the
-    interval is too narrow: a nominal 95 % covers about 88, 93 and 95 % for 3, 5 and 10 seeds.
+    Whole rows and whole columns are resampled, so that the width includes the effect of a seed on all perturbations and
+    of a perturbation on all seeds (Owen 2007). With few seeds the interval is too narrow: a nominal 95 % covers about
+    88, 93 and 95 % for 3, 5 and 10 seeds.
+
+    Parameters
+    ----------
+    values
+        Shape [N, P]: seeds by perturbations. NaN is a missing value.
+    generator
+        Draws the samples.
+    level
+        Coverage of the interval, between 0 and 1.
+    repetitions
+        R, the number of samples.
+
+    Returns
+    -------
+    Span
+        The mean of ``values`` and both ends of its interval.
 
     Raises
     ------
     ValueError
-        ``values`` is not [N, P] or has no number, or ``level`` is not between 0 and 1.
+        ``values`` is not [N, P] or all NaN, or ``level`` is not between 0 and 1.
     """
     check_level(level)
     x = np.asarray(values, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Encoders without a graph: the values as they are, and principal components.
+"""Encoders without a graph: no encoding, and principal components.
 
 Letters: N cells, G features, K components.
 """

@@ -1,4 +1,4 @@
-"""Read .h5ad and .h5mu piece by piece: only the matrix that is asked for, obs and var leave the disk."""
+"""Read .h5ad and .h5mu: only the requested matrix, obs and var are loaded."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def read_part(path: Path, layer: str | None) -> tuple[Part, pd.DataFrame, Any]:
 
 
 def open_h5mu(path: Path, layer: str | None, modality: str) -> CellFile:
-    """Open a .h5mu file; a modality that lacks ``layer`` is read from its X, unless none has it.
+    """Open a .h5mu file; a modality that lacks ``layer`` is read from its X, if at least one has it.
 
     Raises
     ------
     UserError
-        No modality of the file is known by its name, ``modality`` is not among them, or none has the layer.
+        The file has no modality of a known name, or not ``modality``, or none of them has the layer.
     """
     import h5py
 

@@ -1,4 +1,4 @@
-"""From a path to ``RawCells``: open the file, then insist on names, numbers and cells that a task can rely on."""
+"""From a path to ``RawCells``: open the file, then check names, values and cells."""
 
 from __future__ import annotations
 
@@ -35,15 +35,32 @@ _LOG = logging.getLogger(__name__)
 def read_file(
     path: Path, name: str, layer: str | None, modality: str, keys: ColumnKeys, checksum: str | None = None
 ) -> RawCells:
-    """Read a .h5ad, .h5mu or 10x .h5 file or a 10x mtx folder; sparse stays sparse (csr).
+    """Read a .h5ad, .h5mu or 10x .h5 file or a 10x mtx folder. Sparse matrices stay sparse (csr).
 
-    ``layer`` None is X, ``raw`` is .raw; ``modality`` is ``auto``, ``rna``, ``atac`` or ``protein``; ``checksum`` saves
-    reading the file once more where it is known.
+    Parameters
+    ----------
+    path
+        The file or folder.
+    name
+        The name of the cells in messages and tables.
+    layer
+        None for X, ``raw`` for .raw, otherwise the name of a layer.
+    modality
+        ``auto``, ``rna``, ``atac`` or ``protein``.
+    keys
+        Names of the obs columns to use.
+    checksum
+        The sha256 of the file; None: it is computed.
+
+    Returns
+    -------
+    RawCells
+        One matrix [N, G] for each modality, and obs with the standard columns.
 
     Raises
     ------
     UserError
-        The file is missing, damaged, of another format, or one of the faults of ``assemble``.
+        The file is missing, damaged or of another format, or it has a fault that ``assemble`` refuses.
     """
     cell_file = open_file(path, layer, modality)
     for note in cell_file.notes:
@@ -52,12 +69,26 @@ def read_file(
 
 
 def open_file(path: Path, layer: str | None, modality: str) -> CellFile:
-    """Open a file as it is, unchecked.
+    """Open a file without checking its content.
+
+    Parameters
+    ----------
+    path
+        The file or folder.
+    layer
+        None for X, ``raw`` for .raw, otherwise the name of a layer.
+    modality
+        ``auto``, ``rna``, ``atac`` or ``protein``.
+
+    Returns
+    -------
+    CellFile
+        The matrices by modality, obs as stored, and notes on content that is not used.
 
     Raises
     ------
     UserError
-        As ``read_file``, for anything that keeps the file from being opened at all.
+        The file is missing, damaged or of another format, or has no such layer or modality.
     """
     choice(modality, (AUTO, *MODALITIES), "source.modality")
     format_name = formats.sniff(path)
@@ -77,15 +108,31 @@ def open_file(path: Path, layer: str | None, modality: str) -> CellFile:
 
 
 def assemble(cell_file: CellFile, name: str, keys: ColumnKeys, checksum: str) -> RawCells:
-    """Check what was opened and name its columns.
+    """Check the content of an opened file and add the standard columns.
 
-    Matrices of several modalities are matched by cell name; cells that one of them lacks are left out (with a warning).
+    Several modalities are matched by cell name. Cells that are not in all of them are left out, with a warning.
+
+    Parameters
+    ----------
+    cell_file
+        The opened file.
+    name
+        The name of the cells in messages and tables.
+    keys
+        Names of the obs columns to use.
+    checksum
+        The sha256 of the file.
+
+    Returns
+    -------
+    RawCells
+        One matrix [N, G] for each modality, and obs with the standard columns.
 
     Raises
     ------
     UserError
-        No cells or no features; empty names; cell names repeated where they have to match; sizes that disagree; NaN or
-        infinite values; negative counts, or a layer called counts that holds none; no common cell; a bad column.
+        No cells or no features; empty names; repeated cell names that have to be matched; sizes that disagree; NaN or
+        infinite values; negative counts; a layer called counts without counts; no common cell; an invalid column.
     """
     cells = _common_cells(cell_file)
     modalities: dict[str, Modality] = {}
@@ -110,7 +157,7 @@ def assemble(cell_file: CellFile, name: str, keys: ColumnKeys, checksum: str) ->
 
 
 def unique(names: NDArray[np.str_]) -> NDArray[np.str_]:
-    """Return names made unique as anndata does, by ``-1``, ``-2`` behind the second and later ones."""
+    """Return unique names, as anndata does: repeats get the suffixes ``-1``, ``-2`` and so on."""
     if len(set(names.tolist())) == len(names):
         return names
     from anndata.utils import make_index_unique
@@ -119,7 +166,7 @@ def unique(names: NDArray[np.str_]) -> NDArray[np.str_]:
 
 
 def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file, or of a folder's files (name and content, in order of name)."""
+    """Return the sha256 of a file, or of names and contents of the files of a folder, sorted by name."""
     if path.is_dir():
         lines = [f"{p.name} {sha256_of(p)}\n" for p in sorted(path.iterdir()) if p.is_file()]
         return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Faults of one matrix that no task can live with; the reader raises the first, ``data validate`` lists them all."""
+"""Faults of a matrix that no task accepts. The reader raises the first; ``data validate`` lists all."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import numpy as np
 from perturbrl.data.readers.kinds import Profile, first_where, kind_of
 from perturbrl.data.readers.opened import Part
 
-LARGEST = 1e15  # no measurement is beyond, and the squares of single precision end at 1e38
+LARGEST = 1e15  # larger than any measurement; its square is still finite in single precision
 COUNT_LAYERS = frozenset({"counts", "count", "raw_counts", "umi", "umis", "umi_counts"})
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong and what would be right."""
+    """A fault (``what``) and how to correct it (``remedy``)."""
 
     what: str
     remedy: str
 
 
 def size_fault(part: Part) -> Fault | None:
-    """Return what is wrong with the sizes of a matrix, None if nothing is."""
+    """Return the fault in the sizes of a matrix, or None."""
     n, g = part.x.shape
     if (n, g) != (len(part.cells), len(part.features)):
         what = f"the matrix is {n} x {g}, but there are {len(part.cells)} cell and {len(part.features)} feature names"
@@ -31,7 +31,7 @@ def size_fault(part: Part) -> Fault | None:
 
 
 def part_faults(part: Part, modality: str, summary: Profile) -> list[Fault]:
-    """Return the faults of a matrix: sizes, empty names, values not finite or too large, counts that are none."""
+    """Return the faults of a matrix: sizes, empty names, values not finite or too large, invalid counts."""
     size = size_fault(part)
     if size is not None:
         return [size]

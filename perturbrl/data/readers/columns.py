@@ -17,7 +17,7 @@ from perturbrl.errors import UserError
 CONTROL, UNASSIGNED = "control", "unassigned"
 STANDARD = ("perturbation", "is_control", "batch", "cell_type", "dose", "pseudotime", "fate")
 
-# Names by which the column goes in published files, the surest first; matched without case.
+# Common names of the column in published files, most specific first; case is ignored.
 COMMON = {
     "perturbation": (
         *(
@@ -81,7 +81,7 @@ _TRUTH = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0
 
 @dataclass(frozen=True)
 class ColumnKeys:
-    """Names of the obs columns to use; None means: look for a common name."""
+    """Names of the obs columns to use; None: the first column with a common name (``COMMON``)."""
 
     perturbation_key: str | None
     control_label: str | None
@@ -93,7 +93,7 @@ class ColumnKeys:
 
 @dataclass(frozen=True)
 class Mapped:
-    """``obs`` with standard columns beside the file's own, the column each came from, and what was passed over."""
+    """``obs`` with the standard columns added, the source column of each, and notes on columns not used."""
 
     obs: pd.DataFrame
     source_columns: Mapping[str, str]
@@ -101,26 +101,40 @@ class Mapped:
 
 
 def is_control_name(label: str) -> bool:
-    """Say whether a perturbation has one of the usual names of a control (``ctrl``, ``non-targeting``, ``DMSO``)."""
+    """Return whether a perturbation has one of the usual names of a control (``ctrl``, ``non-targeting``, ``DMSO``)."""
     plain = re.sub(r"[^a-z]", "", label.lower())
     return plain in _CONTROL_WORDS or plain.startswith(("negctrl", "nontargeting"))
 
 
 def standard_name(label: str) -> str:
-    """Return a perturbation's standard name: ``A+B`` by alphabet, without controls (``KLF1+ctrl`` is ``KLF1``)."""
+    """Return the standard name of a perturbation: ``A+B``, sorted, without controls (``KLF1+ctrl`` is ``KLF1``)."""
     parts = {p.strip() for p in label.split("+")} - {""}
     acting = sorted(p for p in parts if not is_control_name(p))
     return "+".join(acting) if acting else CONTROL
 
 
 def map_columns(obs: pd.DataFrame, keys: ColumnKeys, location: str) -> Mapped:
-    """Give ``obs`` (N rows) the standard columns that the file can fill.
+    """Add the standard columns for which ``obs`` has a source column.
+
+    Parameters
+    ----------
+    obs
+        Annotations of the cells, N rows.
+    keys
+        Names of the columns to use.
+    location
+        The file, for messages.
+
+    Returns
+    -------
+    Mapped
+        A copy of ``obs`` with the standard columns, N rows.
 
     Raises
     ------
     UserError
-        A column named by a key is absent, ``control_label`` is not among the perturbations, or a dose or pseudotime
-        that was named is not a number in every row.
+        A column named by a key is absent; ``control_label`` is not among the perturbations; or a dose or pseudotime
+        column named by a key has a row without a number.
     """
     out = obs.drop(columns=[c for c in obs.columns if c in STANDARD and c != "fate"])
     source_columns: dict[str, str] = {}
@@ -191,7 +205,7 @@ def _perturbations(
 
 
 def _column(obs: pd.DataFrame, standard: str, key: str | None, location: str) -> str | None:
-    """Return the column to use: the one named, else the first common name that says something."""
+    """Return the column to use: the one named by ``key``, else the first with a common name and usable values."""
     if key is not None:
         if key not in obs.columns:
             raise UserError(
@@ -202,12 +216,12 @@ def _column(obs: pd.DataFrame, standard: str, key: str | None, location: str) ->
     by_lower = {str(c).lower(): str(c) for c in reversed(list(obs.columns))}
     for name in COMMON[standard]:
         column = by_lower.get(name)
-        if column is not None and _says_something(obs[column], standard):
+        if column is not None and _is_usable(obs[column], standard):
             return column
     return None
 
 
-def _says_something(values: pd.Series[Any], standard: str) -> bool:
+def _is_usable(values: pd.Series[Any], standard: str) -> bool:
     if standard == "is_control":
         return _booleans(values) is not None
     if standard == "perturbation":
@@ -218,6 +232,6 @@ def _says_something(values: pd.Series[Any], standard: str) -> bool:
 
 
 def _booleans(values: pd.Series[Any]) -> NDArray[np.bool_] | None:
-    """Read true/false or 1/0 in any spelling; None if a value is something else."""
+    """Return true/false or 1/0 in any spelling as booleans; None if a value is anything else."""
     truth = [_TRUTH.get(str(v).lower()) for v in values.astype(object)]
     return None if None in truth or not truth else np.asarray(truth, dtype=np.bool_)

@@ -1,6 +1,6 @@
 """Matrices and lists in HDF5 files, each checked before it is read.
 
-Letters: N cells, G features. ``location`` is ``file: path inside it``, as messages name an element.
+Letters: N cells, G features. ``location`` is ``file: path in the file``, for messages.
 """
 
 from __future__ import annotations
@@ -189,17 +189,17 @@ def plain(value: Any) -> str:
 
 
 def short(value: Any) -> str:
-    """Spell a value for a message."""
+    """Return a value as text for a message."""
     return repr(value.decode("utf-8", "replace") if isinstance(value, bytes) else value)[:60]
 
 
 def kind_of_values(dtype: np.dtype[Any]) -> str:
-    """Spell a type for a message."""
+    """Return a type as text for a message."""
     return "references or nested lists" if dtype.kind == "O" else str(dtype)[:60]
 
 
 def described(element: Any) -> str:
-    """Say what an element of a file is."""
+    """Describe an element of a file."""
     if isinstance(element, h5py.Dataset):
         return f"an array of {kind_of_values(element.dtype)}"
     kind = plain(element.attrs.get("encoding-type")) if isinstance(element, h5py.Group) else ""

@@ -1,4 +1,4 @@
-"""Which format a path holds, told by content rather than by its name."""
+"""The format of a file or folder, detected from its content, not from its name."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def sniff(path: Path) -> str:
     Raises
     ------
     UserError
-        Missing, empty, truncated, compressed as a whole, not HDF5, or an HDF5 file of an unknown layout.
+        The file is missing, empty, truncated, gzip-compressed, not HDF5, or HDF5 of an unknown layout.
     """
     try:
         mode = path.stat().st_mode

@@ -1,7 +1,8 @@
-"""Open HDF5 files that may be hostile: nothing outside the file is read, and no path through it is endless.
+"""Open untrusted HDF5 files: nothing outside the file is read, and groups must not contain themselves.
 
-HDF5 lets a file take data from others (external links, external storage, virtual datasets) and lets groups contain
-themselves. Readers built on h5py follow all of these, so every link and dataset is looked at before a reader starts.
+An HDF5 file can take data from others (external links, external storage, virtual datasets), and its groups can contain
+themselves. Readers built on h5py follow all of these. Therefore every link and dataset is checked before a reader
+starts.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ from perturbrl.data.readers.opened import memory_bytes
 from perturbrl.errors import UserError
 
 MOST_PATHS = 1_000_000
-"""How many paths may lead through a file; objects that are linked several times count once for each way to them."""
+"""Most paths through a file; an object that is linked several times counts once for each path to it."""
 MOST_LEVELS = 64
 MOST_UNWRITTEN = 1 << 26
-"""Bytes of an array that holds no data: a small one may be all zeros, a large one is a trap."""
+"""Bytes of an array without stored data: a small one may be all zeros, a larger one is refused."""
 _ONE_FILE = "perturbrl reads nothing outside the file; copy the data into it"
 
 
 @contextmanager
 def open_hdf5(path: Path) -> Iterator[h5py.File]:
-    """Open a file for reading once every link and dataset of it is known to stay inside.
+    """Open a file for reading after checking that every link and dataset stays in the file.
 
     Raises
     ------

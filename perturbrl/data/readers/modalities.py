@@ -1,4 +1,4 @@
-"""Which modality a matrix, or each of its features, belongs to."""
+"""The modality of a matrix, or of each of its features."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def guess_modality(features: NDArray[np.str_]) -> str:
 def split(part: Part, types: NDArray[np.str_] | None) -> tuple[dict[str, Part], tuple[str, ...]]:
     """Split a matrix by the type of its features.
 
-    ``types`` [G] are feature types as 10x writes them; without them (or with none known) the whole is one modality,
-    guessed from the names of its features. Returns parts by modality, and sentences on features left out.
+    ``types`` [G] are feature types as 10x writes them. Without them, or if all are unknown, the matrix is one modality,
+    guessed from the names of its features. Returns parts by modality, and notes on features that are not used.
     """
     type_modalities = {t: modality_named(t) for t in np.unique(types).tolist()} if types is not None else {}
     if types is None or not any(type_modalities.values()):

@@ -1,4 +1,4 @@
-"""A file as it is, before anything is checked or renamed: what both the reader and ``data validate`` start from.
+"""An opened file, before its content is checked or renamed. The reader and ``data validate`` both start from it.
 
 Letters: N cells, G features.
 """
@@ -24,8 +24,8 @@ from perturbrl.errors import UserError
 class Part:
     """One matrix of a file.
 
-    ``x`` has shape [N, G]; ``location`` names it as the file does (``X``, ``layers/counts``, ``mod/rna/X``); ``layers``
-    are the other versions of it in the file; ``logged`` is true where the file says that log1p was applied.
+    ``x`` has shape [N, G]; ``location`` is its path in the file (``X``, ``layers/counts``, ``mod/rna/X``); ``layers``
+    are the names of its layers; ``logged`` is true if the file states that log1p was applied.
     """
 
     location: str
@@ -38,7 +38,7 @@ class Part:
 
 @dataclass(frozen=True)
 class CellFile:
-    """What was read from a file: ``parts`` by modality, ``obs`` as it stands there, and notes on what was left."""
+    """The content of a file: ``parts`` by modality, ``obs`` as stored, and ``notes`` on content that is not used."""
 
     path: Path
     format: str
@@ -74,13 +74,13 @@ def matrix(x: Any, location: str) -> Matrix:
 
 
 def listed(names: Iterable[str], most: int = 8) -> str:
-    """Spell names for a message, cut after ``most``."""
+    """Return names as text for a message, at most ``most`` of them."""
     texts = [str(n) for n in names]
     return ", ".join(texts[:most]) + (f", ... ({len(texts)} in all)" if len(texts) > most else "") if texts else "none"
 
 
 def memory_bytes() -> int:
-    """Return how much memory is free, or the size of all memory on a system that does not say."""
+    """Return the free memory in bytes, or the size of the memory if the system does not report the free part."""
     try:
         lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
         return 1024 * sum(int(lines[key].split()[0]) for key in ("MemAvailable", "SwapFree"))

@@ -1,6 +1,6 @@
 """Tables in HDF5 files (obs, var), checked before anndata reads them: lengths, types of columns, codes of categories.
 
-``location`` is ``file: path inside it``, as messages name an element.
+``location`` is ``file: path in the file``, for messages.
 """
 
 from __future__ import annotations

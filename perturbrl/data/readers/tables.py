@@ -30,7 +30,7 @@ class Layout:
 
 
 def is_table(path: Path) -> bool:
-    """Say whether ``open_table`` reads this path: by its name, or a folder without a Matrix Market file."""
+    """Return whether ``open_table`` reads this path, by its suffix; a folder must have no Matrix Market file."""
     if path.is_dir():
         return not any(p.name.endswith(("matrix.mtx", "matrix.mtx.gz")) for p in path.iterdir())
     return path.name.lower().endswith((*_SUFFIXES, ".zip", ".xlsx"))
@@ -42,7 +42,7 @@ def open_table(path: Path, layout: Layout) -> CellFile:
     Raises
     ------
     UserError
-        No table or several that could be meant, a table that cannot be parsed, or a value among numbers that is none.
+        No table or several tables, a table that cannot be parsed, or a column of numbers with another value.
     """
     choice(layout.rows, ("cells", "genes"), "source.rows")
     table, location = _load(path, layout)

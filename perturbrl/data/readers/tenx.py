@@ -33,7 +33,7 @@ def open_10x_h5(path: Path, layer: str | None, modality: str) -> CellFile:
     Raises
     ------
     UserError
-        A ``layer`` is asked for (10x files have none), several genomes in a file of version 2, or inconsistent arrays.
+        A ``layer`` is given (10x files have none), several genomes in a file of version 2, or inconsistent arrays.
     """
     from perturbrl.data.readers import elements
     from perturbrl.data.readers.hdf5_safety import open_hdf5

@@ -28,7 +28,7 @@ def build(config: IqcellConfig) -> RawCells:
     Raises
     ------
     UserError
-        The file cannot be had or read, or several tables could be meant and ``source.member`` does not say which.
+        The file cannot be downloaded or read, or it has several tables and ``source.member`` is not set.
     """
     file = obtain(config)
     if not is_table(file.path):

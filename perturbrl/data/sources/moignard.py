@@ -30,7 +30,7 @@ def build(config: MoignardConfig) -> RawCells:
     Raises
     ------
     UserError
-        The file cannot be had or read, or a cell's name starts with no known stage.
+        The file cannot be downloaded or read, or a cell's name starts with no known stage.
     """
     file = obtain(config)
     cell_file = open_table(file.path, Layout(rows="cells", member=None, sheet=config.sheet, drop=config.drop_genes))

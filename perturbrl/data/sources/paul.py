@@ -34,7 +34,7 @@ def build(config: PaulConfig) -> RawCells:
     Raises
     ------
     UserError
-        The file cannot be had or is not what is expected.
+        The file cannot be downloaded, or is not the published one.
     """
     file = obtain(config)
     if sniff(file.path) != PAUL15_H5:
