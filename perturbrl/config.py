@@ -1,4 +1,4 @@
-"""Bind YAML to frozen dataclasses. Defaults live in the YAML; a field says its type and its bounds."""
+"""Bind YAML to frozen dataclasses. Defaults are in the YAML; a field declares its type and its bounds."""
 
 from __future__ import annotations
 
@@ -20,32 +20,41 @@ __all__ = ["bind", "choice", "fingerprint", "require"]
 T = TypeVar("T")
 
 
-def bind(schema: type[T], node: Any, where: str) -> T:
+def bind(schema: type[T], node: Any, group: str) -> T:
     """Turn a config node into a frozen ``schema`` object.
 
-    Values must have the type that the field says, and lie within the bounds that it declares (``bounds``). Where the
-    schema has a method ``check(where)``, that is called at the end: it holds the rules between fields.
+    Every value is checked against the type and the bounds (``bounds``) of its field. If the schema has a method
+    ``check(group)``, it is called last; it checks rules between fields.
 
     Parameters
     ----------
-    where
+    schema
+        A frozen dataclass. Its fields must be exactly the keys of the node.
+    node
+        An OmegaConf node or a mapping.
+    group
         The key of the node, such as ``agent``; empty for the whole config.
+
+    Returns
+    -------
+    T
+        An instance of ``schema``; nested dataclasses are bound too.
 
     Raises
     ------
     UserError
-        An unknown key, a missing value, one of the wrong type or out of its bounds; the message names the full key.
+        A key is unknown, or a value is missing, of the wrong type or out of bounds. The message names the full key.
     """
-    found: Any = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-    if not isinstance(found, Mapping):
-        raise UserError(f"{where or 'config'}: expected a group of keys, got {found!r}")
-    values: Mapping[str, Any] = found
+    content: Any = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    if not isinstance(content, Mapping):
+        raise UserError(f"{group or 'config'}: expected a group of keys, got {content!r}")
+    values: Mapping[str, Any] = content
     hints = typing.get_type_hints(schema)
     declared = typing.get_type_hints(schema, include_extras=True)
-    fields = {f.name: f"{where}.{f.name}".lstrip(".") for f in dataclasses.fields(schema)}  # type: ignore[arg-type]
+    fields = {f.name: f"{group}.{f.name}".lstrip(".") for f in dataclasses.fields(schema)}  # type: ignore[arg-type]
     for key in values:
         if key not in fields:
-            full = f"{where}.{key}".lstrip(".")
+            full = f"{group}.{key}".lstrip(".")
             raise UserError(f"{full}: unknown key{did_you_mean(key, fields)}; valid keys are {one_of(fields)}")
     for key in sorted(fields):
         if key not in values or values[key] == "???":
@@ -54,29 +63,29 @@ def bind(schema: type[T], node: Any, where: str) -> T:
     for key, full in fields.items():
         bound[key] = _convert(hints[key], values[key], full)
         bounds.check(declared[key], bound[key], full)
-    made = schema(**bound)
-    between: Callable[[str], None] | None = getattr(made, "check", None)
+    config = schema(**bound)
+    between: Callable[[str], None] | None = getattr(config, "check", None)
     if between is not None:
-        between(where)
-    return made
+        between(group)
+    return config
 
 
-def _convert(wanted: Any, value: Any, where: str) -> Any:
-    if isinstance(wanted, type) and dataclasses.is_dataclass(wanted):
-        return value if isinstance(value, wanted) else bind(wanted, value, where)
-    if wanted is Any:
+def _convert(annotation: Any, value: Any, key: str) -> Any:
+    if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
+        return value if isinstance(value, annotation) else bind(annotation, value, key)
+    if annotation is Any:
         return value
-    holder = dataclasses.make_dataclass("Holder", [("value", wanted)])
+    holder = dataclasses.make_dataclass("Holder", [("value", annotation)])
     try:
         return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(holder), {"value": value})).value  # type: ignore[union-attr]
     except OmegaConfBaseException:
-        name = wanted.__name__ if isinstance(wanted, type) else str(wanted)
-        raise UserError(f"{where}: {value!r} is not a valid {name}") from None
+        name = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+        raise UserError(f"{key}: {value!r} is not a valid {name}") from None
 
 
 def fingerprint(config: DictConfig | dict[str, Any], ignore: tuple[str, ...] = ()) -> str:
-    """Return a sha256 of a resolved config, leaving out the top-level keys in ``ignore``."""
+    """Return the sha256 of a resolved config without the top-level keys in ``ignore``."""
     values = OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else dict(config)
     assert isinstance(values, dict)
-    kept = {k: v for k, v in values.items() if k not in ignore}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+    hashed = {k: v for k, v in values.items() if k not in ignore}
+    return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()

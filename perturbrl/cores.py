@@ -1,4 +1,4 @@
-"""The processor's cores that this process may use."""
+"""The CPU cores that this process may use."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 
 def cores() -> tuple[int, ...]:
-    """Return the numbers of the cores that this process may run on; all of them where a system does not say (macOS)."""
+    """Return the numbers of the cores that this process may run on; all cores where the system has no limit (macOS)."""
     if hasattr(os, "sched_getaffinity"):
         return tuple(sorted(os.sched_getaffinity(0)))
     return tuple(range(os.cpu_count() or 1))

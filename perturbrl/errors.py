@@ -1,4 +1,4 @@
-"""The one exception a user is meant to see."""
+"""The exception for mistakes of the user, and the parts of its messages."""
 
 from __future__ import annotations
 
@@ -7,39 +7,56 @@ from collections.abc import Collection, Iterable
 
 
 class UserError(Exception):
-    """A mistake the user can mend: what is wrong, where, and what would be right, in one line.
+    """A mistake that the user can correct. The message is one line: what is wrong, where, and what is valid.
 
     The command line prints the message alone and exits with code 2.
     """
 
     def __init__(self, message: str) -> None:
         line = " ".join(message.split())
-        # Names in damaged files can hold what no terminal prints, or what it would obey.
+        # Names in damaged files can contain control characters, which a terminal would execute.
         super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in line))
 
 
 def one_of(choices: object) -> str:
-    """Spell a set of valid choices for an error message: ``a, b or c``."""
+    """Return the valid choices as text for an error message: ``a, b or c``."""
     names = sorted(str(c) for c in choices)  # type: ignore[attr-defined]
     if len(names) < 2:
         return "".join(names)
     return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
-def choice(value: str, choices: Collection[str], where: str) -> str:
-    """Return ``value`` if it is one of ``choices``, else raise a ``UserError`` that lists them."""
+def choice(value: str, choices: Collection[str], location: str) -> str:
+    """Return ``value`` if it is one of ``choices``.
+
+    Parameters
+    ----------
+    value
+        The name to look up.
+    choices
+        The valid names.
+    location
+        What the message starts with: a full key, a file, a column.
+
+    Raises
+    ------
+    UserError
+        ``value`` is none of them. The message lists them and suggests a similar one.
+    """
     if value not in choices:
-        raise UserError(f"{where}: {value!r} is not known{did_you_mean(str(value), choices)}; choose {one_of(choices)}")
+        raise UserError(
+            f"{location}: {value!r} is not known{did_you_mean(str(value), choices)}; choose {one_of(choices)}"
+        )
     return value
 
 
-def require(condition: bool, where: str, message: str) -> None:
+def require(condition: bool, location: str, message: str) -> None:
     """Raise ``UserError('where: message')`` unless ``condition`` holds."""
     if not condition:
-        raise UserError(f"{where}: {message}")
+        raise UserError(f"{location}: {message}")
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return `` (did you mean 'x'?)`` for a known word that is nearly ``word``, else nothing."""
-    close = difflib.get_close_matches(word, sorted(known), n=1)
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """Return `` (did you mean 'x'?)`` if one of ``choices`` is similar to ``word``, else an empty text."""
+    close = difflib.get_close_matches(word, sorted(choices), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""

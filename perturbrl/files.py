@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and digests by which a file that was damaged later is noticed."""
+"""Atomic writes of files, and sha256 digests that detect later damage."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from perturbrl.errors import UserError
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside ``path``; rename it to ``path`` once its content is on disk."""
+    """Yield a temporary path beside ``path``; rename it to ``path`` once its content is on disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -28,13 +28,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+    """Write a text file atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file whole or not at all; numbers that are not finite are an error."""
+    """Write a JSON file atomically. Raise ``ValueError`` for a number that is not finite."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
@@ -62,20 +62,32 @@ def sha256(path: Path) -> str:
 
 
 def digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    """Return the sha256 of each of the files ``names`` of a folder."""
+    """Return the sha256 of each of the files ``names`` in a folder."""
     return {name: sha256(folder / name) for name in names}
 
 
 def damage(folder: Path, expected: object, name: str) -> str:
-    """Say what is wrong with a file of which ``expected``, read from JSON, maps the name to a sha256; empty if nothing.
+    """Compare a file with its recorded digest.
 
-    A file that has no digest (run directories of version 0.1.0) only has to be there.
+    Parameters
+    ----------
+    folder
+        The folder of the file.
+    expected
+        Digests by file name, as read from JSON. A file without a digest (version 0.1.0) only has to exist.
+    name
+        The name of the file.
+
+    Returns
+    -------
+    str
+        What is wrong, such as ``is missing``; empty if nothing is.
     """
     try:
-        found = sha256(folder / name)
+        actual = sha256(folder / name)
     except FileNotFoundError:
         return "is missing"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
-    wanted = expected.get(name) if isinstance(expected, Mapping) else None
-    return "is damaged (its sha256 is not the recorded one)" if wanted not in (None, found) else ""
+    recorded = expected.get(name) if isinstance(expected, Mapping) else None
+    return "is damaged (its sha256 is not the recorded one)" if recorded not in (None, actual) else ""

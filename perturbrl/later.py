@@ -1,7 +1,7 @@
-"""Large modules that libraries import on being imported, though a run here uses nothing of them: loaded on first use.
+"""Delay the import of large modules that our libraries import but a run does not use.
 
-torch-geometric alone brings its data sets, language models and torch's compiler, half of the start-up of a training
-whose cells are not in the cache.
+torch-geometric imports its data sets, its language models and torch's compiler. They take half of the start-up time of
+a training whose cells are not in the cache.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _LOADING = threading.RLock()
 
 
 class _Later(ModuleType):
-    """A module that executes at the first attribute that it is asked for.
+    """A module that is executed at the first access to one of its attributes.
 
-    Its name, file and spec are there before, so that a walk over ``sys.modules`` loads nothing; ``__path__`` is not,
-    so that the import of a submodule loads this module first, as always.
+    Its name, file and spec exist before that, so that a loop over ``sys.modules`` loads nothing. ``__path__`` does not,
+    so that the import of a submodule loads this module first, as usual.
     """
 
     def __getattr__(self, name: str) -> Any:
@@ -66,6 +66,6 @@ class _LaterFinder(MetaPathFinder):
 
 
 def install() -> None:
-    """Put off ``MODULES`` in this process; those that are imported already stay as they are."""
+    """Delay the import of ``MODULES`` in this process; modules already imported are not changed."""
     if not any(isinstance(finder, _LaterFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _LaterFinder())

@@ -1,4 +1,4 @@
-"""How much memory this machine has, and a refusal, before anything is allocated, of what it cannot hold."""
+"""The memory of this machine, and a check before large arrays are allocated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_
 
 @functools.cache
 def machine_bytes() -> int:
-    """Return the bytes of main memory that this process may use: the machine's, or the limit of its container."""
+    """Return the main memory that this process may use, in bytes: the machine's, or the limit of its container."""
     limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     for file in _CGROUPS:
         try:
@@ -23,33 +23,35 @@ def machine_bytes() -> int:
     return min(limits)
 
 
-def require_memory(needed: float, where: str, advice: str, there: int | None = None) -> None:
-    """Refuse what needs more bytes than there are.
+def require_memory(n_bytes: float, setting: str, advice: str, capacity: int | None = None) -> None:
+    """Raise an error if more memory is needed than exists.
 
     Parameters
     ----------
-    needed
-        Bytes, as estimated.
-    where
-        The key, or keys with their values, that ask for them.
-    there
-        Bytes of the GPU that must hold them; None: main memory must.
+    n_bytes
+        Estimated need in bytes.
+    setting
+        The key, or keys with values, that determine the need, such as ``source.n_cells=1000``.
+    advice
+        What the user can change, at the end of the message.
+    capacity
+        Memory of the GPU in bytes; None: the main memory of this machine.
 
     Raises
     ------
     UserError
-        Names ``where``, both figures and ``advice``.
+        The memory is too small. The message has ``setting``, both numbers of bytes and ``advice``.
     """
-    holder = "this machine" if there is None else "the GPU"
-    there = machine_bytes() if there is None else there
-    if needed > there:
+    holder = "this machine" if capacity is None else "the GPU"
+    capacity = machine_bytes() if capacity is None else capacity
+    if n_bytes > capacity:
         raise UserError(
-            f"{where}: needs about {readable(needed)} of memory, and {holder} has {readable(there)}; {advice}"
+            f"{setting}: needs about {readable(n_bytes)} of memory, and {holder} has {readable(capacity)}; {advice}"
         )
 
 
 def readable(n_bytes: float) -> str:
-    """Spell a number of bytes: ``1.5 GB``, in powers of 1000."""
+    """Return a number of bytes as text, such as ``1.5 GB``; units are powers of 1000."""
     for unit in ("bytes", "kB", "MB", "GB", "TB", "PB"):
         if n_bytes < 1000:
             return f"{n_bytes:.3g} {unit}"

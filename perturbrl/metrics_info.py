@@ -80,7 +80,7 @@ PAPER_TASK = _table(
     MetricInfo("mean_abs_action", "Mean |a|", "neither"),
     MetricInfo("return_gain", "Return gain", digits=2),
 )
-"""What the ten leave out: the size of the actions, and the return above that of doing nothing."""
+"""Beside the ten: the size of the actions, and the return minus that of zero actions."""
 PAPER_COLUMNS = MappingProxyType({**PAPER, **PAPER_TASK})
 
 
@@ -115,7 +115,7 @@ HEADLINE = _table(
         "energy_ratio", "E-ratio", "down", 1.0, "E(predicted, true) / mean over p of E(control, true), U-statistic, PCA"
     ),
 )
-"""Held-out perturbations: the columns that claims are made of."""
+"""Held-out perturbations: the metrics on which claims are tested."""
 COMPARABILITY = _table(
     MetricInfo("l2_top", "L2@top", "down", "||mu^ - mu|| over the genes of highest control mean", digits=2),
     MetricInfo("mse", "MSE", "down", "mean over genes of (mu^ - mu)^2", digits=4),
@@ -145,7 +145,7 @@ CONTROL = _table(
     MetricInfo("steps", "environment steps", "neither", digits=0),
     MetricInfo("wall_seconds", "wall time, s", "down", digits=0),
 )
-"""Held-out perturbations: what the task pays, and what a run costs."""
+"""Held-out perturbations: the return of the task, and the cost of a run."""
 PRIMARY = "pds_cosine"  # the metric of a claim, where the config of the runs names no other
 
 
@@ -181,14 +181,14 @@ _ROWS = (
     RowInfo(SIMULATOR, "simulator's own means (oracle)", "oracle"),
 )
 ROWS = MappingProxyType({row.name: row for row in _ROWS})
-"""In the order in which tables show them."""
+"""All rows, in the order of the tables."""
 SIMPLE = tuple(row.name for row in _ROWS if row.kind == "simple")
 DUPLICATES = ("technical_duplicate", "interpolated_duplicate")
 """Oracle rows made from halves of the test cells."""
 
 
 def row_info(name: str) -> RowInfo:
-    """Return what is known of a row; one of a plugin has its name for a title and counts as ``other``."""
+    """Return the entry of a row. A row of a plugin has its name as title and the kind ``other``."""
     return ROWS.get(name) or RowInfo(name, name, "other")
 
 

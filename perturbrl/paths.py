@@ -24,14 +24,14 @@ def conf_dir() -> Path:
 
 
 def cache_dir() -> Path:
-    """Return the folder for downloads and simulated data (``PERTURBRL_CACHE`` moves it)."""
-    if chosen := os.environ.get("PERTURBRL_CACHE"):
-        return Path(chosen).expanduser()
+    """Return the folder for downloads and simulated data; the variable ``PERTURBRL_CACHE`` changes it."""
+    if folder := os.environ.get("PERTURBRL_CACHE"):
+        return Path(folder).expanduser()
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser() / "perturbrl"
 
 
 def plugin_dirs() -> list[Path]:
-    """Return the folders named by ``PERTURBRL_PLUGINS`` (separated as in ``PATH``)."""
-    named = os.environ.get("PERTURBRL_PLUGINS", "").split(os.pathsep)
-    return [Path(os.path.realpath(Path(d).expanduser())) for d in named if d]
+    """Return the folders in the variable ``PERTURBRL_PLUGINS``, separated as in ``PATH``."""
+    folders = os.environ.get("PERTURBRL_PLUGINS", "").split(os.pathsep)
+    return [Path(os.path.realpath(Path(d).expanduser())) for d in folders if d]

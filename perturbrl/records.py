@@ -1,7 +1,7 @@
-"""Run directories: what a run leaves behind, written so that a kill at any moment loses nothing that was finished.
+"""Read and write run directories. A kill at any moment loses no finished result.
 
-Every file is written beside its place and renamed. ``run.json`` with status ``complete`` or ``diverged`` comes
-last and is what makes a run finished. Reading needs no torch.
+Every file is written under a temporary name and then renamed. ``run.json`` is written last: its status ``complete`` or
+``diverged`` marks a finished run. Reading needs no torch.
 """
 
 from __future__ import annotations
@@ -39,13 +39,23 @@ GO_ON = "delete it and give the training command again, it goes on from the chec
 
 
 def write_parquet(path: Path, frame: pd.DataFrame) -> None:
-    """Write a table whole or not at all."""
+    """Write a table atomically."""
     with replacing(path) as temporary:
         frame.to_parquet(temporary, index=False)
 
 
 def read_parquet(path: Path) -> pd.DataFrame:
-    """Read what ``write_parquet`` wrote.
+    """Read a table.
+
+    Parameters
+    ----------
+    path
+        A parquet file, such as ``progress.parquet`` of a run.
+
+    Returns
+    -------
+    pandas.DataFrame
+        All rows and columns.
 
     Raises
     ------
@@ -64,24 +74,36 @@ def read_parquet(path: Path) -> pd.DataFrame:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Write tensors as safetensors; the file's metadata hold the JSON of ``about`` and a sha256 over all that."""
+    """Write tensors as safetensors. The metadata hold the JSON of ``about`` and a sha256 of both."""
     from safetensors.torch import save_file
 
     with replacing(path) as temporary:
-        kept = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
-        signed = {**about, DIGEST: _digest(kept, about)}
-        save_file(kept, temporary, metadata={"about": json.dumps(signed)})
+        cpu_tensors = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
+        signed = {**about, DIGEST: _digest(cpu_tensors, about)}
+        save_file(cpu_tensors, temporary, metadata={"about": json.dumps(signed)})
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what ``write_tensors`` wrote; nothing in the file is executed.
+    """Read a checkpoint. Nothing in the file is executed.
 
-    A checkpoint without a digest (of version 0.1.0) is read as it is.
+    A checkpoint without a digest (version 0.1.0) is read unchecked.
+
+    Parameters
+    ----------
+    path
+        A file of ``write_tensors``.
+
+    Returns
+    -------
+    tensors
+        The tensors by name, on the CPU.
+    about
+        The metadata, without the digest.
 
     Raises
     ------
     UserError
-        The file is missing, cut short, damaged or not safetensors.
+        The file is missing, truncated, damaged or not safetensors.
     """
     from safetensors import safe_open
 
@@ -100,7 +122,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _digest(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> str:
-    """Return a sha256 of names, types, shapes and bytes of tensors on the CPU, and of the JSON of ``about``."""
+    """Return the sha256 of the names, types, shapes and bytes of tensors on the CPU, and of the JSON of ``about``."""
     import torch
 
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
@@ -111,7 +133,13 @@ def _digest(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> str:
 
 
 class RunDir:
-    """One run's folder."""
+    """The folder of one run.
+
+    Parameters
+    ----------
+    path
+        The folder. It need not exist yet.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -128,12 +156,12 @@ class RunDir:
             raise UserError(f"{error}; {GO_ON}") from None
 
     def finished(self, config_hash: str) -> bool:
-        """Whether this run is done with this very config.
+        """Return whether the run is finished with the config of this hash.
 
         Raises
         ------
         UserError
-            The folder holds a run with another config, or a finished one of which a file is missing or damaged.
+            The folder holds a run with another config, or a file of the finished run is missing or damaged.
         """
         run = self.run
         if run and run.get("config_hash") != config_hash:
@@ -146,12 +174,12 @@ class RunDir:
         return True
 
     def check(self) -> None:
-        """Look whether checkpoint and log can be relied on.
+        """Check that checkpoint and log are intact.
 
         Raises
         ------
         UserError
-            One of them is unreadable, or the run is finished and one is missing or not what was written.
+            One of them is unreadable; or the run is finished, and one is missing or differs from its digest.
         """
         run = self.run
         finished = run.get("status") in FINISHED
@@ -163,12 +191,12 @@ class RunDir:
                 (read_tensors if name == paths.CHECKPOINT else read_parquet)(file)
 
     def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Read the checkpoint: its tensors, and what stands in its metadata.
+        """Read the checkpoint: its tensors by name, and its metadata.
 
         Raises
         ------
         UserError
-            It is missing, damaged, or not the one with which the run was finished.
+            It is missing or damaged, or differs from the digest of the finished run.
         """
         run, file = self.run, self.path / paths.CHECKPOINT
         if run.get("status") in FINISHED and (problem := files.damage(self.path, run.get("digests"), file.name)):
@@ -177,40 +205,40 @@ class RunDir:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for this process.
+        """Lock the folder for this process.
 
         Raises
         ------
         UserError
-            Another process trains here, or the folder cannot be written, or the disk is full.
+            Another process trains in it, the folder cannot be written, or the disk is full.
         """
         folder = self.path.absolute()
-        was_there = next(each for each in (folder, *folder.parents) if each.exists())
+        existing = next(each for each in (folder, *folder.parents) if each.exists())
         try:
             file = _lock(folder)
         except OSError as error:
-            remove_unused(folder, was_there)
+            remove_unused(folder, existing)
             raise UserError(f"{self.path}: cannot be written ({error.strerror}); choose another folder") from None
         if file is None:
             raise UserError(f"{self.path}: another process is training in this folder; wait for it to end")
         with file:
             try:
-                for left in self.path.glob(".*.tmp"):  # by a process that was killed while it wrote
-                    left.unlink(missing_ok=True)
+                for leftover in self.path.glob(".*.tmp"):  # by a process that was killed while it wrote
+                    leftover.unlink(missing_ok=True)
                 check_space(self.path)
                 yield
             finally:
-                remove_unused(folder, was_there)
+                remove_unused(folder, existing)
 
     def clear(self) -> None:
-        """Remove an earlier run's results."""
+        """Remove the results of an earlier run."""
         for name in (paths.RUN, paths.CHECKPOINT, paths.PROGRESS):
             (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.path / paths.EVALUATION, ignore_errors=True)
 
 
 def _lock(folder: Path) -> TextIO | None:
-    """Make a folder and lock it; None if another process holds it."""
+    """Create a folder and lock it. Return None if another process holds the lock."""
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -227,41 +255,41 @@ def _lock(folder: Path) -> TextIO | None:
 
 
 def remove_unused(folder: Path, keep: Path) -> None:
-    """Remove a run's folder where nothing but a lock was left in it, and empty folders above it, up to ``keep``."""
+    """Remove a run's folder if it holds only a lock, and the empty folders above it, up to ``keep``."""
     with contextlib.suppress(OSError):
         if {file.name for file in folder.iterdir()} == {paths.LOCK}:
             (folder / paths.LOCK).unlink()
         for each in (folder, *folder.parents):
             if each == keep or keep.is_relative_to(each):
                 break
-            each.rmdir()  # fails, and so ends it, where there is something in it
+            each.rmdir()  # fails, and so ends the loop, at a folder that is not empty
 
 
-def check_space(folder: Path, needed: int = SPARE_BYTES) -> None:
-    """Refuse to start where the disk is all but full."""
+def check_space(folder: Path, n_bytes: int = SPARE_BYTES) -> None:
+    """Raise ``UserError`` if the disk of ``folder`` has less than ``n_bytes`` bytes free."""
     free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise UserError(f"{folder}: the disk has {free // 2**20} MB left, a run needs {needed // 2**20} MB; free some")
+    if free < n_bytes:
+        raise UserError(f"{folder}: the disk has {free // 2**20} MB left, a run needs {n_bytes // 2**20} MB; free some")
 
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Return the installed versions of the packages that shape a result."""
-    found = {}
+    """Return the installed versions of the packages that affect results."""
+    installed = {}
     for name in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
+            installed[name] = importlib.metadata.version(name)
+    return installed
 
 
 @functools.cache
 def git_commit() -> str | None:
-    """Return the commit of the checkout that this package is imported from, with ``-dirty`` if it has been changed."""
+    """Return the commit of the checkout that this package is imported from, with ``-dirty`` if files were changed."""
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None
     try:
-        asked = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-        return subprocess.run(asked, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None

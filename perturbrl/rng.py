@@ -1,7 +1,7 @@
 """Named random streams, one set per run, so that run k of a population equals run k alone.
 
-A draw is keyed by (seed, stream name, iteration): nothing has to be saved to resume, and no stream depends on how
-many numbers another has used.
+A draw depends only on (seed, stream name, iteration). Therefore no state is saved for resuming, and the draws of one
+stream do not change another.
 """
 
 from __future__ import annotations
@@ -26,7 +26,17 @@ def numpy_generator(seed: int, *names: str | int) -> np.random.Generator:
 
 
 class Streams:
-    """The random streams of S runs on one device; every draw has a leading axis S."""
+    """The random streams of S runs on one device.
+
+    Every draw has a leading axis S. Row k depends only on ``seeds[k]``, the name and the iteration.
+
+    Parameters
+    ----------
+    seeds
+        One seed for each of the S runs.
+    device
+        The device of the draws. CPU and GPU draw different numbers from the same seed.
+    """
 
     def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
         self.seeds = tuple(seeds)
@@ -34,21 +44,59 @@ class Streams:
         self._generator = torch.Generator(self.device)
 
     def uniform(self, name: str, iteration: int, shape: Sequence[int]) -> Tensor:
-        """Draw from U[0, 1), shape [S, *shape]."""
+        """Draw uniformly from [0, 1).
+
+        Parameters
+        ----------
+        name
+            The name of the stream, such as ``action``.
+        iteration
+            The number of the draw in this stream.
+        shape
+            The shape for each run.
+
+        Returns
+        -------
+        Tensor
+            Shape [S, *shape], float32.
+        """
         out = torch.empty((len(self.seeds), *shape), device=self.device)
         for k, generator in self._each(name, iteration):
             torch.rand(*shape, generator=generator, out=out[k])
         return out
 
     def normal(self, name: str, iteration: int, shape: Sequence[int]) -> Tensor:
-        """Draw from N(0, 1), shape [S, *shape]."""
+        """Draw from the standard normal distribution; parameters as for ``uniform``.
+
+        Returns
+        -------
+        Tensor
+            Shape [S, *shape], float32.
+        """
         out = torch.empty((len(self.seeds), *shape), device=self.device)
         for k, generator in self._each(name, iteration):
             torch.randn(*shape, generator=generator, out=out[k])
         return out
 
     def permutations(self, name: str, iteration: int, n: int, count: int) -> Tensor:
-        """Draw ``count`` permutations of 0..n-1 for each run, shape [S, count, n]."""
+        """Draw ``count`` permutations of 0 to n - 1 for each run.
+
+        Parameters
+        ----------
+        name
+            The name of the stream.
+        iteration
+            The number of the draw in this stream.
+        n
+            The length of a permutation.
+        count
+            The number of permutations.
+
+        Returns
+        -------
+        Tensor
+            Shape [S, count, n], int64.
+        """
         out = torch.empty((len(self.seeds), count, n), dtype=torch.int64, device=self.device)
         for k, generator in self._each(name, iteration):
             for e in range(count):

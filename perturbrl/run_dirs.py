@@ -1,4 +1,4 @@
-"""Find run directories, and what a run is called: its sweep, its data, its task and its agent."""
+"""Find run directories, and label runs by sweep, data, task and agent."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _LEVELS = 5  # <name>/<source>-<data>/<env>/<agent>/seed<k>
 
 @dataclass(frozen=True)
 class Label:
-    """One part of a run's config: what was chosen, and the values overridden on the command line.
+    """The choice of one config group, and the values of the group that were overridden on the command line.
 
-    ``Label("paper", ("max_perturb=4",))`` is spelled ``paper,max_perturb=4``, in tables as in names of folders.
+    ``Label("paper", ("max_perturb=4",))`` is written ``paper,max_perturb=4``, in tables and in names of folders.
     """
 
     choice: str
     overrides: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """Spell it as the run's folder; a long one is cut, and a digest keeps it unlike any other."""
+        """Return the label as a folder name; a long one is cut and ends in a digest, so that it stays unique."""
         text = ",".join((self.choice, *self.overrides))
         if len(text.encode()) <= LONGEST_NAME:
             return text
@@ -43,7 +43,7 @@ class Label:
 
 @dataclass(frozen=True)
 class Labels:
-    """What a run is called. Tables pool runs that differ in nothing but the seed."""
+    """The labels of a run. Runs that differ only in the seed have the same labels and are pooled in tables."""
 
     name: str
     cells: Label
@@ -51,15 +51,23 @@ class Labels:
     agent: Label
 
     def to_json(self) -> dict[str, Any]:
-        """Return what ``run.json`` holds under ``labels``: the name, and of each part the choice and its overrides."""
+        """Return the entry ``labels`` of ``run.json``: the name, and the choice and overrides of each part."""
         parts = {"cells": self.cells, "task": self.task, "agent": self.agent}
         return {"name": self.name} | {part: [label.choice, *label.overrides] for part, label in parts.items()}
 
 
 def labels(run: Mapping[str, Any], folder: Path) -> Labels:
-    """Return the labels of a run: those in ``run`` (``run.json``).
+    """Return the labels of a run.
 
-    Version 0.1.0 wrote none: there they are the names of the folders, or the choices alone if the run was moved.
+    Runs of version 0.1.0 have no labels in ``run.json``. Theirs are read from the names of the folders; if the run was
+    moved, they are the choices without overrides.
+
+    Parameters
+    ----------
+    run
+        The content of ``run.json``.
+    folder
+        The run directory.
     """
     recorded = run.get("labels")
     if isinstance(recorded, Mapping):
@@ -78,8 +86,18 @@ def labels(run: Mapping[str, Any], folder: Path) -> Labels:
     return Labels(parents[0], *(Label(first, tuple(more)) for first, *more in (p.split(",") for p in parents[1:])))
 
 
-def find_runs(where: Sequence[str | Path]) -> list[Path]:
-    """Return the run directories under ``where``, absolute, sorted, each once.
+def find_runs(locations: Sequence[str | Path]) -> list[Path]:
+    """Find run directories.
+
+    Parameters
+    ----------
+    locations
+        Folders, glob patterns, or the ``run.json`` or ``config.yaml`` of a run.
+
+    Returns
+    -------
+    list of Path
+        Absolute paths, sorted, without repeats.
 
     Raises
     ------
@@ -87,7 +105,7 @@ def find_runs(where: Sequence[str | Path]) -> list[Path]:
         A path does not exist, a glob matches nothing, or a path is a file that is no part of a run.
     """
     folders: set[Path] = set()
-    for item in where:
+    for item in locations:
         text = os.path.expanduser(str(item))
         matches = [text] if os.path.exists(text) else glob.glob(text, recursive=True)
         if not matches:
@@ -104,8 +122,8 @@ def find_runs(where: Sequence[str | Path]) -> list[Path]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    for here, below, names in os.walk(folder):
+    for parent, below, names in os.walk(folder):
         if paths.RUN in names or paths.CONFIG in names:
             below.clear()
-            yield Path(here)
+            yield Path(parent)
         below[:] = [d for d in below if not d.startswith(".")]  # .hydra holds a config.yaml too

@@ -1,7 +1,7 @@
-"""What is being done during long work: a spinner on a terminal, a few plain lines elsewhere, or nothing.
+"""Show the current step of long work: a spinner on a terminal, a few plain lines elsewhere, or nothing.
 
-``step("reading cells.h5ad")`` goes around work that may be long. Nothing is shown of a step that is short. Who starts
-work says with ``show`` how steps are shown; until then, as in a library, they are not.
+``with step("reading cells.h5ad"):`` surrounds work that may take long. Short steps are not shown. ``show`` sets how
+steps are shown; before it is called, as in a library, they are not.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ def resolve(mode: str) -> str:
 
 @dataclass(eq=False)
 class Step:
-    """Work under way."""
+    """A step of work that has not ended."""
 
     label: str
-    began: float = field(default_factory=time.monotonic)
+    start_time: float = field(default_factory=time.monotonic)
     announced: bool = False
-    silence: float = field(default_factory=lambda: SECONDS_UNTIL_LINE)  # after which the next line on it is due
+    silence: float = field(default_factory=lambda: SECONDS_UNTIL_LINE)  # seconds until its next line
     detail: str = ""
 
     def at(self, detail: str) -> None:
-        """Say how far the work is: ``condition 3 of 80``."""
+        """Set the detail that is shown with the label, such as ``condition 3 of 80``."""
         self.detail = f", {detail}"
 
 
-class _Shown:
-    """The steps under way in this process, the innermost last, and the thread that tells of them."""
+class _Display:
+    """The active steps of this process, the innermost last, and the thread that shows them."""
 
     def __init__(self, mode: str = "quiet") -> None:
         self.lock = threading.RLock()
@@ -53,7 +53,7 @@ class _Shown:
         self.write: Callable[[str], None] = _to_stderr
         self.steps: list[Step] = []
         self.hidden = 0
-        self.spoke = 0.0  # time of the last line
+        self.last_line_time = 0.0  # time of the last line
         self.spinner: Any = None
         self.wake = threading.Event()
         self.thread: threading.Thread | None = None
@@ -70,7 +70,7 @@ class _Shown:
         with self.lock:
             self.steps.remove(step)
             if done and step.announced and not self.hidden:
-                self._say(f"{step.label}: done in {time.monotonic() - step.began:.1f} s")
+                self._write_line(f"{step.label}: done in {time.monotonic() - step.start_time:.1f} s")
             if not self.steps:
                 self.wake.clear()
                 self.stop_spinner()
@@ -78,7 +78,7 @@ class _Shown:
     def spoken(self) -> None:
         """Note that something was printed."""
         with self.lock:
-            self.spoke = time.monotonic()
+            self.last_line_time = time.monotonic()
 
     def stop_spinner(self) -> None:
         if self.spinner is not None:
@@ -89,18 +89,18 @@ class _Shown:
         while True:
             self.wake.wait()
             time.sleep(_TICK)
-            # a terminal that has gone must not end the work
+            # a closed terminal must not end the work
             with self.lock, contextlib.suppress(OSError, ValueError):
                 if self.steps and not self.hidden and self.mode != "quiet":
-                    self._tell(self.steps[-1], time.monotonic())
+                    self._report(self.steps[-1], time.monotonic())
 
-    def _tell(self, step: Step, now: float) -> None:
-        seconds = now - step.began
+    def _report(self, step: Step, now: float) -> None:
+        seconds = now - step.start_time
         if self.mode == "rich":
-            if now - self.steps[0].began >= SECONDS_UNTIL_SPINNER:
+            if now - self.steps[0].start_time >= SECONDS_UNTIL_SPINNER:
                 self._spin(f"{step.label}{step.detail} ({seconds:.0f} s)")
-        elif min(seconds, now - self.spoke) >= step.silence:
-            self._say(f"{step.label}{step.detail}{f': {seconds:.0f} s so far' if step.announced else ' ...'}")
+        elif min(seconds, now - self.last_line_time) >= step.silence:
+            self._write_line(f"{step.label}{step.detail}{f': {seconds:.0f} s so far' if step.announced else ' ...'}")
             step.announced, step.silence = True, min(LONGEST_SILENCE, 4 * step.silence)
 
     def _spin(self, text: str) -> None:
@@ -110,66 +110,71 @@ class _Shown:
 
         if self.spinner is None:
             spinner = Console(stderr=True).status(escape(text))
-            with contextlib.suppress(LiveError):  # somebody else has a display of his own
+            with contextlib.suppress(LiveError):  # another rich display is active
                 spinner.start()
                 self.spinner = spinner
         else:
             self.spinner.update(escape(text))
 
-    def _say(self, text: str) -> None:
+    def _write_line(self, text: str) -> None:
         with contextlib.suppress(OSError, ValueError):
             self.write(text)
-        self.spoke = time.monotonic()
+        self.last_line_time = time.monotonic()
 
 
 def _to_stderr(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-_shown = _Shown()
-if hasattr(os, "register_at_fork"):  # the thread stays behind, and may have held the lock
-    os.register_at_fork(after_in_child=lambda: _shown.__init__(_shown.mode))  # type: ignore[misc]
+_display = _Display()
+if hasattr(os, "register_at_fork"):  # the child has no such thread, and the lock may be held
+    os.register_at_fork(after_in_child=lambda: _display.__init__(_display.mode))  # type: ignore[misc]
 
 
 def show(mode: str, write: Callable[[str], None] | None = None) -> None:
-    """Show the steps of this process from now on as ``mode`` says.
+    """Set how the steps of this process are shown.
 
-    ``write`` takes the lines of ``plain`` (default: stderr); with it, ``rich`` means ``plain``, as for a process whose
-    lines another one draws.
+    Parameters
+    ----------
+    mode
+        ``auto``, ``rich`` (spinner), ``plain`` (lines) or ``quiet``.
+    write
+        Receives the lines of ``plain`` (default: they go to stderr). With it, ``rich`` means ``plain``: another
+        process draws the lines.
     """
     mode = resolve(mode)
-    with _shown.lock:
-        _shown.stop_spinner()
-        _shown.mode = "plain" if mode == "rich" and write is not None else mode
-        _shown.write = write or _to_stderr
+    with _display.lock:
+        _display.stop_spinner()
+        _display.mode = "plain" if mode == "rich" and write is not None else mode
+        _display.write = write or _to_stderr
 
 
 @contextlib.contextmanager
 def step(label: str) -> Iterator[Step]:
-    """Call the work of the body ``label`` while it lasts. Steps may be nested: the innermost is shown."""
+    """Show ``label`` while the body runs. Steps may be nested: the innermost is shown."""
     this = Step(label)
-    _shown.begin(this)
+    _display.begin(this)
     done = False
     try:
         yield this
         done = True
     finally:
-        _shown.end(this, done)
+        _display.end(this, done)
 
 
 @contextlib.contextmanager
 def hidden() -> Iterator[None]:
-    """Show no steps within the body, which has a display of its own."""
-    with _shown.lock:
-        _shown.stop_spinner()
-        _shown.hidden += 1
+    """Show no steps while the body runs, because it draws its own display."""
+    with _display.lock:
+        _display.stop_spinner()
+        _display.hidden += 1
     try:
         yield
     finally:
-        with _shown.lock:
-            _shown.hidden -= 1
+        with _display.lock:
+            _display.hidden -= 1
 
 
 def spoken() -> None:
-    """Say that the body of a step has printed something itself, so that no line is due for a while."""
-    _shown.spoken()
+    """Report that the body of a step has printed a line itself; this delays the next line on the step."""
+    _display.spoken()

@@ -67,7 +67,7 @@ def test_nothing_is_said_where_nobody_asked_or_another_display_is_on(lines, sile
     else:
         with status.hidden(), status.step("long"):
             time.sleep(0.4)
-    assert lines == [] and not status._shown.steps and not status._shown.hidden
+    assert lines == [] and not status._display.steps and not status._display.hidden
 
 
 def test_a_step_of_another_thread_ends_alone(lines):
@@ -84,8 +84,8 @@ def test_a_step_of_another_thread_ends_alone(lines):
         assert begun.wait(10)
         end.set()
         thread.join()
-        assert [step.label for step in status._shown.steps] == ["reading"]
-    assert not status._shown.steps
+        assert [step.label for step in status._display.steps] == ["reading"]
+    assert not status._display.steps
 
 
 def test_a_training_loop_is_announced_before_its_first_rollout_ends(monkeypatch, capsys):
@@ -112,7 +112,7 @@ def test_a_terminal_gets_a_spinner_that_leaves_no_line_behind(monkeypatch):
     try:
         with status.step("reading [cells].h5ad"):
             wait_for(lambda: "reading [cells].h5ad" in terminal.getvalue())
-        assert status._shown.spinner is None
+        assert status._display.spinner is None
     finally:
         status.show("quiet")
     assert "done in" not in terminal.getvalue()

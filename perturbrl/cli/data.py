@@ -57,7 +57,7 @@ def validate_file(file: Path, overrides: Sequence[str]) -> None:
 
     with status.step(f"checking {file}"):
         findings = validate.validate(file, overrides)
-    if any(finding.where != "task" for finding in findings):
+    if any(finding.location != "task" for finding in findings):
         Console().print(table(findings))
     if not validate.usable(findings):
         raise UserError(validate.refusal(findings))

@@ -1,4 +1,4 @@
-"""Bring a published file to the cache: resumed when cut, checked by sha256, in place only when complete."""
+"""Download a published file to the cache: resumable, checked by sha256, and visible only when complete."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from perturbrl import paths
 from perturbrl.errors import UserError, require
 
 _LOG = logging.getLogger(__name__)
-# Bytes; a cut connection loses at most the block that was under way.
+# Bytes; an interrupted connection loses at most one block.
 _BLOCK = 1 << 14
 _TIMEOUT_SECONDS = (10, 60)
-# Attempts in a row that bring nothing new before giving up; where no server ever answers, the first is the last.
+# Attempts in a row without new bytes before giving up; if no server has ever answered, only one.
 _ATTEMPTS = 4
 
 
 class Digest:
-    """The rule of a sha256."""
+    """The bound of a sha256."""
 
-    def admit(self, value: str | None, where: str) -> None:
+    def admit(self, value: str | None, key: str) -> None:
         """Raise ``UserError`` unless ``value`` is 64 hexadecimal digits, or null."""
-        known = value is None or (len(value) == 64 and set(value.lower()) <= set("0123456789abcdef"))
-        require(known, where, f"must be 64 hexadecimal digits, or null, got {value!r}")
+        valid = value is None or (len(value) == 64 and set(value.lower()) <= set("0123456789abcdef"))
+        require(valid, key, f"must be 64 hexadecimal digits, or null, got {value!r}")
 
 
 class FileName:
-    """The rule of a file's name in the cache, which must not lead out of it."""
+    """The bound of a file name in the cache, which must not lead out of it."""
 
-    def admit(self, value: str, where: str) -> None:
+    def admit(self, value: str, key: str) -> None:
         """Raise ``UserError`` unless ``value`` is a name without a folder."""
-        known = value not in ("", ".", "..") and "/" not in value and "\0" not in value
-        require(known, where, f"must be the name of a file, without folders, got {value!r}")
+        valid = value not in ("", ".", "..") and "/" not in value and "\0" not in value
+        require(valid, key, f"must be the name of a file, without folders, got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Remote:
 
 
 @dataclass(frozen=True)
-class Obtained:
+class LocalFile:
     """A file on disk and the sha256 of its content (None: not computed, the file is the user's own)."""
 
     path: Path
@@ -62,15 +62,27 @@ class Obtained:
 
 
 def cached_file(file_name: str) -> Path:
-    """Return where the cache keeps a download; a file put there by hand is used as if it had been downloaded."""
+    """Return the path of a download in the cache; a file copied there by hand is used like a download."""
     return paths.cache_dir() / "downloads" / file_name
 
 
-def obtain(config: Remote, backoff_seconds: float = 1.0) -> Obtained:
-    """Return the file of a source: ``path`` if given, else the cached one, else download it.
+def obtain(config: Remote, backoff_seconds: float = 1.0) -> LocalFile:
+    """Return the file of a source: ``path`` if it is set, else the cached file, else download it.
 
-    The content must match ``sha256``; with ``sha256: null`` the hash met at the first download is written beside the
-    file (``<file>.sha256``) and every later use must match it.
+    The content must match ``sha256``. With ``sha256: null`` the hash of the first download is written beside the file
+    (``<file>.sha256``), and later uses must match it.
+
+    Parameters
+    ----------
+    config
+        The config of the source: path, URL, sha256 and name in the cache.
+    backoff_seconds
+        Wait after the first failed attempt; it grows linearly with the failures in a row.
+
+    Returns
+    -------
+    LocalFile
+        The path, and its sha256 (None for a file of the user).
 
     Raises
     ------
@@ -79,10 +91,10 @@ def obtain(config: Remote, backoff_seconds: float = 1.0) -> Obtained:
         the URL, the place in the cache and ``path=``.
     """
     if config.path is not None:
-        own = Path(config.path).expanduser()
-        if not own.exists():
-            raise UserError(f"path={own}: no such file or folder; path= must name the file of source={config.name}")
-        return Obtained(own, None)
+        path = Path(config.path).expanduser()
+        if not path.exists():
+            raise UserError(f"path={path}: no such file or folder; path= must name the file of source={config.name}")
+        return LocalFile(path, None)
     target = cached_file(config.file_name)
     try:
         if not target.exists():
@@ -90,7 +102,7 @@ def obtain(config: Remote, backoff_seconds: float = 1.0) -> Obtained:
             with _locked(target):
                 if not target.exists():
                     _download(config, target, backoff_seconds)
-        return Obtained(target, _verified(config, target))
+        return LocalFile(target, _verified(config, target))
     except OSError as error:
         raise UserError(
             f"source={config.name}: cannot use the cache at {target.parent} ({error.strerror or error}); "
@@ -102,13 +114,13 @@ def _download(config: Remote, target: Path, backoff_seconds: float) -> None:
     import pooch
     import requests
 
-    known = config.sha256 or _pinned(target)
+    expected = config.sha256 or _pinned(target)
     _LOG.warning("source=%s: downloading %s to %s", config.name, config.url, target)
     pooch.get_logger().setLevel("WARNING")
     try:
         pooch.retrieve(
             config.url,
-            known_hash=f"sha256:{known}" if known else None,
+            known_hash=f"sha256:{expected}" if expected else None,
             fname=target.name,
             path=target.parent,
             downloader=ResumingDownloader(target.with_name(target.name + ".part"), backoff_seconds),
@@ -119,16 +131,16 @@ def _download(config: Remote, target: Path, backoff_seconds: float) -> None:
         ) from None
     except ValueError:
         raise UserError(
-            f"source={config.name}: the file at {config.url} does not have the expected sha256 {known}, so it was "
+            f"source={config.name}: the file at {config.url} does not have the expected sha256 {expected}, so it was "
             f"changed or damaged; {_advice(target)}"
         ) from None
 
 
 class ResumingDownloader:
-    """A downloader for pooch over HTTP(S) that goes on where an earlier attempt, or an earlier process, was cut.
+    """A downloader for pooch over HTTP(S) that resumes an interrupted download, also of an earlier process.
 
-    What has arrived is kept in ``part``, with the server's ETag beside it, so that a file changed meanwhile is fetched
-    anew (RFC 9110, sections 13.1.5 and 14). The finished file is moved to where pooch wants it, which checks the hash.
+    The bytes received so far are in ``part``, with the server's ETag beside it. A file that changed meanwhile is
+    downloaded again (RFC 9110, sections 13.1.5 and 14). The finished file is moved to the path that pooch checks.
     """
 
     def __init__(self, part: Path, backoff_seconds: float) -> None:
@@ -138,7 +150,7 @@ class ResumingDownloader:
         self._answered = False
 
     def __call__(self, url: str, output_file: str | os.PathLike[str], _pooch: Any, check_only: bool = False) -> None:
-        """Download ``url`` to ``output_file``; raise ``requests.RequestException`` if attempts bring nothing new."""
+        """Download ``url`` to ``output_file``; raise ``requests.RequestException`` after failed attempts."""
         import requests
 
         failures = 0
@@ -193,20 +205,20 @@ class ResumingDownloader:
 
 def _verified(config: Remote, target: Path) -> str:
     with target.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     expected = config.sha256 or _pinned(target)
     if expected is None:
         with suppress(PermissionError):  # a cache that others share, and only they may write to
             partial = _pin(target).with_suffix(".tmp")
-            partial.write_text(found + "\n")
+            partial.write_text(digest + "\n")
             os.replace(partial, _pin(target))
-    elif expected != found:
+    elif expected != digest:
         origin = "its config" if config.sha256 else _pin(target).name
         raise UserError(
-            f"{target}: the sha256 is {found}, but {origin} says {expected}; delete the file to download it again, "
+            f"{target}: the sha256 is {digest}, but {origin} says {expected}; delete the file to download it again, "
             "or give path=FILE"
         )
-    return found
+    return digest
 
 
 def _pin(target: Path) -> Path:
@@ -231,7 +243,7 @@ def _reason(error: Exception) -> str:
 
 @contextmanager
 def _locked(target: Path) -> Iterator[None]:
-    """Let one process at a time download or check ``target``; the others wait and then find it there."""
+    """Let one process at a time download or check ``target``; the others wait and then use the file."""
     with target.with_name(target.name + ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -1,4 +1,4 @@
-"""What was seen in a file of cells, and how that is shown."""
+"""Findings on a file of cells, and the table that shows them."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ _MARKS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "error": ("ER
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing seen in a file: where, what, how to mend it (empty if it is fine), and the tasks that it affects.
+    """One finding: its location in the file, what it is, the remedy (may be empty), and the tasks that it affects.
 
-    An ``error`` keeps ``tasks`` from running; with a ``warning`` they run, or the file simply does not offer them.
+    With an ``error`` the ``tasks`` cannot run. With a ``warning`` they run, or the file does not support them.
     """
 
     severity: Severity
-    where: str
+    location: str
     what: str
-    mend: str
+    remedy: str
     tasks: tuple[str, ...]
 
 
 def table(findings: list[Finding]) -> Table:
-    """Return the findings as a rich table; tasks of which the same is true share a row."""
+    """Return the findings as a rich table; equal findings on several tasks share a row."""
     from rich.table import Table
     from rich.text import Text
 
@@ -37,7 +37,7 @@ def table(findings: list[Finding]) -> Table:
         out.add_column(heading, overflow="fold")
     rows: dict[tuple[Severity, str, str, str], list[str]] = {}
     for f in findings:
-        rows.setdefault((f.severity, f.where, f.what, f.mend), []).extend(f.tasks)
+        rows.setdefault((f.severity, f.location, f.what, f.remedy), []).extend(f.tasks)
     for (severity, *words), tasks in rows.items():
         mark, colour = _MARKS[severity]
         out.add_row(Text(mark, style=colour), *(Text(t) for t in (*words, " ".join(tasks))))

@@ -1,4 +1,4 @@
-"""The order in which cells come: diffusion pseudotime, the row number, or a column of the source. Letters: N cells."""
+"""Pseudotime: diffusion pseudotime, the row number, or a column of the source. Letters: N cells, G features."""
 
 from __future__ import annotations
 
@@ -22,7 +22,25 @@ GRAPH_CELLS = 40_000  # search and eigenvectors take time with the square of the
 
 
 def pseudotime(raw: RawCells, x: Array, config: DataConfig, train: Rows, test: Rows, seed: int) -> Times:
-    """Return the pseudotime of the N cells as ``config.pseudotime`` asks; ``x`` [N, G] is what ``dpt`` reads.
+    """Return the pseudotime of the cells, of the kind that ``config.pseudotime`` names.
+
+    Parameters
+    ----------
+    raw
+        The N cells of a source.
+    x
+        Values for diffusion pseudotime, shape [N, G]; not used for the other kinds.
+    config
+        Kind, root and settings (``conf/data``).
+    train, test
+        Row numbers of the training and test cells.
+    seed
+        Seed of the principal components and of the sample of cells for the graph.
+
+    Returns
+    -------
+    ndarray
+        Shape [N], float64.
 
     Raises
     ------
@@ -40,12 +58,39 @@ def pseudotime(raw: RawCells, x: Array, config: DataConfig, train: Rows, test: R
 def diffusion_pseudotime(
     x: Array, train: Rows, test: Rows, root: int, n_pcs: int, n_neighbors: int, n_components: int, seed: int
 ) -> Times:
-    """Return diffusion pseudotime (Haghverdi et al. 2016) scaled to [0, 1] over the training cells.
+    """Return diffusion pseudotime (Haghverdi et al. 2016), scaled to [0, 1] over the training cells.
 
-    Everything is fitted on the training cells of ``x`` [N, G]: principal components, neighbour graph, eigenvectors. A
-    test cell takes the mean of its nearest training cells. ``root`` is a row of ``train``. A training cell that no
-    path joins to the root gets 1, with a warning. Of more than ``GRAPH_CELLS`` training cells, that many, drawn at
-    random (the root among them), make the graph, and the others take the mean of their nearest as test cells do.
+    Principal components, neighbour graph and eigenvectors are fitted on the training cells. A test cell gets the mean
+    of its nearest training cells. A training cell without a path to the root gets 1, with a warning. If there are more
+    than ``GRAPH_CELLS`` training cells, the graph has a random sample of that size with the root in it, and the others
+    get the mean of their nearest cells in the graph.
+
+    Parameters
+    ----------
+    x
+        Values of all cells, shape [N, G].
+    train, test
+        Row numbers of the training and test cells.
+    root
+        The row of ``train`` with pseudotime 0.
+    n_pcs
+        Number of principal components; with at most as many features, ``x`` itself is used.
+    n_neighbors
+        Neighbours of a cell in the graph, without the cell itself (scanpy counts it).
+    n_components
+        Number of diffusion components, without the stationary one.
+    seed
+        Seed of the principal components and of the sample of cells.
+
+    Returns
+    -------
+    ndarray
+        Shape [N], float64.
+
+    Raises
+    ------
+    UserError
+        The graph has too few cells for ``n_neighbors``.
     """
     from sklearn.neighbors import NearestNeighbors
 
@@ -63,19 +108,19 @@ def diffusion_pseudotime(
     times = np.empty(len(scores))
     with status.step("diffusion pseudotime: eigenvectors"):
         times[graph] = _diffusion_distance(distance, neighbour, int(np.searchsorted(graph, root)), n_components)
-    rest = test
+    others = test
     if len(graph) < len(train):
-        rest = np.setdiff1d(np.concatenate([train, test]), graph)
+        others = np.setdiff1d(np.concatenate([train, test]), graph)
         # a tree where there are few dimensions; it rounds and breaks ties in another way, so small data do without
         search = NearestNeighbors(n_neighbors=n_neighbors).fit(scores[graph])
-    if len(rest):
-        with status.step(f"diffusion pseudotime: nearest cells of {len(rest):,} others"):
-            times[rest] = times[graph][search.kneighbors(scores[rest], return_distance=False)].mean(axis=1)
+    if len(others):
+        with status.step(f"diffusion pseudotime: nearest cells of {len(others):,} others"):
+            times[others] = times[graph][search.kneighbors(scores[others], return_distance=False)].mean(axis=1)
     return times
 
 
 def _graph_cells(train: Rows, root: int, seed: int) -> Rows:
-    """Return the training cells that make the graph, in order: all, or ``GRAPH_CELLS`` of them with the root."""
+    """Return the training cells of the graph, sorted: all, or ``GRAPH_CELLS`` of them with the root."""
     if len(train) <= GRAPH_CELLS:
         return train
     warnings.warn(
@@ -88,7 +133,9 @@ def _graph_cells(train: Rows, root: int, seed: int) -> Rows:
 
 
 def _diffusion_distance(distance: Times, neighbour: Rows, root: int, n_components: int) -> Times:
-    """Distance of M cells from the cell ``root``; ``distance`` and ``neighbour`` [M, k] describe the graph.
+    """Return the diffusion distance of M cells from the cell ``root``, scaled to [0, 1].
+
+    ``distance`` and ``neighbour`` [M, k] are the neighbour graph.
 
     dpt(r, j)^2 = sum over i >= 1 of (l_i / (1 - l_i))^2 (psi_i(r) - psi_i(j))^2, with eigenpairs of the symmetric,
     density-normalised transition matrix with a locally scaled Gaussian kernel.
@@ -97,29 +144,32 @@ def _diffusion_distance(distance: Times, neighbour: Rows, root: int, n_component
 
     kernel = _kernel(distance, neighbour)
     _, label = connected_components(kernel, directed=False)
-    joined = np.flatnonzero(label == label[root])
-    if len(joined) < len(label):
+    component = np.flatnonzero(label == label[root])
+    if len(component) < len(label):
         warnings.warn(
-            f"diffusion pseudotime: {len(label) - len(joined)} of {len(label)} training cells are not joined to the "
+            f"diffusion pseudotime: {len(label) - len(component)} of {len(label)} training cells are not joined to the "
             "root in the neighbour graph and get the largest pseudotime; a larger data.dpt_neighbors joins more",
             stacklevel=4,
         )
-    values, vectors = _eigenpairs(kernel[joined][:, joined], n_components)
+    values, vectors = _eigenpairs(kernel[component][:, component], n_components)
     weight = values / np.maximum(1 - values, MIN_GAP)
-    at_root = vectors[int(np.searchsorted(joined, root))]
-    reached = np.sqrt((((vectors - at_root) * weight) ** 2).sum(axis=1))
+    at_root = vectors[int(np.searchsorted(component, root))]
+    distances = np.sqrt((((vectors - at_root) * weight) ** 2).sum(axis=1))
     out = np.ones(len(label))
-    out[joined] = reached / max(reached.max(), np.finfo(np.float64).tiny)
+    out[component] = distances / max(distances.max(), np.finfo(np.float64).tiny)
     return out
 
 
 def _kernel(distance: Times, neighbour: Rows) -> sparse.csr_matrix:
-    """Return the symmetric Gaussian kernel [M, M] with one width a cell (its median neighbour distance)."""
+    """Return the symmetric Gaussian kernel [M, M] with one width a cell (its median neighbour distance).
+
+    The diagonal is 1. With a diagonal of 0 the pseudotime equals that of ``scanpy.tl.dpt`` on the same components.
+    """
     m, k = neighbour.shape
     width = np.maximum(np.median(distance, axis=1), np.finfo(np.float64).eps) ** 2
     row, column = np.repeat(np.arange(m), k), neighbour.ravel()
-    both = width[row] + width[column]
-    value = np.sqrt(2 * np.sqrt(width[row] * width[column]) / both) * np.exp(-(distance.ravel() ** 2) / both)
+    width_sum = width[row] + width[column]
+    value = np.sqrt(2 * np.sqrt(width[row] * width[column]) / width_sum) * np.exp(-(distance.ravel() ** 2) / width_sum)
     # Very far neighbours would underflow to 0 and cut the graph.
     one_way = sparse.csr_matrix((np.maximum(value, 1e-12), (row, column)), shape=(m, m))
     return one_way.maximum(one_way.T) + sparse.identity(m, format="csr")

@@ -1,4 +1,4 @@
-"""What a source returns (RawCells) and what a task sees (CellTable).
+"""The cells of a source (``RawCells``) and the features of a task (``CellTable``).
 
 Letters: N cells, G features.
 """
@@ -23,7 +23,8 @@ Matrix: TypeAlias = NDArray[np.floating] | NDArray[np.integer] | sparse.csr_matr
 class Modality:
     """One measured matrix.
 
-    ``x`` has shape [N, G]; sparse stays sparse. ``kind`` says what the numbers are, so counts are never taken for logs.
+    ``x`` has shape [N, G]; sparse stays sparse. ``kind`` is the kind of its values, so that counts are not
+    taken for logs.
     """
 
     x: Matrix
@@ -53,11 +54,11 @@ class RawCells:
 
 @dataclass(frozen=True)
 class CellTable:
-    """Features of every cell, ready for a task, with the split on which they were fitted.
+    """The features of all cells of a task, and the split on which they were fitted.
 
-    ``x`` [N, G] float32; ``slices`` says which columns belong to which modality; ``pseudotime`` [N] float64; ``train``
-    and ``test`` are disjoint, sorted row numbers; ``leaks`` are plain sentences on what was fitted beyond the training
-    cells (empty unless the released preprocessing was asked for).
+    ``x`` [N, G] float32; ``slices`` are the columns of each modality; ``pseudotime`` [N] float64; ``train``
+    and ``test`` are disjoint, sorted row numbers; ``leaks`` are sentences on steps that were fitted on more than the
+    training cells (empty unless ``data.preset=released``).
     """
 
     x: NDArray[np.float32]

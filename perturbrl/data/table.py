@@ -19,11 +19,27 @@ from perturbrl.rng import derive
 
 
 def load_table(raw: RawCells, data: DataConfig, encoder: Any, split: SplitConfig) -> CellTable:
-    """Preprocess, encode and standardise the cells of a source, everything fitted on the training cells.
+    """Preprocess, encode and standardise the cells of a source. Every step is fitted on the training cells only.
 
-    ``encoder`` is the bound config of an entry of ``registry.encoders``. Under ``data.preset=released`` the encoder and
-    the standardisation see all cells, as in the study's release, and ``leaks`` says so. Random draws (mutual
-    information, principal components, dropout, training of an encoder) follow from ``split.seed``.
+    With ``data.preset=released`` the encoder and the standardisation are fitted on all cells, as in the study's
+    release, and ``leaks`` says so. All random draws (mutual information, principal components, dropout, training of an
+    encoder) depend on ``split.seed``.
+
+    Parameters
+    ----------
+    raw
+        The N cells of a source.
+    data
+        Modalities and preprocessing (``conf/data``).
+    encoder
+        The bound config of an entry of ``registry.encoders``.
+    split
+        Training and test cells (``conf/split``).
+
+    Returns
+    -------
+    CellTable
+        Features [N, G] float32, pseudotime [N], and the rows of the training and test cells.
 
     Raises
     ------
@@ -33,23 +49,23 @@ def load_table(raw: RawCells, data: DataConfig, encoder: Any, split: SplitConfig
     _require_modalities(raw, data)
     train, test = split_cells(raw, split)
     fit_rows = np.arange(raw.n_cells, dtype=np.int64) if data.preset == "released" else train
-    chosen, times = _choose(raw, data, train, test, split.seed)
+    matrices, times = _choose(raw, data, train, test, split.seed)
 
     blocks: list[NDArray[np.float32]] = []
     names: list[str] = []
     slices: dict[str, slice] = {}
     leaks: list[str] = []
-    for name, (x, features) in chosen.items():
+    for name, (x, features) in matrices.items():
         entry = registry.encoders[encoder.name]
         with status.step(f"encoding {name} ({encoder.name})"):
-            block, own_names, own_leaks = entry.build(encoder, x, fit_rows, derive(split.seed, "encoder", name))
-        _check_block(block, own_names or tuple(features), raw, name, encoder.name)
+            block, encoder_names, encoder_leaks = entry.build(encoder, x, fit_rows, derive(split.seed, "encoder", name))
+        _check_block(block, encoder_names or tuple(features), raw, name, encoder.name)
         if data.scale:
             block = Standardize.fit(block[fit_rows]).apply(block)
         slices[name] = slice(len(names), len(names) + block.shape[1])
-        names += _unique_names(name, [f"{name}_{n}" for n in own_names] or features, names)
+        names += _unique_names(name, [f"{name}_{n}" for n in encoder_names] or features, names)
         blocks.append(block)
-        leaks += [leak for leak in own_leaks if leak not in leaks]
+        leaks += [leak for leak in encoder_leaks if leak not in leaks]
     if data.preset == "released":
         leaks = _released_leaks(data, encoder.name, raw.n_cells, len(test)) + leaks
     return CellTable(
@@ -69,9 +85,9 @@ def load_table(raw: RawCells, data: DataConfig, encoder: Any, split: SplitConfig
 def _choose(
     raw: RawCells, data: DataConfig, train: NDArray[np.int64], test: NDArray[np.int64], seed: int
 ) -> tuple[dict[str, tuple[Array, list[str]]], NDArray[np.float64]]:
-    """Transform and select each modality; diffusion pseudotime reads the first one.
+    """Transform each modality and select its features; diffusion pseudotime uses the first modality.
 
-    Mutual information needs pseudotime before there is a selection, so there it is computed on all features of that
+    Mutual information needs pseudotime before the selection, so there it is computed on all features of the first
     modality, otherwise on the selected ones.
     """
     values = {}
@@ -82,25 +98,25 @@ def _choose(
     times = None
     if data.select == "mutual_information":
         times = pseudotime(raw, values[first], data, train, test, seed32)
-    chosen: dict[str, tuple[Array, list[str]]] = {}
+    matrices: dict[str, tuple[Array, list[str]]] = {}
     for m, x in values.items():
-        at_train = None if times is None else times[train]
+        train_times = None if times is None else times[train]
         with status.step(f"selecting features of {m}"):
-            kept = select_features(m, x[train], raw.modalities[m], data, at_train, seed32)
-            picked = x if data.select == "none" else np.ascontiguousarray(dense(kept.apply(x)), dtype=np.float32)
-        chosen[m] = (picked, [str(f) for f in raw.modalities[m].features[kept.columns]])
+            selection = select_features(m, x[train], raw.modalities[m], data, train_times, seed32)
+            selected = x if data.select == "none" else np.ascontiguousarray(dense(selection.apply(x)), dtype=np.float32)
+        matrices[m] = (selected, [str(f) for f in raw.modalities[m].features[selection.columns]])
     if times is None:
-        times = pseudotime(raw, chosen[first][0], data, train, test, seed32)
-    return chosen, times
+        times = pseudotime(raw, matrices[first][0], data, train, test, seed32)
+    return matrices, times
 
 
 def _require_modalities(raw: RawCells, data: DataConfig) -> None:
     missing = [m for m in data.modalities if m not in raw.modalities]
     if not missing:
         return
-    held = [m for m in MODALITIES if m in raw.modalities]
-    has = " and ".join(held) or "no modality at all"
-    fitting = sorted(name for name, needs in data_needs().items() if set(needs) <= set(held))
+    available = [m for m in MODALITIES if m in raw.modalities]
+    has = " and ".join(available) or "no modality at all"
+    fitting = sorted(name for name, needs in data_needs().items() if set(needs) <= set(available))
     remedy = f"choose data={one_of(fitting)}" if fitting else "no choice of data= fits it"
     raise UserError(f"data={data.name}: source {raw.name} has no {' and no '.join(missing)} (it has {has}); {remedy}")
 
@@ -108,26 +124,28 @@ def _require_modalities(raw: RawCells, data: DataConfig) -> None:
 def _check_block(
     block: NDArray[np.float32], names: tuple[str, ...], raw: RawCells, modality: str, encoder: str
 ) -> None:
-    where = f"encoder={encoder}: {modality} of {raw.name}"
+    location = f"encoder={encoder}: {modality} of {raw.name}"
     if block.ndim != 2 or block.shape[0] != raw.n_cells or block.shape[1] == 0:
-        raise UserError(f"{where}: features of shape {block.shape} came back; [{raw.n_cells}, at least 1] is needed")
+        raise UserError(f"{location}: features of shape {block.shape} came back; [{raw.n_cells}, at least 1] is needed")
     if len(names) != block.shape[1]:
-        raise UserError(f"{where}: {len(names)} names came back for {block.shape[1]} features")
+        raise UserError(f"{location}: {len(names)} names came back for {block.shape[1]} features")
     if not np.isfinite(block).all():
-        raise UserError(f"{where}: {int((~np.isfinite(block)).any(axis=1).sum())} cells have NaN or infinite features")
+        raise UserError(
+            f"{location}: {int((~np.isfinite(block)).any(axis=1).sum())} cells have NaN or infinite features"
+        )
 
 
-def _unique_names(modality: str, names: list[str], taken: list[str]) -> list[str]:
-    """Keep plain names; one that an earlier modality has too (CD4 as gene and as protein) becomes ``protein:CD4``."""
-    held = set(taken)
-    return [f"{modality}:{name}" if name in held else name for name in names]
+def _unique_names(modality: str, names: list[str], earlier: list[str]) -> list[str]:
+    """Keep names; one that an earlier modality has too (CD4 as gene and as protein) becomes ``protein:CD4``."""
+    earlier_names = set(earlier)
+    return [f"{modality}:{name}" if name in earlier_names else name for name in names]
 
 
 def _released_leaks(data: DataConfig, encoder: str, n_cells: int, n_test: int) -> list[str]:
-    seen = f"all {n_cells} cells, {n_test} of them test cells"
-    out = [] if encoder == "none" else [f"the encoder {encoder} was fitted on {seen}"]
+    fitted_cells = f"all {n_cells} cells, {n_test} of them test cells"
+    out = [] if encoder == "none" else [f"the encoder {encoder} was fitted on {fitted_cells}"]
     if data.scale:
-        out.append(f"features were standardised over {seen}")
+        out.append(f"features were standardised over {fitted_cells}")
     if data.pseudotime_kind == "row":
         out.append("pseudotime is the row number of a cell in the file, not an order of development")
     return out

@@ -59,12 +59,12 @@ def validate(path: str | Path, overrides: Sequence[str] = ()) -> list[Finding]:
     file = Path(source.path)
     tasks = everything() if not {"data", "env"} & set(chosen) else (*(f"data={d}" for d in needs), f"env={envs[0]}")
 
-    opened, refusal = _attempt(lambda: open_file(file, source.layer, source.modality))
-    if opened is None:
+    cell_file, refusal = _attempt(lambda: open_file(file, source.layer, source.modality))
+    if cell_file is None:
         return [Finding("error", "task", refusal, "", (task,)) for task in tasks]
-    findings, unforeseen = _attempt(lambda: examine(opened, source))
+    findings, unforeseen = _attempt(lambda: examine(cell_file, source))
     found = findings or [Finding("warning", "file", f"cannot be described ({unforeseen})", "", ())]
-    raw, refusal = _attempt(lambda: assemble(opened, file.stem, source, sha256_of(file)))
+    raw, refusal = _attempt(lambda: assemble(cell_file, file.stem, source, sha256_of(file)))
     if raw is None:
         return found + [Finding("error", "task", refusal, "", (task,)) for task in tasks]
     return found + _tried(raw, jobs, needs, envs)
@@ -72,12 +72,12 @@ def validate(path: str | Path, overrides: Sequence[str] = ()) -> list[Finding]:
 
 def usable(findings: Sequence[Finding]) -> bool:
     """Say whether any choice of ``data=`` can be trained."""
-    return any(f.severity == "ok" and f.tasks[0].startswith("data=") for f in findings if f.where == "task")
+    return any(f.severity == "ok" and f.tasks[0].startswith("data=") for f in findings if f.location == "task")
 
 
 def refusal(findings: Sequence[Finding]) -> str:
     """Return why a file that is not ``usable`` is refused, of the tasks that it offers if there are any."""
-    refused = [f for f in findings if f.where == "task" and f.severity != "ok"]
+    refused = [f for f in findings if f.location == "task" and f.severity != "ok"]
     return min(refused, key=lambda f: (f.severity != "error", f.tasks != (DEFAULT,))).what
 
 

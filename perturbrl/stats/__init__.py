@@ -1,7 +1,7 @@
-"""Statistics over independent runs: intervals, aggregates, tests, and the words that a report may use.
+"""Statistics over independent runs: intervals, aggregates, tests, and claims.
 
-The unit of replication is the seed (or the split, where several were drawn): one trained run, one number. The numbers
-of one trained policy on many perturbations are no replicates: they share its seed.
+The unit of replication is the seed (or the split, if several were drawn): one trained run gives one number. The scores
+of one trained policy on several perturbations are not replicates, because they share its seed.
 """
 
 from __future__ import annotations

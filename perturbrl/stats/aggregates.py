@@ -1,6 +1,6 @@
-"""Aggregates over runs and tasks after Agarwal et al. 2021 (rliable). Letters: N runs, K tasks, M thresholds.
+"""Aggregates over runs and tasks after Agarwal et al. 2021 (rliable). Letters: N runs, M other runs, K tasks.
 
-A task is something that is trained on separately (a data set, a split), its scores brought to a common scale first.
+A task is trained on separately (a data set, a split). Scores of different tasks must be on a common scale.
 """
 
 from __future__ import annotations
@@ -10,9 +10,19 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def iqm(scores: ArrayLike) -> NDArray[np.float64]:
-    """Return the interquartile mean over the last two axes, [..., N, K] -> [...].
+    """Return the interquartile mean over the last two axes.
 
-    The lowest and the highest quarter of the N K numbers are dropped (rounded down to whole numbers of them).
+    The lowest and the highest quarter of the N K numbers are dropped (their count is rounded down).
+
+    Parameters
+    ----------
+    scores
+        Shape [..., N, K].
+
+    Returns
+    -------
+    ndarray
+        Shape [...].
     """
     x = np.asarray(scores, dtype=np.float64)
     x = np.sort(x.reshape(*x.shape[:-2], -1), axis=-1)
@@ -21,12 +31,37 @@ def iqm(scores: ArrayLike) -> NDArray[np.float64]:
 
 
 def optimality_gap(scores: ArrayLike, gamma: float = 1.0) -> NDArray[np.float64]:
-    """Return by how much scores fall short of ``gamma``: gamma - mean(min(score, gamma)), [..., N, K] -> [...]."""
+    """Return the mean shortfall of scores from a target: gamma - mean(min(score, gamma)).
+
+    Parameters
+    ----------
+    scores
+        Shape [..., N, K].
+    gamma
+        The target; higher scores count as ``gamma``.
+
+    Returns
+    -------
+    ndarray
+        Shape [...].
+    """
     return np.asarray(gamma - np.minimum(np.asarray(scores, dtype=np.float64), gamma).mean(axis=(-2, -1)))
 
 
 def probability_of_improvement(x: ArrayLike, y: ArrayLike) -> float:
-    """Return the mean over tasks of P(X > Y) + P(X = Y) / 2 for runs of x [N, K] and of y [M, K].
+    """Return the mean over tasks of P(X > Y) + P(X = Y) / 2.
+
+    Parameters
+    ----------
+    x
+        Scores of the first algorithm, shape [N, K].
+    y
+        Scores of the second algorithm, shape [M, K], on the same tasks.
+
+    Returns
+    -------
+    float
+        In [0, 1]; 0.5 if neither is better.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The only words in which a report says who is better."""
+"""Claims: the only words by which a report compares two methods."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Word = Literal["better", "no evidence", "worse"]
 
 @dataclass(frozen=True)
 class Claim:
-    """``word`` on ``difference`` (positive: better), whose test gave ``p`` after Holm's correction."""
+    """The conclusion ``word`` on ``difference`` (positive: better), with its ``p`` after Holm's correction."""
 
     word: Word
     difference: Interval | Span
@@ -20,10 +20,21 @@ class Claim:
 
 
 def claim(difference: Interval | Span, p: float, alpha: float = 0.05) -> Claim:
-    """Say ``better`` or ``worse`` only where the interval excludes 0 and the corrected p is at most alpha.
+    """Return ``better`` or ``worse`` only if the interval excludes 0 and the corrected p is at most alpha.
 
-    ``p`` is corrected over the family declared beforehand (``holm``); ``difference`` is ours minus that of the best
-    simple baseline, paired by seed, its sign such that more is better.
+    Parameters
+    ----------
+    difference
+        The method minus the best simple baseline, paired by seed; positive means that the method is better.
+    p
+        The p value, corrected (``holm``) over a family of tests that was declared before the comparison.
+    alpha
+        Level of the test.
+
+    Returns
+    -------
+    Claim
+        ``better``, ``worse`` or ``no evidence``.
 
     Raises
     ------

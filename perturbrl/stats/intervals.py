@@ -1,4 +1,4 @@
-"""Intervals over independent runs. The unit of replication is the seed: one trained run, one number."""
+"""Intervals over independent runs. The unit of replication is the seed: one trained run gives one number."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scipy.special import stdtrit
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over ``n`` seeds and half the width of its interval (``None`` where there is none; ``note`` says why)."""
+    """A mean over ``n`` seeds and half the width of its interval (``None`` if it has none, see ``note``)."""
 
     mean: float
     half: float | None
@@ -21,22 +21,22 @@ class Interval:
 
     @property
     def low(self) -> float:
-        """Lower end of the interval; NaN where there is none."""
+        """Lower end of the interval; NaN without one."""
         return math.nan if self.half is None else self.mean - self.half
 
     @property
     def high(self) -> float:
-        """Upper end of the interval; NaN where there is none."""
+        """Upper end of the interval; NaN without one."""
         return math.nan if self.half is None else self.mean + self.half
 
     def excludes(self, value: float) -> bool:
-        """Whether there is an interval and ``value`` lies outside it."""
+        """Return whether there is an interval and ``value`` is outside it."""
         return self.half is not None and abs(self.mean - value) > self.half
 
 
 @dataclass(frozen=True)
 class Span:
-    """A mean and the two ends of its interval, which need not lie at equal distances; NaN where there is none."""
+    """A mean and both ends of its interval, which need not be symmetric; the ends are NaN without an interval."""
 
     mean: float
     low: float
@@ -44,15 +44,25 @@ class Span:
 
 
 def check_level(level: float) -> None:
-    """Raise ``ValueError`` for a level that is not between 0 and 1."""
+    """Raise ``ValueError`` unless ``level`` is between 0 and 1."""
     if not 0.0 < level < 1.0:
         raise ValueError(f"level must lie between 0 and 1, got {level}")
 
 
 def mean_interval(values: Iterable[float], level: float = 0.95) -> Interval:
-    """Return the mean of one number a seed with its two-sided Student t interval: mean +- t(n - 1) s / sqrt(n).
+    """Return the mean over seeds with its two-sided Student t interval: mean +- t(n - 1) s / sqrt(n).
 
-    NaN stands for a missing value and is left out of ``n``. One value has no interval: it says nothing about spread.
+    Parameters
+    ----------
+    values
+        One number for each seed. NaN is a missing value and does not count in ``n``.
+    level
+        Coverage of the interval, between 0 and 1.
+
+    Returns
+    -------
+    Interval
+        Without an interval if there are fewer than two values, or one is infinite.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A paired test over seeds, and a correction for several of them."""
+"""A paired test over seeds, and a correction for multiple tests."""
 
 from __future__ import annotations
 
@@ -13,15 +13,25 @@ MOST_EXACT = 40  # seeds; half of them give 2^20 sums
 
 
 def sign_flip_test(differences: ArrayLike) -> float:
-    """Return the two-sided p value of the paired exact permutation test: the part of all 2^n signs as extreme.
+    """Return the two-sided p value of the exact paired permutation test.
 
-    ``differences`` [n] are those of paired seeds. Above ``MOST_EXACT`` seeds the t test takes its place. The smallest p
-    that n seeds allow is ``smallest_p(n)``.
+    It is the fraction of all 2^n assignments of signs whose sum is at least as extreme. For more than ``MOST_EXACT``
+    seeds the t test is used instead. The smallest possible p is ``smallest_p(n)``.
+
+    Parameters
+    ----------
+    differences
+        Differences between paired seeds, shape [n].
+
+    Returns
+    -------
+    float
+        The p value, in [0, 1].
 
     Raises
     ------
     ValueError
-        There is no difference, or one is not finite.
+        ``differences`` is empty, not one-dimensional, or not finite.
     """
     d = np.asarray(differences, dtype=np.float64)
     if d.ndim != 1 or not len(d) or not np.isfinite(d).all():
@@ -54,7 +64,17 @@ def _signed_sums(d: Array) -> Array:
 
 
 def holm(p: ArrayLike) -> Array:
-    """Return p values [m] adjusted after Holm 1979: the chance of one false claim among m stays below any level.
+    """Return p values adjusted for multiple tests (Holm 1979, controls the family-wise error rate).
+
+    Parameters
+    ----------
+    p
+        The p values of a family of tests, shape [m].
+
+    Returns
+    -------
+    ndarray
+        Adjusted p values in the same order, shape [m].
 
     Raises
     ------

@@ -104,7 +104,7 @@ def _answer(path: str, choices: tuple[str, ...], folder: Path, hydra: bool) -> A
         answer = Answer(validated=_command("data", "validate", path))
     finally:
         validate.validate = plain
-    answer.rows = {f.tasks[0]: (f.severity, f.what) for f in seen if f.where == "task"}
+    answer.rows = {f.tasks[0]: (f.severity, f.what) for f in seen if f.location == "task"}
     screens = re.search(r"ready \(with data=(\w+)", answer.rows.get("env=counterfactual", ("", ""))[1])
     held = [data for data in ALL if answer.rows.get(f"data={data}", ("warning",))[0] != "warning"] or ["rna"]
     asked = {f"data={data}": (f"data={data}", *CELLWISE) for data in choices}

@@ -161,11 +161,11 @@ warnings.simplefilter("ignore")
 import anndata, mudata, scipy.io
 import perturbrl.data.readers.stored_tables
 from perturbrl.data.sources.file import build, default_config
-from perturbrl.data.validate import validate
+from perturbrl.runner.validate import validate
 from perturbrl.errors import UserError
 
 def said(path):
-    found = [f.what for f in validate(path) if f.severity == "error"]
+    found = list(dict.fromkeys(f.what for f in validate(path) if f.severity == "error"))  # one for each task
     try:
         build(default_config(path))
     except UserError as error:

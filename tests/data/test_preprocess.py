@@ -11,8 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
+from scipy.stats import spearmanr
+from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
+from perturbrl.data import pseudotime as pseudotime_module
 from perturbrl.data.preprocess import (
     CentredLogRatio,
     DepthNormalize,
@@ -211,6 +214,37 @@ def test_diffusion_pseudotime_equals_the_accumulated_transition_matrix():
     rows = np.arange(40)
     got = diffusion_pseudotime(x, rows, rows[:0], root=7, n_pcs=50, n_neighbors=8, n_components=39, seed=0)
     np.testing.assert_allclose(got, naive_dpt(x, 7, 8), atol=1e-5)
+
+
+def scanpy_dpt(x, root, n_neighbors, n_components):
+    """Pseudotime by scanpy, which counts the cell itself as a neighbour and the stationary state as a component."""
+    cells = anndata.AnnData(np.asarray(x, dtype=np.float32))
+    sc.pp.neighbors(cells, n_neighbors=n_neighbors + 1, method="gauss", knn=True, use_rep="X")
+    sc.tl.diffmap(cells, n_comps=n_components + 1)
+    cells.uns["iroot"] = root
+    sc.tl.dpt(cells, n_dcs=n_components + 1)
+    return cells.obs["dpt_pseudotime"].to_numpy()
+
+
+def without_diagonal(kernel):
+    """Take from a kernel the weight of a cell on itself, which scanpy does not have."""
+    return kernel - sparse.diags(kernel.diagonal())
+
+
+@pytest.mark.parametrize("case", ["curve", "blood cells"])
+def test_diffusion_pseudotime_agrees_with_scanpy(case, monkeypatch):
+    if case == "curve":
+        x = arc(300)[1]
+    else:
+        x = PCA(30, random_state=0).fit_transform(sc.datasets.pbmc68k_reduced().raw.X.toarray())
+    rows = np.arange(len(x))
+    expected = scanpy_dpt(x, 0, 15, 10)
+    got = diffusion_pseudotime(x, rows, rows[:0], 0, 50, 15, 10, seed=0)
+    assert spearmanr(got, expected).statistic > 0.99
+    kernel = pseudotime_module._kernel
+    monkeypatch.setattr(pseudotime_module, "_kernel", lambda *graph: without_diagonal(kernel(*graph)))
+    got = diffusion_pseudotime(x, rows, rows[:0], 0, 50, 15, 10, seed=0)
+    np.testing.assert_allclose(got, expected, atol=1e-4)
 
 
 def test_diffusion_pseudotime_orders_a_curve_and_test_cells_by_their_neighbours():

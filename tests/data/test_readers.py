@@ -367,7 +367,7 @@ def test_common_columns_are_found_and_named():
     assert got.obs["perturbation"].tolist() == ["control", "KLF1", "KLF1+MAP2K6", "unassigned"]
     assert got.obs["is_control"].tolist() == [True, False, False, False]
     assert got.obs["dose"].tolist() == [0, 1.5, 2, 1] and got.obs["dose"].dtype == np.float64
-    assert got.found == {
+    assert got.source_columns == {
         "perturbation": "Condition",
         "is_control": "Condition",
         "cell_type": "bulk_labels",

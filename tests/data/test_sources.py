@@ -202,7 +202,7 @@ def test_http_error_is_reported(server, cache):
 def test_path_needs_no_network(server, cache, tmp_path):
     own = tmp_path / "own.bin"
     own.write_bytes(b"x")
-    assert obtain(server, path=str(own)) == fetch.Obtained(own, None)
+    assert obtain(server, path=str(own)) == fetch.LocalFile(own, None)
     with pytest.raises(UserError, match=r"path=.*gone.bin: no such file or folder; path= must name"):
         obtain(server, path=str(tmp_path / "gone.bin"))
     assert server.seen == []

@@ -121,7 +121,7 @@ def test_multimodal_file_is_ready_for_joint(tmp_path):
 def test_names(tmp_path):
     path = write_h5ad(tmp_path / "a.h5ad", counts(4, 3), names=["A", "A", "B"], cells=["c", "c", "d", "e"])
     findings = described(path)
-    assert "A-1" in check_only(findings, "warning", "1 feature names occur more than once: A").mend
+    assert "A-1" in check_only(findings, "warning", "1 feature names occur more than once: A").remedy
     check_only(findings, "warning", "1 cell names occur more than once: c")
     empty = described(write_h5ad(tmp_path / "b.h5ad", counts(4, 3), names=["A", "", "B"]))
     assert check_only(empty, "error", "1 empty feature names").tasks == everything()
@@ -158,7 +158,7 @@ def test_counts_passed_as_logs(tmp_path):
 def test_logs_point_to_the_counts_layer_and_scaled_data_is_noted(tmp_path):
     x = counts(6, 3)
     path = write_h5ad(tmp_path / "a.h5ad", np.log1p(x), layers={"counts": sparse.csr_matrix(x)})
-    assert check_only(described(path), "ok", "logs, not counts").mend == "source.layer=counts reads counts"
+    assert check_only(described(path), "ok", "logs, not counts").remedy == "source.layer=counts reads counts"
     check_only(described(write_h5ad(tmp_path / "s.h5ad", x - 1.5)), "warning", "neither counts nor logs")
 
 
@@ -176,7 +176,7 @@ def test_control_label_absent(tmp_path):
     path = write_h5ad(tmp_path / "a.h5ad", counts(24, 3), obs={"gene": ["A", "wildtype"] * 12})
     findings = described(path)
     absent = check_only(findings, "warning", "no control cells: none of A, wildtype is a usual name")
-    assert absent.tasks == ("env=counterfactual",) and "source.control_label" in absent.mend
+    assert absent.tasks == ("env=counterfactual",) and "source.control_label" in absent.remedy
     named = described(path, control_label="wildtype")
     assert not [f for f in named if "no control cells" in f.what]
     check_only(named, "ok", "is_control: 12 of 24 cells")
@@ -186,7 +186,7 @@ def test_control_label_absent(tmp_path):
 
 def test_columns_that_say_little(tmp_path):
     plain = described(write_h5ad(tmp_path / "a.h5ad", counts(6, 3)))
-    assert check_only(plain, "warning", "no column of perturbations").mend == "name it with source.perturbation_key"
+    assert check_only(plain, "warning", "no column of perturbations").remedy == "name it with source.perturbation_key"
     few = {"gene": ["control"] * 20 + ["A", "A", "B", None], "dose": ["x"] * 24}
     findings = described(write_h5ad(tmp_path / "b.h5ad", counts(24, 3), obs=few))
     check_only(findings, "warning", "2 perturbations have fewer than 10 cells: A, B")
@@ -201,7 +201,7 @@ def test_modalities_whose_cells_do_not_match(tmp_path):
     assert "data=rna" in check_only(findings, "warning", "only 20 cells are in every modality (rna 24, atac 24)").tasks
     apart = [f"o{i}" for i in range(24)]
     none = described(write_h5mu(tmp_path / "b.h5mu", {"rna": (x, CELLS, GENES), "atac": (y, apart, peaks(8))}))
-    assert "source.modality=rna" in check_only(none, "error", "no cell in common (rna 24, atac 24)").mend
+    assert "source.modality=rna" in check_only(none, "error", "no cell in common (rna 24, atac 24)").remedy
     twice = [*CELLS[:23], CELLS[0]]
     repeated = described(write_h5mu(tmp_path / "c.h5mu", {"rna": (x, twice, GENES), "atac": (y, twice, peaks(8))}))
     check_only(repeated, "error", "cell names are repeated")

@@ -105,8 +105,8 @@ def _edges(config: RandomGatConfig | GatConfig, x: Array, train: Rows) -> Any:
     # weights with their gradients and moments; values and attention of every cell, and of the edges that reach it
     sizes, cells, width = (x.shape[1], config.out), x.shape[0], config.heads * config.hidden
     numbers = 4.0 * width * sum(sizes) + (1.0 + config.k) * cells * (width + config.out)
-    where = f"encoder.heads={config.heads}, hidden={config.hidden}, out={config.out}"
-    require_memory(4 * numbers, where, "choose smaller ones")
+    settings = f"encoder.heads={config.heads}, hidden={config.hidden}, out={config.out}"
+    require_memory(4 * numbers, settings, "choose smaller ones")
     return torch.from_numpy(neighbor_edges(x, train, config.k))
 
 

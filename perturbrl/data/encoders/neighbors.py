@@ -22,11 +22,26 @@ Rows = NDArray[np.int64]
 
 
 def cosine_neighbors(x: Array, reference: Rows, queries: Rows, k: int) -> Rows:
-    """Return the ``k`` most similar cells of ``reference`` for each of ``queries``, never the cell itself; [Q, k].
+    """Return the most similar reference cells of each query cell, never the cell itself.
 
-    The similarity of x_i and x_j is x_i . x_j / (|x_i| |x_j|), and 0 where either is all zeros. Exact: every pair is
-    compared, in Q * M * G operations. All cells are given by their rows in ``x`` [N, G].
-    Needs k < M, or k = M where no query is a reference cell.
+    The similarity of x_i and x_j is x_i . x_j / (|x_i| |x_j|), and 0 if either is all zeros. The search is exact: every
+    pair is compared, in Q * M * G operations.
+
+    Parameters
+    ----------
+    x
+        Values of all cells, shape [N, G], dense or CSR.
+    reference
+        Rows of the reference cells, shape [M].
+    queries
+        Rows of the query cells, shape [Q].
+    k
+        Number of neighbours; below M, or at most M if no query is a reference cell.
+
+    Returns
+    -------
+    ndarray
+        Rows in ``x``, shape [Q, k], most similar first.
     """
     import torch
 
@@ -43,9 +58,9 @@ def cosine_neighbors(x: Array, reference: Rows, queries: Rows, k: int) -> Rows:
             similarity = torch.from_numpy(common[rows]) @ common_t
             if rare is not None:
                 similarity += torch.from_numpy((rare[rows] @ rare_t).toarray())
-            own = place[rows]
-            held = np.flatnonzero(own >= 0)
-            similarity[held, own[held]] = -torch.inf
+            positions = place[rows]
+            references = np.flatnonzero(positions >= 0)
+            similarity[references, positions[references]] = -torch.inf
             out[start : start + CHUNK] = reference[similarity.topk(k, dim=1).indices.numpy()]
     return out
 
@@ -55,7 +70,7 @@ def neighbor_edges(x: Array, train: Rows, k: int) -> Rows:
 
     The cell itself is the k-th; its loop is left to the attention layer. E = N (k - 1); edges into training cells come
     first. No edge leaves a cell outside ``train``, so nothing flows from a test cell to any other. Of more than
-    ``MOST_REFERENCES`` training cells, that many, drawn at random, stand for all; a warning says so.
+    ``MOST_REFERENCES`` training cells, a random sample of that size is used, with a warning.
     """
     others = np.setdiff1d(np.arange(x.shape[0]), train)
     targets = np.concatenate([train, others])

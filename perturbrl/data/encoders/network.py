@@ -1,4 +1,4 @@
-"""The graph attention network of the paper's features. Imported only when an encoder that needs it is built."""
+"""The graph attention network of the paper's features. Imported only by encoders that use it."""
 
 from __future__ import annotations
 

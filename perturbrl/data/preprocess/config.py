@@ -20,7 +20,7 @@ PSEUDOTIMES = ("preset", "dpt", "row", "obs")
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which modalities, and how they become features; the YAML says what each key means."""
+    """Modalities and preprocessing; the comments of the YAML explain each key."""
 
     name: str
     modalities: Annotated[list[Annotated[str, OneOf(*MODALITIES)]], NotEmpty("[rna]")]
@@ -45,16 +45,16 @@ class DataConfig:
             return self.pseudotime
         return "row" if self.preset == "released" else "dpt"
 
-    def check(self, where: str) -> None:
-        """Raise ``UserError`` for a modality named twice, or one that there is not."""
+    def check(self, group: str) -> None:
+        """Raise ``UserError`` for a repeated or unknown modality."""
         doubled = len(set(self.modalities)) < len(self.modalities)
-        require(not doubled, f"{where}.modalities", f"{self.modalities} names a modality twice")
+        require(not doubled, f"{group}.modalities", f"{self.modalities} names a modality twice")
         for name in self.n_features:
-            choice(name, MODALITIES, f"{where}.n_features")
+            choice(name, MODALITIES, f"{group}.n_features")
 
 
 def data_needs() -> Mapping[str, list[str]]:
-    """Return which modalities each ``data=`` choice asks for, read from the YAML of the package and of plugins."""
+    """Return the modalities of each choice of ``data=``, read from the YAML of the package and of plugins."""
     folders = [paths.conf_dir(), *registry.plugin_conf_dirs()]
     files = [file for folder in folders for file in sorted((folder / "data").glob("*.yaml"))]
     needs = {file.stem: OmegaConf.select(OmegaConf.load(file), "modalities") for file in files}

@@ -41,9 +41,9 @@ class KeepFeatures:
         usable = np.flatnonzero(varies(x_train))
         if count is None or len(usable) <= count:
             return cls(usable)
-        chosen = x_train[:, usable].astype(np.float64)
-        mean = np.asarray(chosen.mean(axis=0)).ravel()
-        square = np.asarray(chosen.power(2).mean(axis=0) if hasattr(chosen, "power") else (chosen**2).mean(axis=0))
+        values = x_train[:, usable].astype(np.float64)
+        mean = np.asarray(values.mean(axis=0)).ravel()
+        square = np.asarray(values.power(2).mean(axis=0) if hasattr(values, "power") else (values**2).mean(axis=0))
         return cls._best(usable, square.ravel() - mean**2, count)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The arithmetic of preprocessing, one small frozen object a step. Letters: N cells, G features.
+"""The preprocessing steps, one frozen object each. Letters: N cells, G features.
 
 ``fit`` (where there is anything to fit) sees training cells only and returns the step with its parameters; ``apply``
 takes any cells. Sparse input stays sparse.
@@ -101,7 +101,7 @@ def dense(x: Array) -> NDArray[Any]:
 
 
 def varies(x: Array) -> NDArray[np.bool_]:
-    """Say which of the G features take more than one value over the cells of ``x`` [N, G]; no rounding is involved."""
+    """Return which of the G features have more than one value in ``x`` [N, G], without rounding; shape [G]."""
     low, high = x.min(axis=0), x.max(axis=0)
     if sparse.issparse(x):
         low, high = low.toarray().ravel(), high.toarray().ravel()

@@ -2,6 +2,6 @@
 
 from perturbrl.data.readers.cells import assemble, open_file, read_file, sha256_of
 from perturbrl.data.readers.columns import ColumnKeys, map_columns
-from perturbrl.data.readers.opened import Opened, Part
+from perturbrl.data.readers.opened import CellFile, Part
 
-__all__ = ["ColumnKeys", "Opened", "Part", "assemble", "map_columns", "open_file", "read_file", "sha256_of"]
+__all__ = ["CellFile", "ColumnKeys", "Part", "assemble", "map_columns", "open_file", "read_file", "sha256_of"]

@@ -1,4 +1,4 @@
-"""Read .h5ad and .h5mu piece by piece: only the matrix that is asked for, obs and var leave the disk."""
+"""Read .h5ad and .h5mu: only the requested matrix, obs and var are loaded."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 
 from perturbrl.data.readers.modalities import AUTO, choose, modality_named, split
-from perturbrl.data.readers.opened import Opened, Part, listed, matrix, text
+from perturbrl.data.readers.opened import CellFile, Part, listed, matrix, text
 from perturbrl.data.schema import MODALITIES
 from perturbrl.errors import UserError
 
 RAW = "raw"
 
 
-def open_h5ad(path: Path, layer: str | None, modality: str) -> Opened:
+def open_h5ad(path: Path, layer: str | None, modality: str) -> CellFile:
     """Open a .h5ad file; ``layer`` None is X, ``raw`` is .raw, any other name a layer.
 
     Raises
@@ -28,7 +28,7 @@ def open_h5ad(path: Path, layer: str | None, modality: str) -> Opened:
     part, obs, types = read_part(path, layer)
     parts, notes = split(part, types)
     sure = types is not None and any(modality_named(t) for t in np.unique(types))
-    return Opened(path, "h5ad", choose(parts, modality, sure, str(path)), obs, notes)
+    return CellFile(path, "h5ad", choose(parts, modality, sure, str(path)), obs, notes)
 
 
 def read_part(path: Path, layer: str | None) -> tuple[Part, pd.DataFrame, Any]:
@@ -42,18 +42,18 @@ def read_part(path: Path, layer: str | None) -> tuple[Part, pd.DataFrame, Any]:
         if isinstance(file.get("obs"), h5py.Dataset):
             elements.check_sparse(file, str(path))
             return _old_group(path, layer)
-        found = _group(file, layer, f"{path}: ", "")
-        elements.check_sparse(file, str(path), frozenset({found[0].where}))
-        return found
+        contents = _group(file, layer, f"{path}: ", "")
+        elements.check_sparse(file, str(path), frozenset({contents[0].location}))
+        return contents
 
 
-def open_h5mu(path: Path, layer: str | None, modality: str) -> Opened:
-    """Open a .h5mu file; a modality that lacks ``layer`` is read from its X, unless none has it.
+def open_h5mu(path: Path, layer: str | None, modality: str) -> CellFile:
+    """Open a .h5mu file; a modality that lacks ``layer`` is read from its X, if at least one has it.
 
     Raises
     ------
     UserError
-        No modality of the file is known by its name, ``modality`` is not among them, or none has the layer.
+        The file has no modality of a known name, or not ``modality``, or none of them has the layer.
     """
     import h5py
 
@@ -63,36 +63,40 @@ def open_h5mu(path: Path, layer: str | None, modality: str) -> Opened:
 
     with open_hdf5(path) as file:
         modalities = elements.group_of(file, "mod", f"{path}: ")
-        known = {name: modality_named(name) for name in modalities}
+        modality_of = {name: modality_named(name) for name in modalities}
         notes = tuple(
-            f"mod/{name}: a modality of an unknown name is not used" for name, m in known.items() if m is None
+            f"mod/{name}: a modality of an unknown name is not used" for name, m in modality_of.items() if m is None
         )
-        chosen = [name for name, m in known.items() if m is not None and modality in (AUTO, m)]
-        if not chosen:
-            wanted = "rna/gex, atac/peaks or prot/protein/adt" if modality == AUTO else f"modality {modality!r}"
-            raise UserError(f"{path}: there is no {wanted} in the file; it holds the modalities {listed(known)}")
-        if layer is not None and not any(_has(modalities[name], layer) for name in chosen):
-            there = sorted({k for name in chosen for k in elements.layers_of(modalities[name], f"{path}: mod/{name}/")})
-            raise UserError(f"{path}: no modality has layer {layer!r}; layers there: {listed(there)}")
+        names = [name for name, m in modality_of.items() if m is not None and modality in (AUTO, m)]
+        if not names:
+            expected = "rna/gex, atac/peaks or prot/protein/adt" if modality == AUTO else f"modality {modality!r}"
+            raise UserError(
+                f"{path}: there is no {expected} in the file; it holds the modalities {listed(modality_of)}"
+            )
+        if layer is not None and not any(_has(modalities[name], layer) for name in names):
+            layers = sorted({k for name in names for k in elements.layers_of(modalities[name], f"{path}: mod/{name}/")})
+            raise UserError(f"{path}: no modality has layer {layer!r}; layers there: {listed(layers)}")
         parts: dict[str, Part] = {}
         tables: list[pd.DataFrame] = []
-        for name in chosen:
+        for name in names:
             group = elements.group_of(modalities, name, f"{path}: mod/")
-            used = layer if layer is not None and _has(group, layer) else None
-            part, obs, _ = _group(group, used, f"{path}: ", f"mod/{name}/")
-            kept = str(known[name])
-            if kept in parts:
-                raise UserError(f"{path}: two modalities are both {kept} ({listed(chosen)}); remove or rename one")
-            if layer is not None and used is None:
+            group_layer = layer if layer is not None and _has(group, layer) else None
+            part, obs, _ = _group(group, group_layer, f"{path}: ", f"mod/{name}/")
+            modality_name = str(modality_of[name])
+            if modality_name in parts:
+                raise UserError(
+                    f"{path}: two modalities are both {modality_name} ({listed(names)}); remove or rename one"
+                )
+            if layer is not None and group_layer is None:
                 notes += (f"mod/{name} has no layer {layer!r}: its X is used",)
-            parts[kept] = part
+            parts[modality_name] = part
             tables.append(obs)
         if "obs" in file and isinstance(file["obs"], h5py.Group):
             shared = read_table(file["obs"], f"{path}: obs")
             tables.insert(0, shared[[c for c in shared.columns if ":" not in str(c)]])
-        elements.check_sparse(file, str(path), frozenset(part.where for part in parts.values()))
+        elements.check_sparse(file, str(path), frozenset(part.location for part in parts.values()))
     ordered = {m: parts[m] for m in MODALITIES if m in parts}
-    return Opened(path, "h5mu", ordered, _joined(tables), notes)
+    return CellFile(path, "h5mu", ordered, _joined(tables), notes)
 
 
 def _group(group: Any, layer: str | None, path: str, inside: str) -> tuple[Part, pd.DataFrame, Any]:
@@ -118,14 +122,14 @@ def _group(group: Any, layer: str | None, path: str, inside: str) -> tuple[Part,
             var = read_table(features, f"{at}raw/var")
     uns = group.get("uns")
     part = Part(
-        where=f"{inside}{inner}",
+        location=f"{inside}{inner}",
         x=elements.read_matrix(group[inner], f"{at}{inner}", len(obs), len(var)),
         features=text(var.index),
         cells=text(obs.index),
         layers=layers,
         logged=isinstance(uns, h5py.Group) and "log1p" in uns,
     )
-    return part, _named(obs), _types(var)
+    return part, _with_text_names(obs), _types(var)
 
 
 def _old_group(path: Path, layer: str | None) -> tuple[Part, pd.DataFrame, Any]:
@@ -137,17 +141,17 @@ def _old_group(path: Path, layer: str | None) -> tuple[Part, pd.DataFrame, Any]:
         data = read_h5ad(path)
     layers = tuple(str(k) for k in data.layers)
     if layer == RAW and data.raw is not None:
-        where, x, var = "raw/X", data.raw.X, data.raw.var
+        location, x, var = "raw/X", data.raw.X, data.raw.var
     elif layer is None:
-        where, x, var = "X", data.X, data.var
+        location, x, var = "X", data.X, data.var
     elif layer in data.layers:
-        where, x, var = f"layers/{layer}", data.layers[layer], data.var
+        location, x, var = f"layers/{layer}", data.layers[layer], data.var
     else:
         raise UserError(f"{path}: layers/{layer} is not in the file; layers there: {listed(layers)}")
     part = Part(
-        where, matrix(x, f"{path}: {where}"), text(var.index), text(data.obs_names), layers, "log1p" in data.uns
+        location, matrix(x, f"{path}: {location}"), text(var.index), text(data.obs_names), layers, "log1p" in data.uns
     )
-    return part, _named(data.obs), _types(var)
+    return part, _with_text_names(data.obs), _types(var)
 
 
 def _has(group: Any, layer: str) -> bool:
@@ -158,7 +162,7 @@ def _types(var: pd.DataFrame) -> Any:
     return text(var["feature_types"]) if "feature_types" in var.columns else None
 
 
-def _named(obs: pd.DataFrame) -> pd.DataFrame:
+def _with_text_names(obs: pd.DataFrame) -> pd.DataFrame:
     out = obs.copy()
     out.index = pd.Index(text(obs.index))
     out.columns = pd.Index([str(c) for c in obs.columns])
@@ -167,7 +171,7 @@ def _named(obs: pd.DataFrame) -> pd.DataFrame:
 
 def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
     """Put obs tables side by side by cell name; of a column that two have, the earlier fills from the later."""
-    tables = [_named(t) for t in tables]
+    tables = [_with_text_names(t) for t in tables]
     if len(tables) == 1 or any(t.index.has_duplicates for t in tables):
         return tables[-1]
     index = tables[0].index
@@ -180,6 +184,6 @@ def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
             if isinstance(values.dtype, pd.CategoricalDtype):
                 values = values.astype(object)
             values = values.reindex(index)
-            known = columns.get(name)
-            columns[name] = values if known is None else known.where(known.notna(), values)
+            earlier = columns.get(name)
+            columns[name] = values if earlier is None else earlier.where(earlier.notna(), values)
     return pd.DataFrame(columns, index=index)

@@ -17,7 +17,7 @@ from perturbrl.errors import UserError
 CONTROL, UNASSIGNED = "control", "unassigned"
 STANDARD = ("perturbation", "is_control", "batch", "cell_type", "dose", "pseudotime", "fate")
 
-# Names by which the column goes in published files, the surest first; matched without case.
+# Common names of the column in published files, most specific first; case is ignored.
 COMMON = {
     "perturbation": (
         *(
@@ -81,7 +81,7 @@ _TRUTH = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0
 
 @dataclass(frozen=True)
 class ColumnKeys:
-    """Names of the obs columns to use; None means: look for a common name."""
+    """Names of the obs columns to use; None: the first column with a common name (``COMMON``)."""
 
     perturbation_key: str | None
     control_label: str | None
@@ -93,68 +93,84 @@ class ColumnKeys:
 
 @dataclass(frozen=True)
 class Mapped:
-    """``obs`` with standard columns beside the file's own, the column each came from, and what was passed over."""
+    """``obs`` with the standard columns added, the source column of each, and notes on columns not used."""
 
     obs: pd.DataFrame
-    found: Mapping[str, str]
+    source_columns: Mapping[str, str]
     notes: tuple[str, ...]
 
 
 def is_control_name(label: str) -> bool:
-    """Say whether a perturbation has one of the usual names of a control (``ctrl``, ``non-targeting``, ``DMSO``)."""
+    """Return whether a perturbation has one of the usual names of a control (``ctrl``, ``non-targeting``, ``DMSO``)."""
     plain = re.sub(r"[^a-z]", "", label.lower())
     return plain in _CONTROL_WORDS or plain.startswith(("negctrl", "nontargeting"))
 
 
 def standard_name(label: str) -> str:
-    """Return a perturbation's standard name: ``A+B`` by alphabet, without controls (``KLF1+ctrl`` is ``KLF1``)."""
+    """Return the standard name of a perturbation: ``A+B``, sorted, without controls (``KLF1+ctrl`` is ``KLF1``)."""
     parts = {p.strip() for p in label.split("+")} - {""}
     acting = sorted(p for p in parts if not is_control_name(p))
     return "+".join(acting) if acting else CONTROL
 
 
-def map_columns(obs: pd.DataFrame, keys: ColumnKeys, where: str) -> Mapped:
-    """Give ``obs`` (N rows) the standard columns that the file can fill.
+def map_columns(obs: pd.DataFrame, keys: ColumnKeys, location: str) -> Mapped:
+    """Add the standard columns for which ``obs`` has a source column.
+
+    Parameters
+    ----------
+    obs
+        Annotations of the cells, N rows.
+    keys
+        Names of the columns to use.
+    location
+        The file, for messages.
+
+    Returns
+    -------
+    Mapped
+        A copy of ``obs`` with the standard columns, N rows.
 
     Raises
     ------
     UserError
-        A column named by a key is absent, ``control_label`` is not among the perturbations, or a dose or pseudotime
-        that was named is not a number in every row.
+        A column named by a key is absent; ``control_label`` is not among the perturbations; or a dose or pseudotime
+        column named by a key has a row without a number.
     """
     out = obs.drop(columns=[c for c in obs.columns if c in STANDARD and c != "fate"])
-    found: dict[str, str] = {}
+    source_columns: dict[str, str] = {}
     notes: list[str] = []
     for standard in ("batch", "cell_type"):
-        column = _column(obs, standard, getattr(keys, f"{standard}_key"), where)
+        column = _column(obs, standard, getattr(keys, f"{standard}_key"), location)
         if column is not None:
-            out[standard], found[standard] = text(obs[column].astype(object)), column
+            out[standard], source_columns[standard] = text(obs[column].astype(object)), column
     for standard in ("dose", "pseudotime"):
         key = getattr(keys, f"{standard}_key")
-        column = _column(obs, standard, key, where)
+        column = _column(obs, standard, key, location)
         if column is None:
             continue
         values = pd.to_numeric(obs[column].astype(object), errors="coerce").to_numpy(dtype=np.float64)
         bad = np.flatnonzero(~np.isfinite(values))
         if len(bad) and key is not None:
             raise UserError(
-                f"{where}: obs[{column!r}] is not a number in {len(bad)} of {len(obs)} cells, first in "
+                f"{location}: obs[{column!r}] is not a number in {len(bad)} of {len(obs)} cells, first in "
                 f"{obs.index[bad[0]]!r} "
                 f"({obs[column].iloc[bad[0]]!r}); a {standard} must be a number in every cell"
             )
         if len(bad):
             notes.append(f"obs[{column!r}] is not used as {standard}: no number in {len(bad)} of {len(obs)} cells")
         else:
-            out[standard], found[standard] = values, column
-    _perturbations(obs, out, keys, found, where)
+            out[standard], source_columns[standard] = values, column
+    _perturbations(obs, out, keys, source_columns, location)
     if "fate" in out.columns:
-        out["fate"], found["fate"] = text(obs["fate"].astype(object)), "fate"
-    return Mapped(out, found, tuple(notes))
+        out["fate"], source_columns["fate"] = text(obs["fate"].astype(object)), "fate"
+    return Mapped(out, source_columns, tuple(notes))
 
 
-def _perturbations(obs: pd.DataFrame, out: pd.DataFrame, keys: ColumnKeys, found: dict[str, str], where: str) -> None:
-    column = _column(obs, "perturbation", keys.perturbation_key, where)
-    flag = _column(obs, "is_control", None, where) if keys.control_label is None else None
+def _perturbations(
+    obs: pd.DataFrame, out: pd.DataFrame, keys: ColumnKeys, source_columns: dict[str, str], location: str
+) -> None:
+    column = _column(obs, "perturbation", keys.perturbation_key, location)
+    flag = _column(obs, "is_control", None, location) if keys.control_label is None else None
     control: NDArray[np.bool_] | None = _booleans(obs[flag]) if flag is not None else None
     if column is not None:
         raw = obs[column].astype(object)
@@ -164,7 +180,7 @@ def _perturbations(obs: pd.DataFrame, out: pd.DataFrame, keys: ColumnKeys, found
             control = labels == keys.control_label
             if not control.any():
                 raise UserError(
-                    f"{where}: source.control_label={keys.control_label!r} is not a value of obs[{column!r}]; "
+                    f"{location}: source.control_label={keys.control_label!r} is not a value of obs[{column!r}]; "
                     f"its values are {listed(sorted(set(labels)))}"
                 )
         names = {label: standard_name(str(label)) for label in set(labels)}
@@ -176,35 +192,36 @@ def _perturbations(obs: pd.DataFrame, out: pd.DataFrame, keys: ColumnKeys, found
         else:
             standard = np.where(control, CONTROL, standard)
             source = str(flag) if flag is not None and keys.control_label is None else column
-        out["perturbation"], found["perturbation"] = standard, column
+        out["perturbation"], source_columns["perturbation"] = standard, column
     else:
         source = str(flag)
         if keys.control_label is not None:
             raise UserError(
-                f"{where}: source.control_label is given but no perturbation column; name it in source.perturbation_key"
+                f"{location}: source.control_label is given but no perturbation column; "
+                "name it in source.perturbation_key"
             )
     if control is not None:
-        out["is_control"], found["is_control"] = np.asarray(control, dtype=np.bool_), source
+        out["is_control"], source_columns["is_control"] = np.asarray(control, dtype=np.bool_), source
 
 
-def _column(obs: pd.DataFrame, standard: str, key: str | None, where: str) -> str | None:
-    """Return the column to use: the one named, else the first common name that says something."""
+def _column(obs: pd.DataFrame, standard: str, key: str | None, location: str) -> str | None:
+    """Return the column to use: the one named by ``key``, else the first with a common name and usable values."""
     if key is not None:
         if key not in obs.columns:
             raise UserError(
-                f"{where}: source.{standard}_key={key!r} is not a column of obs; "
+                f"{location}: source.{standard}_key={key!r} is not a column of obs; "
                 f"its columns are {listed(obs.columns, 20)}"
             )
         return key
     by_lower = {str(c).lower(): str(c) for c in reversed(list(obs.columns))}
     for name in COMMON[standard]:
         column = by_lower.get(name)
-        if column is not None and _says_something(obs[column], standard):
+        if column is not None and _is_usable(obs[column], standard):
             return column
     return None
 
 
-def _says_something(values: pd.Series[Any], standard: str) -> bool:
+def _is_usable(values: pd.Series[Any], standard: str) -> bool:
     if standard == "is_control":
         return _booleans(values) is not None
     if standard == "perturbation":
@@ -215,6 +232,6 @@ def _says_something(values: pd.Series[Any], standard: str) -> bool:
 
 
 def _booleans(values: pd.Series[Any]) -> NDArray[np.bool_] | None:
-    """Read true/false or 1/0 in any spelling; None if a value is something else."""
+    """Return true/false or 1/0 in any spelling as booleans; None if a value is anything else."""
     truth = [_TRUTH.get(str(v).lower()) for v in values.astype(object)]
     return None if None in truth or not truth else np.asarray(truth, dtype=np.bool_)

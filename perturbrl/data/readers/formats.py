@@ -1,4 +1,4 @@
-"""Which format a path holds, told by content rather than by its name."""
+"""The format of a file or folder, detected from its content, not from its name."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def sniff(path: Path) -> str:
     Raises
     ------
     UserError
-        Missing, empty, truncated, compressed as a whole, not HDF5, or an HDF5 file of an unknown layout.
+        The file is missing, empty, truncated, gzip-compressed, not HDF5, or HDF5 of an unknown layout.
     """
     try:
         mode = path.stat().st_mode
@@ -57,21 +57,21 @@ def sniff(path: Path) -> str:
 def matrix_file(folder: Path) -> Path:
     """Return the one Matrix Market file of a 10x folder (it may carry a prefix, as GEO's do)."""
     try:
-        found = sorted(p for p in folder.iterdir() if p.name.endswith(("matrix.mtx", "matrix.mtx.gz")))
+        files = sorted(p for p in folder.iterdir() if p.name.endswith(("matrix.mtx", "matrix.mtx.gz")))
     except OSError as error:
         raise UserError(f"{folder}: the folder cannot be read ({error.strerror})") from None
-    if len(found) != 1:
+    if len(files) != 1:
         what = (
-            f"holds {len(found)} matrices ({listed(p.name for p in found)})"
-            if found
+            f"holds {len(files)} matrices ({listed(p.name for p in files)})"
+            if files
             else "has no matrix.mtx or matrix.mtx.gz"
         )
         raise UserError(
             f"{folder}: the folder {what}; expected one matrix.mtx[.gz] with barcodes.tsv[.gz] and features.tsv[.gz]"
         )
-    if not found[0].is_file():
-        raise UserError(f"{found[0]}: this is not a file, or a symbolic link that leads to none")
-    return found[0]
+    if not files[0].is_file():
+        raise UserError(f"{files[0]}: this is not a file, or a symbolic link that leads to none")
+    return files[0]
 
 
 def _check_start(path: Path) -> None:
@@ -109,14 +109,14 @@ def _layout(path: Path, file: Any) -> str:
 
 def _members(file: Any, name: str) -> set[str]:
     """Return the names in a group, none if there is no such group."""
-    found = file.get(name)
-    return set(found.keys()) if hasattr(found, "keys") else set()
+    group = file.get(name)
+    return set(group.keys()) if hasattr(group, "keys") else set()
 
 
 def _hdf5_fault(error: Exception) -> str:
-    said = str(error) or type(error).__name__
-    if "truncated" in said:
+    message = str(error) or type(error).__name__
+    if "truncated" in message:
         return "the file is truncated; copy or download it again"
-    if re.search(r"\block", said):  # not the superblock
+    if re.search(r"\block", message):  # not the superblock
         return "another program has the file open for writing; close it there first"
-    return f"the HDF5 file is damaged ({said.splitlines()[0][:120]}); copy or download it again"
+    return f"the HDF5 file is damaged ({message.splitlines()[0][:120]}); copy or download it again"

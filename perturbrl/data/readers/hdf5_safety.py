@@ -1,7 +1,8 @@
-"""Open HDF5 files that may be hostile: nothing outside the file is read, and no path through it is endless.
+"""Open untrusted HDF5 files: nothing outside the file is read, and groups must not contain themselves.
 
-HDF5 lets a file take data from others (external links, external storage, virtual datasets) and lets groups contain
-themselves. Readers built on h5py follow all of these, so every link and dataset is looked at before a reader starts.
+An HDF5 file can take data from others (external links, external storage, virtual datasets), and its groups can contain
+themselves. Readers built on h5py follow all of these. Therefore every link and dataset is checked before a reader
+starts.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ from perturbrl.data.readers.opened import memory_bytes
 from perturbrl.errors import UserError
 
 MOST_PATHS = 1_000_000
-"""How many paths may lead through a file; objects that are linked several times count once for each way to them."""
+"""Most paths through a file; an object that is linked several times counts once for each path to it."""
 MOST_LEVELS = 64
 MOST_UNWRITTEN = 1 << 26
-"""Bytes of an array that holds no data: a small one may be all zeros, a large one is a trap."""
+"""Bytes of an array without stored data: a small one may be all zeros, a larger one is refused."""
 _ONE_FILE = "perturbrl reads nothing outside the file; copy the data into it"
 
 
 @contextmanager
 def open_hdf5(path: Path) -> Iterator[h5py.File]:
-    """Open a file for reading once every link and dataset of it is known to stay inside.
+    """Open a file for reading after checking that every link and dataset stays in the file.
 
     Raises
     ------
@@ -50,17 +51,17 @@ def check_inside(file: h5py.File, path: str) -> None:
     graph.check_paths(root)
 
 
-def check_size(dataset: h5py.Dataset, where: str) -> None:
+def check_size(dataset: h5py.Dataset, location: str) -> None:
     """Raise ``UserError`` if a dataset does not fit into memory as its header declares it, or was never written."""
     size = int(dataset.size or 0) * int(dataset.dtype.itemsize)
     if size > memory_bytes():
         raise UserError(
-            f"{where}: an array of shape {dataset.shape} and type {dataset.dtype} ({size / 2**30:.1f} GiB) does not "
+            f"{location}: an array of shape {dataset.shape} and type {dataset.dtype} ({size / 2**30:.1f} GiB) does not "
             f"fit into memory ({memory_bytes() / 2**30:.1f} GiB are free)"
         )
     if size > MOST_UNWRITTEN and not dataset.id.get_storage_size():
         raise UserError(
-            f"{where}: an array of {size / 2**30:.1f} GiB is declared, but nothing was written; copy the file again"
+            f"{location}: an array of {size / 2**30:.1f} GiB is declared, but nothing was written; copy the file again"
         )
 
 
@@ -80,34 +81,34 @@ class _Graph:
         while todo:
             group, address, name = todo.pop()
             for link in group:
-                where = f"{name}/{self._name(link, name)}"
-                if not self._is_hard(group, link, address, where):
+                location = f"{name}/{self._name(link, name)}"
+                if not self._is_hard(group, link, address, location):
                     continue
-                child = self._opened(group, link, where)
+                child = self._open_object(group, link, location)
                 at = int(h5py.h5o.get_info(child).addr)
-                self.children[address].append((where, at))
+                self.children[address].append((location, at))
                 if at in self.children:
                     continue
                 self.children[at] = []
                 if isinstance(child, h5py.h5g.GroupID):
-                    todo.append((child, at, where))
+                    todo.append((child, at, location))
                 elif isinstance(child, h5py.h5d.DatasetID):
-                    self._check_storage(child, where)
+                    self._check_storage(child, location)
         return start
 
     def resolve_soft_links(self, root: Any) -> None:
         """Turn soft links into edges; only now, as one could lead through an external link."""
-        for address, group, link, where in self.soft:
+        for address, group, link, location in self.soft:
             target = group.links.get_val(link).decode("utf-8", "replace")
             try:
                 info = h5py.h5o.get_info(h5py.h5o.open(group, link))
             except (KeyError, OSError, RuntimeError, ValueError):
                 raise UserError(
-                    f"{self.path}: {where} is a soft link to {target!r}, which is not in the file; remove the link"
+                    f"{self.path}: {location} is a soft link to {target!r}, which is not in the file; remove the link"
                 ) from None
             if int(info.addr) not in self.children or info.fileno != h5py.h5o.get_info(root).fileno:
-                raise UserError(f"{self.path}: {where} is a soft link to {target!r} of another file; {_ONE_FILE}")
-            self.children[address].append((where, int(info.addr)))
+                raise UserError(f"{self.path}: {location} is a soft link to {target!r} of another file; {_ONE_FILE}")
+            self.children[address].append((location, int(info.addr)))
 
     def check_paths(self, root: int) -> None:
         """Count the paths from the root depth first; a group met on the way to itself is a loop."""
@@ -116,10 +117,11 @@ class _Graph:
         active = {root: 1}
         while stack:
             address, links = stack[-1]
-            for where, child in links:
+            for location, child in links:
                 if child in active:
                     raise UserError(
-                        f"{self.path}: {where} links back to a group that contains it, an endless loop; remove the link"
+                        f"{self.path}: {location} links back to a group that contains it, an endless loop; "
+                        "remove the link"
                     )
                 if child in paths:
                     active[address] += paths[child]
@@ -146,36 +148,36 @@ class _Graph:
                 f"{self.path}: {group or '/'} holds the name {link!r}, which is not UTF-8; rename it"
             ) from None
 
-    def _is_hard(self, group: Any, link: bytes, address: int, where: str) -> bool:
+    def _is_hard(self, group: Any, link: bytes, address: int, location: str) -> bool:
         """Say whether a link is a hard one; keep soft ones for later, refuse all others."""
         kind = group.links.get_info(link).type
         if kind == h5py.h5l.TYPE_HARD:
             return True
         if kind == h5py.h5l.TYPE_SOFT:
-            self.soft.append((address, group, link, where))
+            self.soft.append((address, group, link, location))
             return False
         if kind == h5py.h5l.TYPE_EXTERNAL:
             file, target = (part.decode("utf-8", "replace") for part in group.links.get_val(link))
             raise UserError(
-                f"{self.path}: {where} is an external link, to {target!r} in the file {file!r}; {_ONE_FILE}"
+                f"{self.path}: {location} is an external link, to {target!r} in the file {file!r}; {_ONE_FILE}"
             )
-        raise UserError(f"{self.path}: {where} is a link of an unknown kind ({kind}); {_ONE_FILE}")
+        raise UserError(f"{self.path}: {location} is a link of an unknown kind ({kind}); {_ONE_FILE}")
 
-    def _opened(self, group: Any, link: bytes, where: str) -> Any:
+    def _open_object(self, group: Any, link: bytes, location: str) -> Any:
         try:
             return h5py.h5o.open(group, link)
         except (KeyError, OSError, RuntimeError, ValueError, TypeError) as error:
-            said = (str(error).splitlines() or [""])[0][:120]
+            message = (str(error).splitlines() or [""])[0][:120]
             raise UserError(
-                f"{self.path}: {where} cannot be opened ({said}), the file is damaged; copy or download it again"
+                f"{self.path}: {location} cannot be opened ({message}), the file is damaged; copy or download it again"
             ) from None
 
-    def _check_storage(self, dataset: Any, where: str) -> None:
+    def _check_storage(self, dataset: Any, location: str) -> None:
         plist = dataset.get_create_plist()
         layout = plist.get_layout()
         if layout == h5py.h5d.VIRTUAL:
-            raise UserError(f"{self.path}: {where} is a virtual dataset, a view of other files; {_ONE_FILE}")
+            raise UserError(f"{self.path}: {location} is a virtual dataset, a view of other files; {_ONE_FILE}")
         # only contiguous datasets can lie in other files
         if layout == h5py.h5d.CONTIGUOUS and plist.get_external_count():
             file = plist.get_external(0)[0].decode("utf-8", "replace")
-            raise UserError(f"{self.path}: {where} has external storage, the file {file!r}; {_ONE_FILE}")
+            raise UserError(f"{self.path}: {location} has external storage, the file {file!r}; {_ONE_FILE}")

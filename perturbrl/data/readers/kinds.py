@@ -1,4 +1,4 @@
-"""What the numbers of a matrix are: counts, logs, binary or continuous, and where they are not numbers at all."""
+"""The kind of values of a matrix (counts, logs, binary or continuous), and the place of invalid ones."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Profile:
 
 
 def profile(x: Matrix) -> Profile:
-    """Summarise ``x`` [N, G] in one pass, a bounded piece at a time; zeros left out of a sparse matrix count."""
+    """Summarise ``x`` [N, G] in one pass, in blocks of limited size; implicit zeros of a sparse matrix count."""
     nan = infinite = negative = 0
     whole = True
     complete = not isinstance(x, sparse.csr_matrix) or x.nnz == x.shape[0] * x.shape[1]
@@ -55,17 +55,17 @@ def profile(x: Matrix) -> Profile:
     return Profile(nan, infinite, negative, whole, low, high)
 
 
-def kind_of(seen: Profile, modality: str) -> ValueKind:
-    """Say what values with this profile are.
+def kind_of(summary: Profile, modality: str) -> ValueKind:
+    """Return the kind of values with this profile.
 
     Whole numbers >= 0 are counts (in ATAC, where all are 0 or 1, binary); fractions in [0, 25] are logs; anything else,
     weighted or transformed ATAC included, is continuous.
     """
-    if seen.negative:
+    if summary.negative:
         return "continuous"
-    if seen.whole:
-        return "binary" if modality == "atac" and seen.high <= 1 else "counts"
-    return "log" if modality != "atac" and seen.high <= LOG_CEILING else "continuous"
+    if summary.whole:
+        return "binary" if modality == "atac" and summary.high <= 1 else "counts"
+    return "log" if modality != "atac" and summary.high <= LOG_CEILING else "continuous"
 
 
 def first_where(x: Matrix, test: Any) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Read Matrix Market files, plain or gzipped; the header is checked before memory is set aside for what it promises."""
+"""Read Matrix Market files, plain or gzipped; the header is checked before memory is allocated."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from perturbrl.data.readers.opened import memory_bytes
 from perturbrl.errors import UserError
 
 MOST_PACKED = 1032
-"""By what factor gzip can shrink a file at most."""
+"""Largest compression factor of gzip."""
 MOST_NAMES = 1 << 30
-"""Bytes that a table of names may have when unpacked: five times the 10 million cells of the largest atlas."""
+"""Most bytes of an unpacked table of names: five times what 10 million cells need."""
 _SHORTEST_LINE = {"pattern": 4, "integer": 6, "real": 6}  # "1 1\n", "1 1 1\n"
 _LONGEST_LINE = 4096
 _MOST_COMMENTS = 10_000
@@ -113,7 +113,7 @@ def check_unpacked(path: Path) -> None:
 
 
 def _first_lines(path: Path) -> tuple[list[str], list[int], int]:
-    """Return the words of the banner, the sizes, and where the entries start."""
+    """Return the words of the banner, the sizes, and the byte at which the entries start."""
     with _unpacked(path) as stream:
         words = stream.readline(_LONGEST_LINE).decode("ascii").lower().split()
         if len(words) != 5 or words[:2] != ["%%matrixmarket", "matrix"]:

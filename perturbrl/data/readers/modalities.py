@@ -1,4 +1,4 @@
-"""Which modality a matrix, or each of its features, belongs to."""
+"""The modality of a matrix, or of each of its features."""
 
 from __future__ import annotations
 
@@ -39,39 +39,41 @@ def guess_modality(features: NDArray[np.str_]) -> str:
 def split(part: Part, types: NDArray[np.str_] | None) -> tuple[dict[str, Part], tuple[str, ...]]:
     """Split a matrix by the type of its features.
 
-    ``types`` [G] are feature types as 10x writes them; without them (or with none known) the whole is one modality,
-    guessed from the names of its features. Returns parts by modality, and sentences on features left out.
+    ``types`` [G] are feature types as 10x writes them. Without them, or if all are unknown, the matrix is one modality,
+    guessed from the names of its features. Returns parts by modality, and notes on features that are not used.
     """
-    named = {t: modality_named(t) for t in np.unique(types).tolist()} if types is not None else {}
-    if types is None or not any(named.values()):
+    type_modalities = {t: modality_named(t) for t in np.unique(types).tolist()} if types is not None else {}
+    if types is None or not any(type_modalities.values()):
         return {guess_modality(part.features): part}, ()
     notes = tuple(
-        f"{part.where}: {int((types == t).sum())} features of type {t!r} are not used"
-        for t, m in named.items()
+        f"{part.location}: {int((types == t).sum())} features of type {t!r} are not used"
+        for t, m in type_modalities.items()
         if m is None
     )
     parts: dict[str, Part] = {}
     for modality in _NAMES:
-        mask = np.isin(types, [t for t, m in named.items() if m == modality])
+        mask = np.isin(types, [t for t, m in type_modalities.items() if m == modality])
         if mask.all():
             return {modality: part}, notes
         if mask.any():
             parts[modality] = Part(
-                part.where, part.x[:, mask], part.features[mask], part.cells, part.layers, part.logged
+                part.location, part.x[:, mask], part.features[mask], part.cells, part.layers, part.logged
             )
     return parts, notes
 
 
-def choose(parts: dict[str, Part], wanted: str, sure: bool, where: str) -> dict[str, Part]:
-    """Keep the modality ``wanted`` (all for ``auto``); a lone matrix, unless ``sure`` of its own, takes the name given.
+def choose(parts: dict[str, Part], modality: str, sure: bool, location: str) -> dict[str, Part]:
+    """Keep one modality, or all for ``auto``.
+
+    A single matrix whose modality the file does not state (``sure`` is false) is taken to be ``modality``.
 
     Raises
     ------
     UserError
         The file has no such modality.
     """
-    if wanted == AUTO or wanted in parts:
-        return parts if wanted == AUTO else {wanted: parts[wanted]}
+    if modality == AUTO or modality in parts:
+        return parts if modality == AUTO else {modality: parts[modality]}
     if len(parts) == 1 and not sure:
-        return {wanted: next(iter(parts.values()))}
-    raise UserError(f"{where}: there is no modality {wanted!r} in the file; it holds {listed(parts)}")
+        return {modality: next(iter(parts.values()))}
+    raise UserError(f"{location}: there is no modality {modality!r} in the file; it holds {listed(parts)}")

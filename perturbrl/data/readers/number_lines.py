@@ -1,4 +1,4 @@
-"""Lines of numbers on their way to scipy's parser, which skips what follows a number and trusts that lines end."""
+"""Check lines of numbers before scipy's parser, which ignores text after a number and assumes complete lines."""
 
 from __future__ import annotations
 

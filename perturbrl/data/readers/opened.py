@@ -1,4 +1,4 @@
-"""A file as it is, before anything is checked or renamed: what both the reader and ``data validate`` start from.
+"""An opened file, before its content is checked or renamed. The reader and ``data validate`` both start from it.
 
 Letters: N cells, G features.
 """
@@ -24,11 +24,11 @@ from perturbrl.errors import UserError
 class Part:
     """One matrix of a file.
 
-    ``x`` has shape [N, G]; ``where`` names it as the file does (``X``, ``layers/counts``, ``mod/rna/X``); ``layers``
-    are the other versions of it in the file; ``logged`` is true where the file says that log1p was applied.
+    ``x`` has shape [N, G]; ``location`` is its path in the file (``X``, ``layers/counts``, ``mod/rna/X``); ``layers``
+    are the names of its layers; ``logged`` is true if the file states that log1p was applied.
     """
 
-    where: str
+    location: str
     x: Matrix
     features: NDArray[np.str_]
     cells: NDArray[np.str_]
@@ -37,8 +37,8 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Opened:
-    """What was read from a file: ``parts`` by modality, ``obs`` as it stands there, and notes on what was left."""
+class CellFile:
+    """The content of a file: ``parts`` by modality, ``obs`` as stored, and ``notes`` on content that is not used."""
 
     path: Path
     format: str
@@ -55,7 +55,7 @@ def text(values: Any) -> NDArray[np.str_]:
     return np.asarray(decoded, dtype=np.str_)
 
 
-def matrix(x: Any, where: str) -> Matrix:
+def matrix(x: Any, location: str) -> Matrix:
     """Return ``x`` as a csr matrix if it is sparse, else as a 2-D array.
 
     Raises
@@ -68,19 +68,19 @@ def matrix(x: Any, where: str) -> Matrix:
     dense = np.asarray(x)
     if dense.ndim != 2 or dense.dtype.kind not in "iufb":
         raise UserError(
-            f"{where}: expected a matrix of numbers, cells by features, got {dense.dtype} of shape {dense.shape}"
+            f"{location}: expected a matrix of numbers, cells by features, got {dense.dtype} of shape {dense.shape}"
         )
     return dense.astype(np.int8) if dense.dtype.kind == "b" else dense
 
 
 def listed(names: Iterable[str], most: int = 8) -> str:
-    """Spell names for a message, cut after ``most``."""
-    known = [str(n) for n in names]
-    return ", ".join(known[:most]) + (f", ... ({len(known)} in all)" if len(known) > most else "") if known else "none"
+    """Return names as text for a message, at most ``most`` of them."""
+    texts = [str(n) for n in names]
+    return ", ".join(texts[:most]) + (f", ... ({len(texts)} in all)" if len(texts) > most else "") if texts else "none"
 
 
 def memory_bytes() -> int:
-    """Return how much memory is free, or the size of all memory on a system that does not say."""
+    """Return the free memory in bytes, or the size of the memory if the system does not report the free part."""
     try:
         lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
         return 1024 * sum(int(lines[key].split()[0]) for key in ("MemAvailable", "SwapFree"))

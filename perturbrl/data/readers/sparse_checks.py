@@ -20,9 +20,9 @@ BLOCK = 1 << 22
 
 @dataclass(frozen=True)
 class Compressed:
-    """``data`` [nnz], ``indices`` [nnz] and ``indptr`` [M + 1], numpy arrays or datasets on disk; ``where`` names them.
+    """``data`` [nnz], ``indices`` [nnz] and ``indptr`` [M + 1], numpy arrays or datasets on disk.
 
-    ``shape`` is (M, K); ``layout`` is ``csr`` or ``csc``.
+    ``location`` names the matrix in messages; ``shape`` is (M, K); ``layout`` is ``csr`` or ``csc``.
     """
 
     data: Any
@@ -30,7 +30,7 @@ class Compressed:
     indptr: Any
     shape: tuple[int, int]
     layout: str
-    where: str
+    location: str
 
 
 def check(arrays: Compressed) -> None:
@@ -55,7 +55,7 @@ def check(arrays: Compressed) -> None:
 
 def check_layout(arrays: Compressed) -> None:
     """Check types, dimensions and lengths alone: no array is read. Raises as ``check``."""
-    for name, kinds, wanted in (
+    for name, kinds, expected in (
         ("data", "iufb", "numbers"),
         ("indices", "iu", "integers"),
         ("indptr", "iu", "integers"),
@@ -63,21 +63,23 @@ def check_layout(arrays: Compressed) -> None:
         array = getattr(arrays, name)
         if len(array.shape) != 1 or array.dtype.kind not in kinds:
             raise UserError(
-                f"{arrays.where}/{name}: expected {wanted} in one dimension, got {array.dtype} of shape {array.shape}"
+                f"{arrays.location}/{name}: expected {expected} in one dimension, "
+                f"got {array.dtype} of shape {array.shape}"
             )
     major, minor = arrays.shape
     if min(major, minor) < 0:
-        raise UserError(f"{arrays.where}: a matrix cannot have the shape {major} x {minor}; write the file again")
+        raise UserError(f"{arrays.location}: a matrix cannot have the shape {major} x {minor}; write the file again")
     n = arrays.indptr.shape[0]
     if n != major + 1:
         other = "csc" if arrays.layout == "csr" else "csr"
         hint = f"; is it a {other} matrix called {arrays.layout}?" if n == minor + 1 else "; write the file again"
         raise UserError(
-            f"{arrays.where}/indptr has {n} entries, but a {arrays.layout} matrix of this shape needs {major + 1}{hint}"
+            f"{arrays.location}/indptr has {n} entries, "
+            f"but a {arrays.layout} matrix of this shape needs {major + 1}{hint}"
         )
     if arrays.data.shape != arrays.indices.shape:
         raise UserError(
-            f"{arrays.where}: data has {arrays.data.shape[0]} entries and indices {arrays.indices.shape[0]}; "
+            f"{arrays.location}: data has {arrays.data.shape[0]} entries and indices {arrays.indices.shape[0]}; "
             "there must be one index for each value, so write the file again"
         )
 
@@ -95,7 +97,7 @@ def native(arrays: Compressed) -> Compressed:
         _as_index(np.asarray(arrays.indptr), len(arrays.data)),
         arrays.shape,
         arrays.layout,
-        arrays.where,
+        arrays.location,
     )
 
 
@@ -111,23 +113,23 @@ def _in_native_order(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _check_pointers(arrays: Compressed, pointers: NDArray[Any]) -> None:
-    where, nnz = f"{arrays.where}/indptr", arrays.indices.shape[0]
+    location, nnz = f"{arrays.location}/indptr", arrays.indices.shape[0]
     if int(pointers[0]) != 0 or int(pointers[-1]) != nnz:
         raise UserError(
-            f"{where} goes from {int(pointers[0])} to {int(pointers[-1])}, but must go from 0 to {nnz}, the number of "
-            "stored values; write the file again"
+            f"{location} goes from {int(pointers[0])} to {int(pointers[-1])}, but must go from 0 to {nnz}, the number "
+            "of stored values; write the file again"
         )
     falls = np.flatnonzero(pointers[1:] < pointers[:-1])
     if len(falls):
         k = int(falls[0])
         raise UserError(
-            f"{where} falls from {int(pointers[k])} to {int(pointers[k + 1])} at position {k + 1}, but must never "
+            f"{location} falls from {int(pointers[k])} to {int(pointers[k + 1])} at position {k + 1}, but must never "
             "fall; write the file again"
         )
     longest = int(np.max(np.diff(pointers), initial=0))
     if longest > arrays.shape[1]:
         raise UserError(
-            f"{where}: {longest} values lie between two pointers, but there are {arrays.shape[1]} places; "
+            f"{location}: {longest} values lie between two pointers, but there are {arrays.shape[1]} places; "
             "write the file again"
         )
 
@@ -140,7 +142,7 @@ def _check_block(arrays: Compressed, block: NDArray[Any], pointers: NDArray[Any]
     if int(block.min()) < 0 or int(block.max()) >= size:
         k = int(np.flatnonzero((block < 0) | (block >= size))[0])
         raise UserError(
-            f"{arrays.where}/indices: {int(block[k])} at position {start + k} is not between 0 and {size - 1}; "
+            f"{arrays.location}/indices: {int(block[k])} at position {start + k} is not between 0 and {size - 1}; "
             "write the file again"
         )
     ends = (pointers - pointers[0]).astype(np.int64)
@@ -157,6 +159,6 @@ def _check_block(arrays: Compressed, block: NDArray[Any], pointers: NDArray[Any]
         row = first + int(np.searchsorted(copy.indptr, same[0], side="right")) - 1
         lines = ("row", "column") if arrays.layout == "csr" else ("column", "row")
         raise UserError(
-            f"{arrays.where}: a value is stored twice in {lines[0]} {row}, {lines[1]} {int(copy.indices[same[0]])}; "
+            f"{arrays.location}: a value is stored twice in {lines[0]} {row}, {lines[1]} {int(copy.indices[same[0]])}; "
             "every place must be stored once, so add the values up and write the file again"
         )

@@ -12,7 +12,7 @@ import pandas as pd
 
 from perturbrl.config import choice
 from perturbrl.data.readers.columns import COMMON
-from perturbrl.data.readers.opened import Opened, Part, listed, text
+from perturbrl.data.readers.opened import CellFile, Part, listed, text
 from perturbrl.errors import UserError
 
 _SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".txt.gz")
@@ -30,22 +30,22 @@ class Layout:
 
 
 def is_table(path: Path) -> bool:
-    """Say whether ``open_table`` reads this path: by its name, or a folder without a Matrix Market file."""
+    """Return whether ``open_table`` reads this path, by its suffix; a folder must have no Matrix Market file."""
     if path.is_dir():
         return not any(p.name.endswith(("matrix.mtx", "matrix.mtx.gz")) for p in path.iterdir())
     return path.name.lower().endswith((*_SUFFIXES, ".zip", ".xlsx"))
 
 
-def open_table(path: Path, layout: Layout) -> Opened:
+def open_table(path: Path, layout: Layout) -> CellFile:
     """Open a table of RNA whose first column, or first row, holds names.
 
     Raises
     ------
     UserError
-        No table or several that could be meant, a table that cannot be parsed, or a value among numbers that is none.
+        No table or several tables, a table that cannot be parsed, or a column of numbers with another value.
     """
     choice(layout.rows, ("cells", "genes"), "source.rows")
-    table, where = _load(path, layout)
+    table, location = _load(path, layout)
     if layout.rows == "genes":
         table = table.T
     numeric, annotations = [], []
@@ -57,19 +57,19 @@ def open_table(path: Path, layout: Layout) -> Opened:
         elif bad.any():
             row = table.index[int(np.flatnonzero(bad)[0])]
             raise UserError(
-                f"{where}: {table.loc[row, name]!r} in row {str(row)!r}, column {str(name)!r} is not a number"
+                f"{location}: {table.loc[row, name]!r} in row {str(row)!r}, column {str(name)!r} is not a number"
             )
         elif name not in layout.drop:
             numeric.append(name)
     if not numeric or not len(table):
         raise UserError(
-            f"{where}: no numbers found ({len(table)} rows, {len(table.columns)} columns); is source.rows right?"
+            f"{location}: no numbers found ({len(table)} rows, {len(table.columns)} columns); is source.rows right?"
         )
     cells = text(table.index)
     x = table[numeric].apply(pd.to_numeric).to_numpy()
     obs = pd.DataFrame({str(c): table[c].to_numpy() for c in annotations}, index=pd.Index(cells))
-    part = Part(Path(where).name, np.ascontiguousarray(x), text(numeric), cells, (), False)
-    return Opened(path, "table", {"rna": part}, obs, ())
+    part = Part(Path(location).name, np.ascontiguousarray(x), text(numeric), cells, (), False)
+    return CellFile(path, "table", {"rna": part}, obs, ())
 
 
 def _load(path: Path, layout: Layout) -> tuple[pd.DataFrame, str]:
@@ -95,12 +95,14 @@ def _pick(names: list[str], member: str | None, path: Path) -> str:
     if member is not None:
         tables = [n for n in tables if n == member or n.endswith(f"/{member}")]
     if len(tables) != 1:
-        meant = f"{len(tables)} tables" if member is None else f"{len(tables)} tables named {member!r}"
-        raise UserError(f"{path}: {meant} in it ({listed(tables or names, 12)}); say which with source.member=NAME")
+        candidates = f"{len(tables)} tables" if member is None else f"{len(tables)} tables named {member!r}"
+        raise UserError(
+            f"{path}: {candidates} in it ({listed(tables or names, 12)}); say which with source.member=NAME"
+        )
     return tables[0]
 
 
-def _parse(source: Path | IO[bytes], name: str, layout: Layout, where: str) -> pd.DataFrame:
+def _parse(source: Path | IO[bytes], name: str, layout: Layout, location: str) -> pd.DataFrame:
     options: dict[str, Any] = {"index_col": 0}
     try:
         if name.lower().endswith(".xlsx"):
@@ -111,10 +113,10 @@ def _parse(source: Path | IO[bytes], name: str, layout: Layout, where: str) -> p
             table = pd.read_csv(source, sep=separator, compression=compression, **options)
     except ImportError:
         raise UserError(
-            f"{where}: reading .xlsx needs openpyxl; run: pip install openpyxl, or save the sheet as .csv"
+            f"{location}: reading .xlsx needs openpyxl; run: pip install openpyxl, or save the sheet as .csv"
         ) from None
     except MemoryError:
-        raise UserError(f"{where}: the table does not fit into memory") from None
+        raise UserError(f"{location}: the table does not fit into memory") from None
     except Exception as error:  # pandas and openpyxl raise many kinds on a bad file
-        raise UserError(f"{where}: not a readable table ({(str(error).splitlines() or [''])[0][:120]})") from None
+        raise UserError(f"{location}: not a readable table ({(str(error).splitlines() or [''])[0][:120]})") from None
     return table

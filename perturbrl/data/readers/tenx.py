@@ -17,7 +17,7 @@ from scipy import sparse
 from perturbrl.data.readers import matrix_market
 from perturbrl.data.readers.formats import matrix_file
 from perturbrl.data.readers.modalities import choose, modality_named, split
-from perturbrl.data.readers.opened import Opened, Part, listed, text
+from perturbrl.data.readers.opened import CellFile, Part, listed, text
 from perturbrl.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,30 +27,30 @@ _USED_FIELDS = 3  # identifier (not used), name and type of a feature; the rest 
 _COMPANIONS = (("barcodes.tsv",), ("features.tsv", "genes.tsv"))
 
 
-def open_10x_h5(path: Path, layer: str | None, modality: str) -> Opened:
+def open_10x_h5(path: Path, layer: str | None, modality: str) -> CellFile:
     """Open ``filtered_feature_bc_matrix.h5`` and its like, gene expression, peaks and antibodies apart.
 
     Raises
     ------
     UserError
-        A ``layer`` is asked for (10x files have none), several genomes in a file of version 2, or inconsistent arrays.
+        A ``layer`` is given (10x files have none), several genomes in a file of version 2, or inconsistent arrays.
     """
     from perturbrl.data.readers import elements
     from perturbrl.data.readers.hdf5_safety import open_hdf5
 
     _no_layers(path, layer)
     with open_hdf5(path) as file:
-        group, where = _matrix_group(file, path)
-        names, types, cells = _names_of(group, where, path)
+        group, location = _matrix_group(file, path)
+        names, types, cells = _names_of(group, location, path)
         # features x barcodes by column are cells x features by row
-        arrays = elements.arrays_of(group, (len(cells), len(names)), "csr", where)
+        arrays = elements.arrays_of(group, (len(cells), len(names)), "csr", location)
         x = sparse.csr_matrix(elements.build(arrays))
         elements.check_sparse(file, str(path))
     x.sort_indices()
-    return _opened(path, "10x .h5", x, names, types, cells, modality)
+    return _cell_file(path, "10x .h5", x, names, types, cells, modality)
 
 
-def open_10x_mtx(path: Path, layer: str | None, modality: str) -> Opened:
+def open_10x_mtx(path: Path, layer: str | None, modality: str) -> CellFile:
     """Open a folder with matrix.mtx, barcodes.tsv and features.tsv (or genes.tsv), plain or gzipped, prefixed or not.
 
     Raises
@@ -73,7 +73,7 @@ def open_10x_mtx(path: Path, layer: str | None, modality: str) -> Opened:
             f"{barcodes.name} {len(cells)}"
         )
     x = matrix_market.read(source, header)
-    return _opened(path, "10x mtx folder", x, names, types, cells, modality)
+    return _cell_file(path, "10x mtx folder", x, names, types, cells, modality)
 
 
 def _matrix_group(file: h5py.File, path: Path) -> tuple[h5py.Group, str]:
@@ -92,23 +92,23 @@ def _matrix_group(file: h5py.File, path: Path) -> tuple[h5py.Group, str]:
 
 
 def _names_of(
-    group: h5py.Group, where: str, path: Path
+    group: h5py.Group, location: str, path: Path
 ) -> tuple[NDArray[np.str_], NDArray[np.str_] | None, NDArray[np.str_]]:
     """Return names and types of the features, and the barcodes, as many as the shape of the matrix says."""
     from perturbrl.data.readers.elements import group_of, read_names
 
     types = None
     if "gene_names" in group:  # version 2
-        names = text(read_names(group, "gene_names", where))
+        names = text(read_names(group, "gene_names", location))
     else:
-        features = group_of(group, "features", f"{where}/")
-        names = text(read_names(features, "name", f"{where}/features"))
+        features = group_of(group, "features", f"{location}/")
+        names = text(read_names(features, "name", f"{location}/features"))
         if "feature_type" in features:
-            types = text(read_names(features, "feature_type", f"{where}/features"))
-    cells = text(read_names(group, "barcodes", where))
-    shape = read_names(group, "shape", where)
+            types = text(read_names(features, "feature_type", f"{location}/features"))
+    cells = text(read_names(group, "barcodes", location))
+    shape = read_names(group, "shape", location)
     if shape.shape != (2,) or shape.dtype.kind not in "iu":
-        raise UserError(f"{where}/shape must be two whole numbers, features and barcodes, not {shape.tolist()}")
+        raise UserError(f"{location}/shape must be two whole numbers, features and barcodes, not {shape.tolist()}")
     if shape.tolist() != [len(names), len(cells)] or (types is not None and len(types) != len(names)):
         typed = "" if types is None else f"{len(types)} feature types, "
         raise UserError(
@@ -118,7 +118,7 @@ def _names_of(
     return names, types, cells
 
 
-def _opened(
+def _cell_file(
     path: Path,
     kind: str,
     x: sparse.csr_matrix,
@@ -126,10 +126,10 @@ def _opened(
     types: NDArray[np.str_] | None,
     cells: NDArray[np.str_],
     modality: str,
-) -> Opened:
+) -> CellFile:
     parts, notes = split(Part("matrix", x, names, cells, (), False), types)
     sure = types is not None and any(modality_named(t) for t in np.unique(types))
-    return Opened(path, kind, choose(parts, modality, sure, str(path)), pd.DataFrame(index=pd.Index(cells)), notes)
+    return CellFile(path, kind, choose(parts, modality, sure, str(path)), pd.DataFrame(index=pd.Index(cells)), notes)
 
 
 def _no_layers(path: Path, layer: str | None) -> None:

@@ -1,4 +1,4 @@
-"""What every source is, for ``perturbrl data list`` and ``show``; imports nothing heavy."""
+"""Descriptions of all sources, for ``perturbrl data list`` and ``show``. Imports no large library."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from perturbrl.registry import plugin_conf_dirs
 
 @dataclass(frozen=True)
 class About:
-    """What is known of a source without its file: modalities, cells (None: unknown until read), origin and licence."""
+    """A source, described without its file: modalities, cells (None: unknown until read), origin and licence."""
 
     modalities: tuple[str, ...]
     cells: int | None
@@ -64,7 +64,7 @@ def describe() -> list[Row]:
 
 
 def show(name: str) -> dict[str, str]:
-    """Return everything known of one source, and its config, as label and text.
+    """Return the description of one source and its config, as label and text.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""``source=file path=...``: a file of the user's own."""
+"""``source=file path=...``: a file of the user."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from perturbrl.errors import UserError
 
 @dataclass(frozen=True)
 class FileConfig(ColumnKeys):
-    """Which file, which matrix of it, and what its columns mean."""
+    """The file, the matrix to read, and the columns to use."""
 
     name: str
     path: str | None

@@ -28,10 +28,10 @@ def build(config: IqcellConfig) -> RawCells:
     Raises
     ------
     UserError
-        The file cannot be had or read, or several tables could be meant and ``source.member`` does not say which.
+        The file cannot be downloaded or read, or it has several tables and ``source.member`` is not set.
     """
     file = obtain(config)
     if not is_table(file.path):
         return read_file(file.path, config.name, None, "rna", config, file.sha256)
-    opened = open_table(file.path, Layout(rows=config.rows, member=config.member, sheet=None, drop=()))
-    return assemble(opened, config.name, config, file.sha256 or sha256_of(file.path))
+    cell_file = open_table(file.path, Layout(rows=config.rows, member=config.member, sheet=None, drop=()))
+    return assemble(cell_file, config.name, config, file.sha256 or sha256_of(file.path))

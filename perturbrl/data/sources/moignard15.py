@@ -30,18 +30,18 @@ def build(config: MoignardConfig) -> RawCells:
     Raises
     ------
     UserError
-        The file cannot be had or read, or a cell's name starts with no known stage.
+        The file cannot be downloaded or read, or a cell's name starts with no known stage.
     """
     file = obtain(config)
-    opened = open_table(file.path, Layout(rows="cells", member=None, sheet=config.sheet, drop=config.drop_genes))
-    cells = opened.parts["rna"].cells
+    cell_file = open_table(file.path, Layout(rows="cells", member=None, sheet=config.sheet, drop=config.drop_genes))
+    cells = cell_file.parts["rna"].cells
     stages = [next((s for s in STAGES if str(c).startswith(s)), None) for c in cells]
     if None in stages:
         bad = str(cells[stages.index(None)])
         raise UserError(
             f"{file.path}: cell {bad!r} does not start with a stage ({', '.join(STAGES)}); is this the dCt table?"
         )
-    opened.obs["cell_type"] = stages
+    cell_file.obs["cell_type"] = stages
     keys = ColumnKeys(
         perturbation_key=None,
         control_label=None,
@@ -50,4 +50,4 @@ def build(config: MoignardConfig) -> RawCells:
         dose_key=None,
         pseudotime_key=None,
     )
-    return assemble(opened, config.name, keys, file.sha256 or sha256_of(file.path))
+    return assemble(cell_file, config.name, keys, file.sha256 or sha256_of(file.path))

@@ -10,7 +10,7 @@ import pandas as pd
 
 from perturbrl import registry
 from perturbrl.data.fetch import Remote, obtain
-from perturbrl.data.readers import ColumnKeys, Opened, Part, assemble, read_file, sha256_of
+from perturbrl.data.readers import CellFile, ColumnKeys, Part, assemble, read_file, sha256_of
 from perturbrl.data.readers.formats import PAUL15_H5, sniff
 from perturbrl.data.readers.opened import text
 from perturbrl.data.schema import RawCells
@@ -34,7 +34,7 @@ def build(config: PaulConfig) -> RawCells:
     Raises
     ------
     UserError
-        The file cannot be had or is not what is expected.
+        The file cannot be downloaded, or is not the published one.
     """
     file = obtain(config)
     if sniff(file.path) != PAUL15_H5:
@@ -42,7 +42,7 @@ def build(config: PaulConfig) -> RawCells:
     return assemble(_open(file.path), config.name, config, file.sha256 or sha256_of(file.path))
 
 
-def _open(path: Path) -> Opened:
+def _open(path: Path) -> CellFile:
     """Open the published file, where genes are rows and the gene names are lists of synonyms ``a;b``."""
     from perturbrl.data.readers.elements import check_numbers, dataset
     from perturbrl.data.readers.hdf5_safety import open_hdf5
@@ -66,10 +66,10 @@ def _open(path: Path) -> Opened:
     position: dict[str, int] = {}
     for k, gene in enumerate(genes.tolist()):
         position.setdefault(gene.split(";")[0], k)
-    kept = sorted(set(informative.tolist()) & position.keys())
+    gene_names = sorted(set(informative.tolist()) & position.keys())
     obs = pd.DataFrame({"cell_type": [f"{k}{CLUSTERS[k - 1]}" for k in clusters]}, index=pd.Index(cells))
-    columns = [position[gene] for gene in kept]
+    columns = [position[gene] for gene in gene_names]
     part = Part(
-        "data.debatched", np.ascontiguousarray(x[:, columns]), np.asarray(kept, dtype=np.str_), cells, (), False
+        "data.debatched", np.ascontiguousarray(x[:, columns]), np.asarray(gene_names, dtype=np.str_), cells, (), False
     )
-    return Opened(path, PAUL15_H5, {"rna": part}, obs, ())
+    return CellFile(path, PAUL15_H5, {"rna": part}, obs, ())

@@ -28,7 +28,7 @@ def build(config: MultiomeConfig) -> RawCells:
     Raises
     ------
     UserError
-        The file cannot be had or read, or ``modality: auto`` finds no RNA or no ATAC in it.
+        The file cannot be downloaded or read, or ``modality: auto`` finds no RNA or no ATAC in it.
     """
     file = obtain(config)
     cells = read_file(file.path, config.name, config.layer, config.modality, config, file.sha256)

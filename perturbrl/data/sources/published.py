@@ -12,7 +12,7 @@ from perturbrl.data.schema import RawCells
 
 @dataclass(frozen=True)
 class PublishedConfig(Remote, ColumnKeys):
-    """A .h5ad and what its columns mean."""
+    """A .h5ad file and the columns to use."""
 
     layer: str | None
 
@@ -25,7 +25,7 @@ def build(config: PublishedConfig) -> RawCells:
     Raises
     ------
     UserError
-        The file cannot be had or read, or a column named in the config is absent.
+        The file cannot be downloaded or read, or a column named in the config is absent.
     """
     file = obtain(config)
     return read_file(file.path, config.name, config.layer, "rna", config, file.sha256)
