@@ -121,6 +121,7 @@ def _device() -> Iterator[Finding]:
         yield "kernels", f"torch: {error}", True
     else:
         yield "kernels", "native", True
+    yield _executors()
     yield "precision=bf16", "multiplied by this processor" if has_bf16 else BF16_EMULATED, True
     if not torch.cuda.is_available():
         yield "device", "cpu (no CUDA device)", True
@@ -128,6 +129,15 @@ def _device() -> Iterator[Finding]:
     count = torch.cuda.device_count()
     names = ", ".join(torch.cuda.get_device_name(i) for i in range(count))
     yield "device", f"cuda: {count} x {names}" if count == 1 else f"cuda: {count} devices: {names}", _try(_use_cuda)
+
+
+def _executors() -> Finding:
+    from perturbrl.agents.executors import available
+
+    try:
+        return "executors", ", ".join(f"{what}: {name}" for what, name in available().items()), True
+    except Exception as error:  # a GPU that torch sees but cannot use
+        return "executors", f"{type(error).__name__}: {' '.join(str(error).split())}", False
 
 
 def _use_cuda() -> None:
