@@ -100,17 +100,17 @@ def train(
         A key or value is wrong, the cells do not fit ``data``, or a run failed.
     """
     out = Path(out)
-    given = [f"{key}={_spell(value)}" for key, value in (overrides or {}).items()]
-    asked = [f"agent={agent}", f"data={data}"]
+    changes = [f"{key}={_spell(value)}" for key, value in (overrides or {}).items()]
+    choices = [f"agent={agent}", f"data={data}"]
     if steps is not None:
-        budgets = _budgets(steps, compose_config([*asked, *given]))
-        asked += [f"schedule.{key}={n}" for key, n in budgets.items() if f"schedule.{key}" not in (overrides or {})]
-    asked += given
+        budgets = _budgets(steps, compose_config([*choices, *changes]))
+        choices += [f"schedule.{key}={n}" for key, n in budgets.items() if f"schedule.{key}" not in (overrides or {})]
+    choices += changes
     if cells is not None:
-        asked += ["source=file", f"path={_spell(str(_on_disk(cells, out / name)))}"]
+        choices += ["source=file", f"path={_spell(str(_on_disk(cells, out / name)))}"]
     numbers = range(seeds) if isinstance(seeds, int) else seeds
     require(len(numbers) > 0, "seeds", f"{seeds!r} asks for no run; give at least one seed")
-    composed = [compose([*asked, f"seed={seed}", f"progress={progress}"], out, name) for seed in numbers]
+    composed = [compose([*choices, f"seed={seed}", f"progress={progress}"], out, name) for seed in numbers]
     trained = sweep(composed, Progress(progress), workers=workers)
     for outcome in trained.failed:
         raise outcome.error if isinstance(outcome.error, UserError) else UserError(str(outcome))

@@ -141,7 +141,7 @@ def same(configs: Sequence[Any], key: str) -> Any:
 
 def check_rollout(where: str, rollout_steps: int, n_envs: int, minibatch: int) -> None:
     """Refuse a rollout that is no whole number of steps and of minibatches."""
-    said = f"{rollout_steps} is not a multiple of n_envs = {n_envs}"
-    require(rollout_steps % n_envs == 0, f"{where}.rollout_steps", said)
-    said = f"{minibatch} does not divide rollout_steps = {rollout_steps}"
-    require(rollout_steps % minibatch == 0, f"{where}.minibatch", said)
+    message = f"{rollout_steps} is not a multiple of n_envs = {n_envs}"
+    require(rollout_steps % n_envs == 0, f"{where}.rollout_steps", message)
+    message = f"{minibatch} does not divide rollout_steps = {rollout_steps}"
+    require(rollout_steps % minibatch == 0, f"{where}.minibatch", message)

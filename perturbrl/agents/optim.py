@@ -45,7 +45,7 @@ class Adam:
             return
         rows = grad.unbind(0)
         for lr, runs in self._groups:
-            theta, m, v, t = (list(kept[runs]) for kept in self._rows)
+            theta, m, v, t = (list(field[runs]) for field in self._rows)
             torch._foreach_add_(t, 1)
             torch._fused_adam_(
                 theta,

@@ -146,8 +146,8 @@ class Collector:
 
     def state(self) -> dict[str, Tensor]:
         """Return what a checkpoint needs."""
-        kept = {"obs": self.obs, "episode/running": self.episodes.running, "episode/last": self.episodes.last}
-        return kept | {f"env/{name}": tensor for name, tensor in self.env.state().items()}
+        tensors = {"obs": self.obs, "episode/running": self.episodes.running, "episode/last": self.episodes.last}
+        return tensors | {f"env/{name}": tensor for name, tensor in self.env.state().items()}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Go on from ``state()``."""

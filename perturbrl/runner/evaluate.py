@@ -29,7 +29,7 @@ from perturbrl.runner.job import Job, load_job
 from perturbrl.runner.outcome import failed
 from perturbrl.screens.schema import PerturbationTable
 
-KEPT = 4  # tables of rows at a time: each may hold a large data set
+MOST_SHARED = 4  # tables of rows at a time: each may hold a large data set
 NEEDED = (*INFO, "config_hash", "data_checksum", "wall_seconds")  # of run.json
 SHARED = ("source", "data", "encoder", "split", "conditions", "description", "env")
 
@@ -55,19 +55,19 @@ class Evaluator:
         if missing := [key for key in NEEDED if key not in run]:
             raise UserError(f"{folder / paths.RUN}: is damaged, {missing[0]} is missing; {records.GO_ON}")
         job = load_job(folder, run["config_hash"])
-        own = job.config.protocol.name
-        if self.protocol not in (None, own):
-            raise UserError(f"{folder}: protocol={self.protocol} does not fit; this run is for protocol={own}")
+        name = job.config.protocol.name
+        if self.protocol not in (None, name):
+            raise UserError(f"{folder}: protocol={self.protocol} does not fit; this run is for protocol={name}")
         torch.set_num_threads(job.config.threads)  # more threads on small tensors wait for each other
         kernels.configure(job.config.kernels, "float32")
         table = load_cells(job)
         if DatasetInfo.of(table).checksum != run["data_checksum"]:
             raise UserError(f"{folder}: the data have changed since this run was trained; train again with force=true")
         protocol = self._bound(job.raw["protocol"])
-        scoring: Scoring = registry.protocols[own].build(protocol)
+        scoring: Scoring = registry.protocols[name].build(protocol)
         key = json.dumps([job.raw.get(group) for group in SHARED] + [repr(protocol)])
         if key not in self._shared:
-            while len(self._shared) >= KEPT:
+            while len(self._shared) >= MOST_SHARED:
                 self._shared.pop(next(iter(self._shared)))
             with status.step("rows that need no training"):
                 self._shared[key] = scoring.shared(table, job.config.env, _simulated(job, table))
@@ -115,23 +115,23 @@ def _simulated(job: Job, table: Table) -> Simulated | None:
 
 
 def _read(overrides: Sequence[str]) -> tuple[Path | None, str | None, list[str]]:
-    """Part what ``evaluate`` may be told: a file of predictions, the name of the protocol, keys of the protocol."""
-    given = dict(o.lstrip("+").partition("=")[::2] for o in overrides)
-    for key in given:
+    """Split the overrides of ``evaluate``: a file of predictions, the name of the protocol, keys of the protocol."""
+    values = dict(o.lstrip("+").partition("=")[::2] for o in overrides)
+    for key in values:
         if key not in ("protocol", "baseline", "path") and not key.startswith("protocol."):
             raise UserError(
-                f"{key}={given[key]}: only protocol.* can be changed when evaluating (protocol.n_cells=all), "
+                f"{key}={values[key]}: only protocol.* can be changed when evaluating (protocol.n_cells=all), "
                 "or baseline=predictions path=FILE given"
             )
-    if "baseline" in given:
-        choice(given["baseline"], ("predictions",), "baseline")
-    if ("baseline" in given) != ("path" in given):
+    if "baseline" in values:
+        choice(values["baseline"], ("predictions",), "baseline")
+    if ("baseline" in values) != ("path" in values):
         raise UserError("baseline=predictions path=FILE.h5ad: the two go together")
-    if "protocol" in given:
-        choice(given["protocol"], registry.protocols, "protocol")
-    file = Path(given["path"]).expanduser() if "path" in given else None
-    keys = [f"{key}={value}" for key, value in given.items() if key.startswith("protocol.")]
-    return file, given.get("protocol"), keys
+    if "protocol" in values:
+        choice(values["protocol"], registry.protocols, "protocol")
+    file = Path(values["path"]).expanduser() if "path" in values else None
+    keys = [f"{key}={value}" for key, value in values.items() if key.startswith("protocol.")]
+    return file, values.get("protocol"), keys
 
 
 def load_policy(job: Job, table: Table, precision: str | None = None) -> Act:

@@ -88,8 +88,8 @@ def sweep(
         if len(jobs) > 1:
             progress.say(f"{len(jobs)} runs in {len(groups)} populations, {workers} at a time")
         train = runner or in_processes(workers, progress)
-        for found in train(groups, progress.mode):
-            for outcome in found:
+        for group_outcomes in train(groups, progress.mode):
+            for outcome in group_outcomes:
                 outcomes.append(outcome)
                 count = f" ({len(outcomes)} of {len(composed)})" if len(composed) > 1 else ""
                 if outcome.error is None or len(composed) > 1:  # else the caller raises it

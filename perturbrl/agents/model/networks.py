@@ -146,8 +146,8 @@ class Sequential:
         return dy
 
     def jvp(self, theta: Tensor, cache: list[Any], v: Tensor, dx: Tensor | None) -> Tensor:
-        for layer, kept in zip(self.layers, cache, strict=True):
-            dx = layer.jvp(theta, kept, v, dx)
+        for layer, part_cache in zip(self.layers, cache, strict=True):
+            dx = layer.jvp(theta, part_cache, v, dx)
         assert dx is not None
         return dx
 
@@ -181,16 +181,18 @@ class Branches:
     def vjp(self, theta: Tensor, cache: list[Any], dy: Tensor, grad: Tensor, need_dx: bool) -> Tensor | None:
         widths = [network.n_out for network in self.networks]
         dx = dy.new_zeros(*dy.shape[:-1], self.n_in) if need_dx else None
-        for s, network, kept, part in zip(self.slices, self.networks, cache, torch.split(dy, widths, -1), strict=True):
-            branch = network.vjp(theta, kept, part, grad, need_dx)
+        for s, network, part_cache, part in zip(
+            self.slices, self.networks, cache, torch.split(dy, widths, -1), strict=True
+        ):
+            branch = network.vjp(theta, part_cache, part, grad, need_dx)
             if dx is not None and branch is not None:
                 dx[..., s] += branch
         return dx
 
     def jvp(self, theta: Tensor, cache: list[Any], v: Tensor, dx: Tensor | None) -> Tensor:
         parts = [
-            network.jvp(theta, kept, v, None if dx is None else dx[..., s])
-            for s, network, kept in zip(self.slices, self.networks, cache, strict=True)
+            network.jvp(theta, part_cache, v, None if dx is None else dx[..., s])
+            for s, network, part_cache in zip(self.slices, self.networks, cache, strict=True)
         ]
         return torch.cat(parts, -1)
 
