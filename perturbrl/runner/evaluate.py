@@ -1,4 +1,4 @@
-"""Behind ``perturbrl evaluate``: score the checkpoint of every finished run found under some paths."""
+"""``perturbrl evaluate``: score the checkpoint of every finished run under some paths."""
 
 from __future__ import annotations
 
@@ -35,7 +35,18 @@ SHARED = ("source", "data", "encoder", "split", "conditions", "description", "en
 
 
 class Evaluator:
-    """Evaluates runs one after another; runs that share cells, task and protocol share the rows that need no policy."""
+    """Evaluates runs one after another; runs that share cells, task and protocol share the rows that need no policy.
+
+    Parameters
+    ----------
+    overrides
+        ``protocol.KEY=VALUE``, ``protocol=NAME``, or ``baseline=predictions path=FILE``.
+
+    Raises
+    ------
+    UserError
+        Another override.
+    """
 
     def __init__(self, overrides: Sequence[str] = ()) -> None:
         self.predictions, self.protocol, self.overrides = _read(overrides)
@@ -43,6 +54,11 @@ class Evaluator:
 
     def evaluate(self, folder: Path) -> None:
         """Write the ``evaluation`` folder of one run.
+
+        Parameters
+        ----------
+        folder
+            A run directory.
 
         Raises
         ------
@@ -135,9 +151,28 @@ def _read(overrides: Sequence[str]) -> tuple[Path | None, str | None, list[str]]
 
 
 def load_policy(job: Job, table: Table, precision: str | None = None) -> Act:
-    """Return the deterministic policy of a run's checkpoint, on the CPU: observations [B, G] to actions.
+    """Return the deterministic policy of a run's checkpoint, on the CPU.
 
-    It acts in the run's kernels and precision, whatever is configured then; ``precision`` replaces the run's.
+    It keeps the kernels and precision with which it was loaded, whatever is configured later.
+
+    Parameters
+    ----------
+    job
+        The run.
+    table
+        Its cells, for the sizes of the networks.
+    precision
+        ``float32``, ``tf32`` or ``bf16``. Default: that of the run; float32 for tf32, which a CPU does not have.
+
+    Returns
+    -------
+    Callable
+        Maps observations [B, G] (float32) to actions [B, A], or [B] int64 if they are discrete.
+
+    Raises
+    ------
+    UserError
+        The checkpoint is missing or damaged.
     """
     tensors, _ = RunDir(job.path).checkpoint()
     if precision is None:
@@ -149,12 +184,24 @@ def load_policy(job: Job, table: Table, precision: str | None = None) -> Act:
 
 
 def main(where: Sequence[str], overrides: Sequence[str] = ()) -> int:
-    """Evaluate every run under ``where``; return 1 if any could not be, else 0.
+    """Evaluate every run under some paths; a run that cannot be evaluated does not stop the others.
+
+    Parameters
+    ----------
+    where
+        Run directories, folders of runs, or globs.
+    overrides
+        See ``Evaluator``.
+
+    Returns
+    -------
+    int
+        0, or 1 if a run could not be evaluated.
 
     Raises
     ------
     UserError
-        Nothing was found, or an override is not one of the protocol's.
+        There is no run, or an override does not belong to the protocol.
     """
     evaluator = Evaluator(overrides)
     folders = find_runs(where)

@@ -1,7 +1,7 @@
-"""``perturbrl data validate FILE``: what is there, what is missing, and which tasks can be trained on it.
+"""``perturbrl data validate FILE``: what the file has, what is missing, and which tasks can be trained on it.
 
-Which tasks can be trained is found by doing what training does, up to its first step, and by no rules of its own: the
-same config, reader, checks, split, preprocessing, environment, networks and protocol. So the two cannot disagree.
+Whether a task can be trained is found by running the code of training up to the first step: the same config, reader,
+checks, split, preprocessing, environment, networks and protocol. So validation and training cannot disagree.
 """
 
 from __future__ import annotations
@@ -38,10 +38,20 @@ T = TypeVar("T")
 
 
 def validate(path: str | Path, overrides: Sequence[str] = ()) -> list[Finding]:
-    """Examine a .h5ad, .h5mu or 10x .h5 file or a 10x mtx folder, and try every task on it up to its first step.
+    """Examine a file of cells, and try every task on it up to its first training step.
 
-    ``overrides`` are those of ``perturbrl train``; ``data=`` and ``env=`` limit what is tried. The last findings, at
-    ``task``, say of each task that it is ready, or, in the words of ``perturbrl train``, why it is not.
+    Parameters
+    ----------
+    path
+        A .h5ad, .h5mu or 10x .h5 file, or a 10x mtx folder.
+    overrides
+        Overrides of ``perturbrl train``; ``data=`` and ``env=`` limit the tasks that are tried.
+
+    Returns
+    -------
+    list of Finding
+        First those about the file. The last ones, with ``where`` = ``task``, say for each task that it is ready, or
+        give the error of ``perturbrl train``.
 
     Raises
     ------

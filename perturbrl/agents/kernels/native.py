@@ -143,12 +143,12 @@ class Native:
 
 
 def _rows(x: Tensor) -> Tensor:
-    """Return ``x`` [S, B, I] with the numbers of a row side by side."""
+    """Return ``x`` [S, M, I] with the numbers of a row side by side."""
     return x if x.stride(2) == 1 or (x.shape[2] == 1 and x.stride(1) == 1) else x.contiguous()
 
 
 def _matrices(x: Tensor) -> Tensor:
-    """Return ``x`` [S, B, A] with the numbers of a run side by side."""
+    """Return ``x`` [S, M, A] with the numbers of a run side by side."""
     return x if x.stride()[1:] == (x.shape[2], 1) else x.contiguous()
 
 

@@ -5,7 +5,7 @@ input) and ``jvp`` (push a change of parameters forward). PPO needs the first tw
 product all three. The parameters of all layers of run k are row k of one tensor ``theta`` [S, n], so an optimiser or a
 conjugate gradient sees plain vectors.
 
-Letters: S runs, B rows of a batch, I inputs, O outputs, n parameters.
+Letters: S runs, M rows of a batch, I inputs, O outputs, n parameters.
 """
 
 from __future__ import annotations
@@ -52,15 +52,15 @@ class Layer(Protocol):
         ...
 
     def forward(self, theta: Tensor, x: Tensor) -> tuple[Tensor, Any]:
-        """Map ``x`` [S, B, I] to y [S, B, O]; also return what ``vjp`` and ``jvp`` need."""
+        """Map ``x`` [S, M, I] to y [S, M, O]; also return what ``vjp`` and ``jvp`` need."""
         ...
 
     def vjp(self, theta: Tensor, cache: Any, dy: Tensor, grad: Tensor, need_dx: bool) -> Tensor | None:
-        """Write dL/dtheta into ``grad`` [S, n]; return dL/dx [S, B, I] if ``need_dx``."""
+        """Write dL/dtheta into ``grad`` [S, n]; return dL/dx [S, M, I] if ``need_dx``."""
         ...
 
     def jvp(self, theta: Tensor, cache: Any, v: Tensor, dx: Tensor | None) -> Tensor:
-        """Return the change of y [S, B, O] when theta moves along ``v`` [S, n] and x along ``dx``."""
+        """Return the change of y [S, M, O] when theta moves along ``v`` [S, n] and x along ``dx``."""
         ...
 
 
