@@ -136,8 +136,8 @@ def train(
     seeds
         The number of seeds (0, 1, ...), or a list of seeds.
     steps
-        Environment steps of each run, instead of those of the schedule. TRPO -> PPO spends a sixth of them on TRPO; with
-        ``schedule=per_iteration`` both steps of each iteration share all of them.
+        Environment steps of each run, instead of those of the schedule. TRPO -> PPO spends a sixth of them on TRPO;
+        with ``schedule=per_iteration`` both steps of each iteration share all of them.
     name, out
         Runs are written below ``out/name``.
     overrides
