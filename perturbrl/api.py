@@ -1,4 +1,4 @@
-"""perturbrl from Python, for notebooks: train on an AnnData, look at the table, act with the policy."""
+"""perturbrl from Python, for notebooks: train on an AnnData, evaluate, and use the policy."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Runs:
-    """Finished runs of one agent, one a seed, in the order of their seeds."""
+    """Finished runs of one agent, one for each seed, in the order of the seeds; ``train`` returns them."""
 
     jobs: tuple[Job, ...]
 
@@ -43,19 +43,64 @@ class Runs:
 
     @property
     def cells(self) -> Table:
-        """The features that they were trained on, with the split."""
+        """The features on which they were trained, with the split; read again from the source or the cache.
+
+        Raises
+        ------
+        UserError
+            The source cannot be read any more.
+        """
         return load_cells(self.jobs[0])
 
     def policy(self, k: int = 0) -> Act:
-        """Return run k's deterministic policy: float32 observations [B, G] to actions."""
+        """Return the deterministic policy of a run.
+
+        Parameters
+        ----------
+        k
+            Number of the run, from 0, in the order of ``paths``.
+
+        Returns
+        -------
+        Callable
+            Maps observations [B, G] (float32 tensor, standardised features) to actions: [B, A] in the box of the
+            environment, or [B] int64 if actions are discrete.
+
+        Raises
+        ------
+        UserError
+            The checkpoint is missing or damaged.
+        """
         return load_policy(self.jobs[k], self.cells)
 
     def progress(self, k: int = 0) -> pd.DataFrame:
-        """Return run k's training log, one row an iteration."""
+        """Return the training log of a run.
+
+        Parameters
+        ----------
+        k
+            Number of the run, from 0, in the order of ``paths``.
+
+        Returns
+        -------
+        DataFrame
+            One row for each iteration (rollout); the columns are those of ``progress.parquet``.
+        """
         return records.read_parquet(self.jobs[k].path / paths.PROGRESS)
 
     def table(self) -> pd.DataFrame:
-        """Evaluate every run by the paper's protocol: a row a policy or floor, a column a metric; means over seeds."""
+        """Evaluate every run by the protocol of its task; writes the folder ``evaluation`` of each run.
+
+        Returns
+        -------
+        DataFrame
+            One row for each policy or floor, one column for each metric; means over seeds.
+
+        Raises
+        ------
+        UserError
+            A run is not finished, or its data have changed since.
+        """
         evaluator = Evaluator()
         rows = []
         for job in self.jobs:
@@ -84,15 +129,28 @@ def train(
     ----------
     cells
         An AnnData, a MuData (for ``data="joint"`` or ``"cite"``), or the path of a file that ``source=file`` reads.
+    agent
+        A choice of ``agent=``: ``ppo``, ``trpo``, ``trpo_ppo`` or that of a plugin.
+    data
+        A choice of ``data=``: which modalities are used.
     seeds
-        How many seeds (0, 1, ...), or which.
+        The number of seeds (0, 1, ...), or a list of seeds.
     steps
-        Environment steps a run, instead of the schedule's. TRPO -> PPO spends a sixth of them on TRPO; with
-        ``schedule=per_iteration`` both steps of each iteration share all of them.
+        Environment steps of each run, instead of those of the schedule. TRPO -> PPO spends a sixth of them on TRPO;
+        with ``schedule=per_iteration`` both steps of each iteration share all of them.
+    name, out
+        Runs are written below ``out/name``.
     overrides
         Any other config keys, dotted: ``{"env.max_perturb": 8, "agent.lr": 3e-4}``.
+    progress
+        ``quiet``, ``plain``, ``rich`` or ``auto``.
     workers
-        Processes; 1 trains in this one.
+        Number of processes; 1 trains in this one.
+
+    Returns
+    -------
+    Runs
+        The finished runs, in the order of ``seeds``.
 
     Raises
     ------
@@ -100,17 +158,17 @@ def train(
         A key or value is wrong, the cells do not fit ``data``, or a run failed.
     """
     out = Path(out)
-    user_overrides = [f"{key}={_spell(value)}" for key, value in (overrides or {}).items()]
-    settings = [f"agent={agent}", f"data={data}"]
+    changes = [f"{key}={_spell(value)}" for key, value in (overrides or {}).items()]
+    choices = [f"agent={agent}", f"data={data}"]
     if steps is not None:
-        budgets = _budgets(steps, compose_config([*settings, *user_overrides]))
-        settings += [f"schedule.{key}={n}" for key, n in budgets.items() if f"schedule.{key}" not in (overrides or {})]
-    settings += user_overrides
+        budgets = _budgets(steps, compose_config([*choices, *changes]))
+        choices += [f"schedule.{key}={n}" for key, n in budgets.items() if f"schedule.{key}" not in (overrides or {})]
+    choices += changes
     if cells is not None:
-        settings += ["source=file", f"path={_spell(str(_on_disk(cells, out / name)))}"]
+        choices += ["source=file", f"path={_spell(str(_on_disk(cells, out / name)))}"]
     numbers = range(seeds) if isinstance(seeds, int) else seeds
     require(len(numbers) > 0, "seeds", f"{seeds!r} asks for no run; give at least one seed")
-    composed = [compose([*settings, f"seed={seed}", f"progress={progress}"], out, name) for seed in numbers]
+    composed = [compose([*choices, f"seed={seed}", f"progress={progress}"], out, name) for seed in numbers]
     trained = sweep(composed, Progress(progress), workers=workers)
     for outcome in trained.failed:
         raise outcome.error if isinstance(outcome.error, UserError) else UserError(str(outcome))

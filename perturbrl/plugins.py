@@ -1,7 +1,7 @@
-"""The names that a plugin may use, in one place. Each is loaded when it is first asked for.
+"""The names that a plugin may use, in one place. Each is loaded at its first use.
 
-``@agent``, ``@sources.register``, ``@encoders.register``, ``@envs.register`` and ``@metrics.register`` make a choice
-of the config; ``docs/extend.md`` shows a complete file of each kind.
+``@agent``, ``@sources.register``, ``@encoders.register``, ``@envs.register`` and ``@metrics.register`` add a
+choice to the config; ``docs/extend.md`` shows a complete file of each kind.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from perturbrl.agents.losses import normalise as normalise
     from perturbrl.agents.losses import value_loss as value_loss
     from perturbrl.agents.model.heads import Heads as Heads
+    from perturbrl.agents.model.heads import gradient as gradient
     from perturbrl.agents.model.modules import ModuleActorCritic as ModuleActorCritic
     from perturbrl.agents.optim import Adam as Adam
     from perturbrl.agents.ppo import PPO as PPO
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 HOMES = {
     "agents.build": ("agent",),
     "agents.losses": ("approx_kl", "clipped_surrogate", "importance_ratio", "normalise", "value_loss"),
-    "agents.model.heads": ("Heads",),
+    "agents.model.heads": ("Heads", "gradient"),
     "agents.model.modules": ("ModuleActorCritic",),
     "agents.optim": ("Adam",),
     "agents.ppo": ("PPO", "PPOConfig"),

@@ -18,7 +18,21 @@ R = TypeVar("R", bound=type[Recipe[Any]])
 
 
 def agent(name: str, schema: type[Any]) -> Callable[[R], R]:
-    """Register the decorated recipe as ``agent=<name>``, an agent of one stage; its config is bound to ``schema``."""
+    """Register the decorated recipe as ``agent=<name>``, an agent of one stage.
+
+    Parameters
+    ----------
+    name
+        The choice; ``conf/agent/<name>.yaml`` has its defaults.
+    schema
+        A frozen dataclass to which the config is bound. It needs ``name``, ``total_steps``, ``rollout_steps``,
+        ``n_envs`` and ``gamma``.
+
+    Returns
+    -------
+    Callable
+        The decorator; it returns the recipe unchanged.
+    """
 
     def register(recipe: R) -> R:
         def build(

@@ -78,6 +78,19 @@ class Learner:
     """S runs of one algorithm: each iteration collects a rollout with every policy and improves it.
 
     A stage starts from fresh episodes, as a new call of ``learn`` does in Stable-Baselines3.
+
+    Parameters
+    ----------
+    model
+        The networks of the S runs.
+    env
+        S x B cells, stepped together.
+    streams
+        Random numbers of the S runs.
+    rollout_steps
+        M = T x B environment steps of one run in one iteration; a multiple of B.
+    stages
+        In the order in which they are trained.
     """
 
     def __init__(
@@ -101,7 +114,18 @@ class Learner:
         return next(s for s, end in zip(self.stages, self._ends[1:], strict=True) if iteration < end)
 
     def iterate(self, iteration: int) -> Log:
-        """Do iteration number ``iteration`` (from 0); return what to log, each [S]."""
+        """Collect one rollout and improve every run on it.
+
+        Parameters
+        ----------
+        iteration
+            Number of the rollout, from 0 to ``n_iterations`` - 1.
+
+        Returns
+        -------
+        Log
+            Numbers to log, each [S]; ``return_mean`` is the mean return of episodes, NaN before the first has ended.
+        """
         stage = self.stage_of(iteration)
         if iteration in self._ends:
             with torch.no_grad():
@@ -141,7 +165,7 @@ def same(configs: Sequence[Any], key: str) -> Any:
 
 def check_rollout(where: str, rollout_steps: int, n_envs: int, minibatch: int) -> None:
     """Refuse a rollout that is no whole number of steps and of minibatches."""
-    said = f"{rollout_steps} is not a multiple of n_envs = {n_envs}"
-    require(rollout_steps % n_envs == 0, f"{where}.rollout_steps", said)
-    said = f"{minibatch} does not divide rollout_steps = {rollout_steps}"
-    require(rollout_steps % minibatch == 0, f"{where}.minibatch", said)
+    message = f"{rollout_steps} is not a multiple of n_envs = {n_envs}"
+    require(rollout_steps % n_envs == 0, f"{where}.rollout_steps", message)
+    message = f"{minibatch} does not divide rollout_steps = {rollout_steps}"
+    require(rollout_steps % minibatch == 0, f"{where}.minibatch", message)

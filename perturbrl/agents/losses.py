@@ -1,6 +1,7 @@
 """The objectives of policy-gradient agents. Equation numbers are those of arXiv 2510.13018.
 
-Letters: S runs, M transitions of a minibatch. Every average is over the minibatch of one run.
+Letters: S runs, M transitions of a minibatch. Every average is over the minibatch of one run. ``advantage`` A,
+``value`` V and ``ret`` R (the return) are [S, M], in units of reward.
 """
 
 from __future__ import annotations
@@ -10,7 +11,18 @@ from torch import Tensor
 
 
 def importance_ratio(log_prob: Tensor, old_log_prob: Tensor) -> Tensor:
-    """Return r = pi(a|s) / pi_old(a|s), [S, M]."""  # eq. 1
+    """Return r = pi(a|s) / pi_old(a|s).
+
+    Parameters
+    ----------
+    log_prob, old_log_prob
+        Log-probabilities of the actions under the current and the old policy, in nats, [S, M].
+
+    Returns
+    -------
+    Tensor
+        r, [S, M].
+    """  # eq. 1
     return (log_prob - old_log_prob).exp_()
 
 
@@ -20,12 +32,27 @@ def surrogate(ratio: Tensor, advantage: Tensor) -> Tensor:
 
 
 def clipped_surrogate(ratio: Tensor, advantage: Tensor, clip: Tensor) -> Tensor:
-    """Return L_CLIP = E[min(r A, clamp(r, 1 - clip, 1 + clip) A)], [S]; ``clip`` is [S, 1]."""  # eq. 7
+    """Return L_CLIP = E[min(r A, clamp(r, 1 - clip, 1 + clip) A)].
+
+    Parameters
+    ----------
+    ratio
+        r of ``importance_ratio``, [S, M].
+    advantage
+        A, [S, M].
+    clip
+        Largest change of the ratio that is rewarded, [S, 1].
+
+    Returns
+    -------
+    Tensor
+        To be maximised, [S].
+    """  # eq. 7
     return torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage).mean(1)
 
 
 def value_loss(value: Tensor, ret: Tensor) -> Tensor:
-    """E[(V - R)^2], [S] (without the half of eq. 8, as in Algorithm 1 and in Stable-Baselines3)."""
+    """Return E[(V - R)^2], [S], without the 1/2 of eq. 8, as in line 12 of Algorithm 1 and in Stable-Baselines3."""
     return (value - ret).square().mean(1)
 
 
@@ -35,7 +62,20 @@ def value_loss_score(value: Tensor, ret: Tensor) -> Tensor:
 
 
 def normalise(advantage: Tensor, size: int | None = None) -> Tensor:
-    """Advantages with mean 0 and standard deviation 1 in each run, or in each ``size`` transitions of a run, [S, M]."""
+    """Scale advantages to mean 0 and standard deviation 1.
+
+    Parameters
+    ----------
+    advantage
+        [S, M].
+    size
+        Transitions that are normalised together; it divides M. Default: all M of a run.
+
+    Returns
+    -------
+    Tensor
+        [S, M], without unit.
+    """
     parts = advantage.reshape(len(advantage), -1, size or advantage.shape[1])
     std, mean = torch.std_mean(parts, 2, keepdim=True)
     return (parts - mean).div_(std.add_(1e-8)).flatten(1)

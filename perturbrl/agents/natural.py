@@ -1,6 +1,7 @@
 """The natural-gradient step of TRPO for S runs at once. Equation numbers are those of arXiv 2510.13018.
 
-Letters: S runs, M transitions of a batch, n policy parameters. Runs that have finished are masked, never mixed.
+Letters: S runs, M transitions of a batch (= T x B), n parameters of the policy. Runs are independent: each step of a
+solver leaves out the runs that are done.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Block:
 
 @dataclass(frozen=True)
 class LineSearch:
-    """What a natural step came to, each [S]. A rejected step leaves the policy as it was: ``kl`` 0, ``step`` 0."""
+    """The result of a line search, each [S]. A rejected step leaves the policy as it was: ``kl`` 0, ``step`` 0."""
 
     accepted: Tensor
     kl: Tensor
@@ -50,18 +51,18 @@ class OldPolicy:
     """
 
     def __init__(self, model: Model, batch: Rollout, scale: float) -> None:
-        n = batch.advantage.shape[1]
+        size = batch.advantage.shape[1]
         self.model, self.scale = model, scale
-        parts = batch.minibatches(BLOCK if batch.advantage.is_cpu else n)
-        self.blocks = [Block(*model.policy(part.obs), part, part.ret.shape[1] / n) for part in parts]
+        parts = batch.minibatches(BLOCK if batch.advantage.is_cpu else size)
+        self.blocks = [Block(*model.policy(part.obs), part, part.ret.shape[1] / size) for part in parts]
         self.distribution = joined([block.policy for block in self.blocks])
 
     def gradient(self) -> Tensor:
-        """Return g = E[grad log pi(a|s) A], [S, n]."""  # eq. 3
+        """Return g over the whole batch, [S, n]; see ``policy_gradient``."""
         return self._batch_mean(lambda block: policy_gradient(self.model, block))
 
     def fisher_product(self, v: Tensor, damping: Tensor) -> Tensor:
-        """Return H v + damping v, [S, n]; see ``fisher_vector_product``."""  # eq. 5
+        """Return H v + damping v, [S, n]; see ``fisher_vector_product``."""
         return self._batch_mean(
             lambda block: fisher_vector_product(self.model, block.policy, block.cache, v, damping, self.scale)
         )
@@ -104,7 +105,24 @@ def fisher_vector_product(
 
 
 def conjugate_gradient(apply: Operator, b: Tensor, iterations: int, tolerance: float = 1e-10) -> Tensor:
-    """Solve ``apply(x) = b`` from x = 0 for each row of ``b`` [S, n]; rows that have converged stand still."""
+    """Solve H x = b for each run, from x = 0.
+
+    Parameters
+    ----------
+    apply
+        Maps v [S, n] to H v [S, n]; H is symmetric and positive definite.
+    b
+        Right-hand sides, [S, n].
+    iterations
+        Number of iterations, the same for all runs.
+    tolerance
+        A run whose squared residual is below it keeps its solution.
+
+    Returns
+    -------
+    Tensor
+        x, [S, n].
+    """
     x = torch.zeros_like(b)
     r, p = b.clone(), b.clone()
     rr = r.square().sum(1, keepdim=True)
@@ -121,7 +139,22 @@ def conjugate_gradient(apply: Operator, b: Tensor, iterations: int, tolerance: f
 
 
 def natural_step(g: Tensor, d: Tensor, delta: Tensor) -> Tensor:
-    """Scale d = H^-1 g so that the KL of the step is ``delta`` [S, 1] to second order, [S, n]."""  # eq. 6
+    """Scale a direction so that the KL of the step is ``delta`` to second order.
+
+    Parameters
+    ----------
+    g
+        Policy gradient, [S, n].
+    d
+        H^-1 g, [S, n].
+    delta
+        Bound of the KL divergence in nats, [S, 1].
+
+    Returns
+    -------
+    Tensor
+        The step alpha d, [S, n].
+    """  # eq. 6
     curvature = (g * d).sum(1, keepdim=True).clamp_(min=0.0)
     return (2 * delta / (curvature + EPSILON)).sqrt() * d
 
@@ -129,9 +162,27 @@ def natural_step(g: Tensor, d: Tensor, delta: Tensor) -> Tensor:
 def line_search(
     old: OldPolicy, batch: Rollout, step: Tensor, delta: Tensor, shrink: Tensor, max_tries: int
 ) -> LineSearch:
-    """Backtrack along ``step`` [S, n] until the surrogate rises and the KL is below ``delta``; set the parameters.
+    """Backtrack along ``step`` until the surrogate rises and the KL is below ``delta``; set the policy's parameters.
 
-    ``delta`` and ``shrink`` are [S, 1]; ``shrink`` multiplies the step after each refusal.
+    Parameters
+    ----------
+    old
+        The policy that collected the batch.
+    batch
+        M transitions of each run.
+    step
+        The full step, [S, n].
+    delta
+        Bound of the KL divergence in nats, [S, 1].
+    shrink
+        Factor of the step after each rejected try, in (0, 1), [S, 1].
+    max_tries
+        Number of tries; without success a run keeps its old policy.
+
+    Returns
+    -------
+    LineSearch
+        What was accepted, each [S].
     """
     model = old.model
     theta = model.theta[:, : model.policy_size]

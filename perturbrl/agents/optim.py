@@ -12,10 +12,19 @@ from perturbrl.agents.kernels.chain import Moments
 
 
 class Adam:
-    """Adam (Kingma & Ba 2015) with bias correction; the learning rate may differ from run to run.
+    """Adam (Kingma & Ba 2015) with bias correction.
 
-    The native kernel takes the step where it can be had; else torch's fused one, or, when some runs are masked, the
-    same formula written out.
+    The native kernel takes the step if it is available, else torch's fused step. With a mask of runs and no native
+    kernel, the same formula is written out in torch.
+
+    Parameters
+    ----------
+    theta
+        Parameters, [S, n]; changed in place by ``step``.
+    lr
+        Learning rate of each run, S numbers.
+    eps
+        Added to the root of the second moment.
     """
 
     beta1, beta2 = 0.9, 0.999
@@ -32,9 +41,16 @@ class Adam:
         self._groups = [(lr[0], slice(None))] if one_rate else [(r, slice(k, k + 1)) for k, r in enumerate(lr)]
 
     def step(self, grad: Tensor, mask: Tensor | None = None, scale: Tensor | None = None) -> None:
-        """Take one step down ``grad`` [S, n] in the runs where ``mask`` [S] is true (all of them by default).
+        """Take one step down a gradient.
 
-        The gradient is multiplied by ``scale`` [S, 1] first, in place or on the way.
+        Parameters
+        ----------
+        grad
+            dL/dtheta, [S, n]; may be overwritten.
+        mask
+            Runs that take the step, bool [S]. Default: all.
+        scale
+            Factor of the gradient before the step, [S, 1].
         """
         if self._arithmetic.adam(self.theta, grad, self.moments, scale, mask):
             return
@@ -45,7 +61,7 @@ class Adam:
             return
         rows = grad.unbind(0)
         for lr, runs in self._groups:
-            theta, m, v, t = (list(kept[runs]) for kept in self._rows)
+            theta, m, v, t = (list(field[runs]) for field in self._rows)
             torch._foreach_add_(t, 1)
             torch._fused_adam_(
                 theta,

@@ -74,7 +74,7 @@ class PPO(Recipe[PPOConfig]):
         return log | {"explained_variance": batch.explained_variance()}
 
     def step(self, batch: Rollout, active: Tensor | None) -> tuple[Log, Tensor | None]:
-        """Take one Adam step; runs that are not ``active`` [S], or whose KL has passed 1.5 target_kl, stand still."""
+        """Take one Adam step; no step for runs that are not ``active`` [S] or whose KL exceeds 1.5 target_kl."""
         heads = self.model.heads(batch.obs, batch.action)
         loss, log = self.loss(heads, batch)
         gradient(loss, heads)
@@ -85,16 +85,33 @@ class PPO(Recipe[PPOConfig]):
         return log, active
 
     def loss(self, heads: Heads, batch: Rollout) -> tuple[Tensor, Log]:
-        """Return the loss of eq. 8, [S], and what to log."""
+        """Return the loss of a minibatch, [S], and what to log."""
         ratio = importance_ratio(heads.log_prob, batch.log_prob)  # eq. 1
         return self.objective(ratio, heads.value, heads.entropy, batch)
 
     def objective(self, ratio: Tensor, value: Tensor, entropy: Tensor, batch: Rollout) -> tuple[Tensor, Log]:
-        """Return the loss of eq. 8, [S], from ratios and values [S, M] and the entropy [S]; and what to log."""
+        """Return the loss of eq. 8 from tensors; the native executor calls this for the numbers it logs.
+
+        Parameters
+        ----------
+        ratio, value
+            Importance ratios and values, [S, M].
+        entropy
+            Mean entropy over states, in nats, [S].
+        batch
+            The minibatch, for its advantages and returns.
+
+        Returns
+        -------
+        loss
+            To be minimised, [S].
+        log
+            Numbers to log, each [S].
+        """  # eq. 8
         c = self.c
         surrogate = clipped_surrogate(ratio, batch.advantage, c.clip)  # eq. 7
         critic = value_loss(value, batch.ret)
-        loss = -surrogate + c.vf_coef.squeeze(1) * critic - c.ent_coef.squeeze(1) * entropy  # eq. 8
+        loss = -surrogate + c.vf_coef.squeeze(1) * critic - c.ent_coef.squeeze(1) * entropy
         log = {"approx_kl": approx_kl(ratio), "clip_fraction": clip_fraction(ratio, c.clip)}
         log |= {"value_loss": critic, "entropy": entropy, "surrogate": surrogate, "loss": loss}
         return loss, {key: number.detach() for key, number in log.items()}

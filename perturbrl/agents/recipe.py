@@ -41,10 +41,25 @@ class Settings:
 
 
 class Recipe(Generic[C]):
-    """One algorithm for S runs: ``c`` are the settings (``Settings``), ``model`` the networks.
+    """One algorithm for S runs; a subclass writes ``update``.
 
-    Optimisers go into ``stateful``, under the names that the checkpoint gives them (the empty name adds no prefix).
-    ``notes`` are sentences for whoever starts a run.
+    Parameters
+    ----------
+    configs
+        The settings of the S runs, as their dataclass.
+    model
+        The networks that ``make_model`` built.
+    streams
+        Random numbers of the S runs.
+
+    Attributes
+    ----------
+    c
+        The settings as ``Settings``: those declared ``PerRun`` are tensors [S, 1].
+    stateful
+        Optimisers by the prefix of their tensors in a checkpoint; the empty name adds no prefix.
+    notes
+        Sentences that are printed when a run starts.
     """
 
     executor_name = "torch"
@@ -59,11 +74,43 @@ class Recipe(Generic[C]):
     def make_model(
         cls, policies: Sequence[PolicyConfig], env: BatchedEnv, slices: Mapping[str, slice], streams: Streams
     ) -> Model:
-        """Build the networks of S runs; override to bring others (``model.modules`` takes plain torch modules)."""
+        """Build the networks of S runs.
+
+        Override it for other networks: ``ModuleActorCritic.for_env`` takes ``torch.nn`` modules.
+
+        Parameters
+        ----------
+        policies
+            The settings ``agent.policy`` of each run.
+        env
+            The environment; has ``obs_dim``, ``action_space`` and ``n_runs``.
+        slices
+            Columns of each modality within the observation.
+        streams
+            Random numbers of the S runs, one seed each.
+
+        Returns
+        -------
+        Model
+            With parameters ``theta`` [S, n] on the device of ``streams``.
+        """
         return ActorCritic.for_env(policies, env, slices, streams)
 
     def update(self, batch: Rollout, iteration: int) -> Log:
-        """Improve every run on its batch; return what to log, each [S]."""
+        """Improve every run on its rollout.
+
+        Parameters
+        ----------
+        batch
+            M = T x B transitions of each run.
+        iteration
+            Number of the rollout from 0; a key of random streams.
+
+        Returns
+        -------
+        Log
+            Numbers to log by name, each [S]; the same names in every iteration of a stage.
+        """
         raise NotImplementedError(f"{type(self).__name__} defines no update")
 
     def orders(self, batch: Rollout, iteration: int, epochs: int) -> list[Tensor]:
@@ -99,13 +146,25 @@ class LossRecipe(Recipe[C]):
         self.stateful = {"": self.adam}
 
     def loss(self, heads: Heads, batch: Rollout) -> Tensor:
-        """Return the loss [S] on a minibatch of M transitions, to be minimised; ``heads`` are the networks on it."""
+        """Return the loss of a minibatch.
+
+        Parameters
+        ----------
+        heads
+            The networks on the minibatch: ``log_prob`` and ``value`` [S, M], ``entropy`` [S]; with gradients.
+        batch
+            M transitions of each run: ``obs``, ``action``, ``log_prob``, ``value``, ``advantage``, ``ret``.
+
+        Returns
+        -------
+        Tensor
+            To be minimised, [S]: average over M, never over S, because runs are independent.
+        """
         raise NotImplementedError(f"{type(self).__name__} defines no loss")
 
     def update(self, batch: Rollout, iteration: int) -> Log:
         """Take a step on each minibatch of each epoch; log the mean loss and entropy of the last."""
-        n = batch.ret.shape[1]
-        executor = PlainSteps(self.step, getattr(self.c, "minibatch", n))
+        executor = PlainSteps(self.step, getattr(self.c, "minibatch", batch.ret.shape[1]))
         steps: Log = {}
         for order in self.orders(batch, iteration, getattr(self.c, "epochs", 1)):
             steps, _ = executor.epoch(batch.reordered(order), None, logged=True)

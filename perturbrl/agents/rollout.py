@@ -1,6 +1,6 @@
 """Collect T steps in B cells of S runs, and estimate advantages.
 
-Letters: S runs, T steps, B cells, G features, A action size.
+Letters: S runs, T steps, B cells, M = T x B transitions, G features, A action size.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Rollout:
         return Rollout(*reorder(order, *self.fields()))
 
     def minibatches(self, size: int) -> Iterator[Rollout]:
-        """Yield ``size`` transitions after another."""
+        """Yield consecutive minibatches of ``size`` transitions."""
         parts = (torch.split(field, size, 1) for field in self.fields())
         return (Rollout(*part) for part in zip(*parts, strict=True))
 
@@ -53,14 +53,14 @@ class Rollout:
         return replace(self, advantage=normalise(self.advantage, size))
 
     def explained_variance(self) -> Tensor:
-        """Return 1 - var(R - V) / var(R), [S]: how much of the returns the value network foresaw."""
+        """Return 1 - var(R - V) / var(R), [S]: the share of the variance of returns that V explains."""
         return 1 - (self.ret - self.value).var(1) / self.ret.var(1)
 
 
 def reorder(order: Tensor, *fields: Tensor) -> list[Tensor]:
     """Return ``fields`` [S, M, ...] with the transitions of run s in the order of row s of ``order`` [S, M]."""
-    runs, n = order.shape
-    rows = order.add(torch.arange(0, runs * n, n, device=order.device).unsqueeze(1)).flatten()
+    runs, size = order.shape
+    rows = order.add(torch.arange(0, runs * size, size, device=order.device).unsqueeze(1)).flatten()
     return [x.flatten(0, 1).index_select(0, rows).view(x.shape) for x in fields]
 
 
@@ -85,7 +85,19 @@ class EpisodeTracker:
 
 
 class Collector:
-    """Steps the environment with the current policy; owns the observation at which the last rollout stopped."""
+    """Steps the environment with the current policy, from the observation at which the last rollout stopped.
+
+    Parameters
+    ----------
+    model
+        The networks of the S runs.
+    env
+        S x B cells.
+    streams
+        Random numbers of the S runs.
+    n_steps
+        T, steps of each cell in one rollout.
+    """
 
     def __init__(self, model: Model, env: BatchedEnv, streams: Streams, n_steps: int) -> None:
         self.model, self.env, self.streams, self.n_steps = model, env, streams, n_steps
@@ -99,7 +111,22 @@ class Collector:
         self.episodes.running.zero_()
 
     def collect(self, iteration: int, gamma: Tensor, lam: Tensor, teacher: Teacher | None = None) -> Rollout:
-        """Run T steps in each cell, of the policy or of a ``teacher``; ``gamma`` and ``lam`` are [S, 1]."""
+        """Run T steps in each cell.
+
+        Parameters
+        ----------
+        iteration
+            Number of the rollout; a key of random streams.
+        gamma, lam
+            Discount and lambda of ``gae``, [S, 1].
+        teacher
+            Returns the actions [S, B, A] to take. Default: sample from the policy.
+
+        Returns
+        -------
+        Rollout
+            M = T x B transitions of each run, on the device of ``streams``.
+        """
         env, model, steps = self.env, self.model, self.n_steps
         shape = (env.n_runs, steps, env.n_envs)
         discrete = env.action_space.kind == "discrete"
@@ -146,8 +173,8 @@ class Collector:
 
     def state(self) -> dict[str, Tensor]:
         """Return what a checkpoint needs."""
-        kept = {"obs": self.obs, "episode/running": self.episodes.running, "episode/last": self.episodes.last}
-        return kept | {f"env/{name}": tensor for name, tensor in self.env.state().items()}
+        tensors = {"obs": self.obs, "episode/running": self.episodes.running, "episode/last": self.episodes.last}
+        return tensors | {f"env/{name}": tensor for name, tensor in self.env.state().items()}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Go on from ``state()``."""
@@ -166,10 +193,24 @@ def gae(
     gamma: Tensor,
     lam: Tensor,
 ) -> Tensor:
-    """Generalised advantage estimation (Schulman et al. 2016, eq. 16), [S, T, B].
+    """Estimate advantages (generalised advantage estimation, Schulman et al. 2016, their eq. 16).
 
-    ``following`` is V of the next state, at a time limit V of the last state of the episode: a truncated episode
-    bootstraps, a terminated one does not. ``gamma`` and ``lam`` are [S, 1].
+    Parameters
+    ----------
+    reward, value
+        Reward and V of each state, [S, T, B].
+    following
+        V of the next state, [S, T, B]; at a time limit, V of the last state of the episode. So a truncated episode
+        bootstraps and a terminated one does not.
+    terminated, truncated
+        Bool, [S, T, B].
+    gamma, lam
+        Discount and lambda, [S, 1].
+
+    Returns
+    -------
+    Tensor
+        Advantages in units of reward, [S, T, B].
     """
     delta = reward + gamma.unsqueeze(-1) * following * ~terminated - value
     decay = gamma.unsqueeze(-1) * lam.unsqueeze(-1) * ~(terminated | truncated)

@@ -75,14 +75,15 @@ class TRPO(Recipe[TRPOConfig]):
 
     @torch.no_grad()
     def policy_step(self, batch: Rollout) -> Log:
-        """Lines 4 to 8 of Algorithm 1, with the optional line search of section III-C."""
+        """Take the natural step: lines 4 to 8 of Algorithm 1, with the optional line search of section III-C."""
         c = self.c
         if c.normalise_advantage:
             batch = batch.normalised()
         old = OldPolicy(self.model, batch, self.kl_scale)
-        g = old.gradient()  # eq. 3
-        d = conjugate_gradient(lambda v: old.fisher_product(v, c.damping), g, c.cg_iterations)  # eq. 5
-        step = natural_step(g, d, c.target_kl)  # eq. 6
+        g = old.gradient()  # line 4, eq. 3
+        d = conjugate_gradient(lambda v: old.fisher_product(v, c.damping), g, c.cg_iterations)  # lines 5, 6
+        step = natural_step(g, d, c.target_kl)  # line 7, eq. 6
+        # line 8, where the step is accepted
         search = line_search(old, batch, step, c.target_kl, c.line_search_shrink, c.line_search_tries)
         return {
             "kl": search.kl,

@@ -61,9 +61,10 @@ class TRPOPPOConfig:
 
 
 class Interleaved:
-    """Algorithm 1, lines 4 to 16: the natural step, then clipped epochs on the batch that the old policy collected.
+    """Algorithm 1, lines 4 to 16: a natural step, then PPO epochs on the same batch.
 
-    ``clip_fraction_first`` in the log says how much of the clip the natural step has already used up.
+    Lines 1 to 3 and 17 are ``Learner.iterate``. Ratios (eq. 1) refer to theta_k, which collected the batch. So
+    ``clip_fraction_first`` in the log is the share of ratios that the natural step alone has moved beyond the clip.
     """
 
     def __init__(self, trpo: TRPO, ppo: PPO) -> None:
@@ -71,8 +72,8 @@ class Interleaved:
         self.executor_name, self.notes = ppo.executor_name, ppo.notes
 
     def update(self, batch: Rollout, iteration: int) -> Log:
-        natural = self.trpo.policy_step(batch)  # lines 4 to 8
-        clipped = self.ppo.update(batch, iteration)  # lines 9 to 16
+        natural = self.trpo.policy_step(batch)  # lines 4 to 8: theta' = theta_k + natural step
+        clipped = self.ppo.update(batch, iteration)  # lines 9 to 16: theta_k+1 = theta' after N_ppo epochs of eq. 8
         return natural | clipped
 
     def state(self) -> dict[str, Tensor]:

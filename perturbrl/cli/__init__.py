@@ -39,8 +39,8 @@ def main() -> None:
         app(prog_name=PROGRAM)
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(version: bool) -> None:
+    if version:
         print(f"perturbrl {__version__}")
         raise typer.Exit
 

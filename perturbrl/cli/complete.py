@@ -114,23 +114,23 @@ def _spell(value: Any) -> str:
 
 
 def bash_words(words: list[str], current: int) -> tuple[list[str], int, str]:
-    """Join what bash broke at ``=`` and ``:``; return the words, the current one, and what bash has put aside of it.
+    """Join what bash broke at ``=`` and ``:``; return the words, the number of the current one, and its cut-off prefix.
 
     Bash hands ``agent=p`` over as ``agent``, ``=``, ``p`` and replaces only the last of them.
     """
     joined: list[str] = []
-    at, kept, glue = 0, "", False
+    at, prefix, glue = 0, "", False
     for i, word in enumerate(words[: current + 1]):
         breaks = bool(word) and set(word) <= {"=", ":"}
         if joined and i > 1 and (breaks or glue):
-            kept = joined[-1] + (word if breaks else "")
+            prefix = joined[-1] + (word if breaks else "")
             joined[-1] += word
         else:
-            kept = ""
+            prefix = ""
             joined.append(word)
         glue = breaks
         at = len(joined) - 1
-    return joined, at, kept
+    return joined, at, prefix
 
 
 @contextlib.contextmanager
@@ -139,7 +139,7 @@ def bash_protocol(variable: str) -> Iterator[None]:
     if os.environ.get(variable) != "complete_bash" or "COMP_WORDS" not in os.environ:
         yield
         return
-    words, current, kept = bash_words(os.environ["COMP_WORDS"].split("\n"), int(os.environ.get("COMP_CWORD", "0")))
+    words, current, prefix = bash_words(os.environ["COMP_WORDS"].split("\n"), int(os.environ.get("COMP_CWORD", "0")))
     os.environ |= {"COMP_WORDS": "\n".join(words), "COMP_CWORD": str(current)}
     printed = io.StringIO()
     try:
@@ -147,4 +147,4 @@ def bash_protocol(variable: str) -> Iterator[None]:
             yield
     finally:
         for line in printed.getvalue().splitlines():
-            print(line.removeprefix(kept))
+            print(line.removeprefix(prefix))

@@ -1,4 +1,4 @@
-"""What a bug report should say, and what would stop a run before it starts."""
+"""What a bug report needs, and what would stop a run before it starts."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ NEEDED = {
 LOW_DISK = 1e9
 
 Finding = tuple[str, str, bool]
-"""What was looked at, what was found, and whether a run can do with it."""
+"""What was checked, the result, and whether a run can work with it."""
 
 
 def examine(outputs: Path) -> bool:
     """Print one line for everything a run needs; return whether all of it is in order."""
     fine = True
-    for what, found, good in findings(outputs):
+    for name, value, good in findings(outputs):
         fine &= good
-        print(f"{'ok ' if good else 'BAD'}  {what:<16} {found}", flush=True)
+        print(f"{'ok ' if good else 'BAD'}  {name:<16} {value}", flush=True)
     print("everything needed works" if fine else "something needed is broken: see BAD above")
     return fine
 
 
 def findings(outputs: Path) -> Iterator[Finding]:
-    """Yield everything worth knowing, cheap things first."""
+    """Yield all findings, the quick checks first."""
     yield "python", f"{platform.python_version()} on {platform.platform()}", True
     yield "perturbrl", __version__, True
     yield _configs()
@@ -94,16 +94,16 @@ def _folder(what: str, folder: Path) -> Finding:
 def _plugins() -> Iterator[Finding]:
     from perturbrl import registry
 
-    found = [f"{point.name} ({point.value})" for point in metadata.entry_points(group="perturbrl.plugins")]
-    found += [str(file) for folder in paths.plugin_dirs() for file in sorted(folder.glob("*.py"))]
+    plugins = [f"{point.name} ({point.value})" for point in metadata.entry_points(group="perturbrl.plugins")]
+    plugins += [str(file) for folder in paths.plugin_dirs() for file in sorted(folder.glob("*.py"))]
     try:
         registry.load_plugins()
     except UserError as error:
         yield "plugins", str(error), False
     except Exception as error:
-        yield "plugins", f"{', '.join(found)}: {type(error).__name__}: {error}", False
+        yield "plugins", f"{', '.join(plugins)}: {type(error).__name__}: {error}", False
     else:
-        yield "plugins", ", ".join(found) or "none", True
+        yield "plugins", ", ".join(plugins) or "none", True
 
 
 def _device() -> Iterator[Finding]:
@@ -121,6 +121,7 @@ def _device() -> Iterator[Finding]:
         yield "kernels", f"torch: {error}", True
     else:
         yield "kernels", "native", True
+    yield _executors()
     yield "precision=bf16", "multiplied by this processor" if has_bf16 else BF16_EMULATED, True
     if not torch.cuda.is_available():
         yield "device", "cpu (no CUDA device)", True
@@ -128,6 +129,15 @@ def _device() -> Iterator[Finding]:
     count = torch.cuda.device_count()
     names = ", ".join(torch.cuda.get_device_name(i) for i in range(count))
     yield "device", f"cuda: {count} x {names}" if count == 1 else f"cuda: {count} devices: {names}", _try(_use_cuda)
+
+
+def _executors() -> Finding:
+    from perturbrl.agents.executors import available
+
+    try:
+        return "executors", ", ".join(f"{what}: {name}" for what, name in available().items()), True
+    except Exception as error:  # a GPU that torch sees but cannot use
+        return "executors", f"{type(error).__name__}: {' '.join(str(error).split())}", False
 
 
 def _use_cuda() -> None:

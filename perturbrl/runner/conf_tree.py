@@ -22,13 +22,13 @@ def conf_dirs() -> list[Path]:
 
 def groups(roots: Iterable[Path]) -> dict[str, list[str]]:
     """Return the choices of every config group: ``{"agent": ["ppo", ...], "agent/policy": [...]}``."""
-    found: dict[str, set[str]] = {}
+    choices: dict[str, set[str]] = {}
     for root in roots:
         for file in root.rglob("*.yaml"):
             group = file.parent.relative_to(root).as_posix()
             if group != ".":
-                found.setdefault(group, set()).add(file.stem)
-    return {group: sorted(names) for group, names in sorted(found.items())}
+                choices.setdefault(group, set()).add(file.stem)
+    return {group: sorted(names) for group, names in sorted(choices.items())}
 
 
 def keys(roots: Iterable[Path], chosen: Mapping[str, str] | None = None) -> dict[str, Any]:

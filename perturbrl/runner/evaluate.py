@@ -1,4 +1,4 @@
-"""Behind ``perturbrl evaluate``: score the checkpoint of every finished run found under some paths."""
+"""``perturbrl evaluate``: score the checkpoint of every finished run under some paths."""
 
 from __future__ import annotations
 
@@ -29,13 +29,24 @@ from perturbrl.runner.job import Job, load_job
 from perturbrl.runner.outcome import failed
 from perturbrl.screens.schema import PerturbationTable
 
-KEPT = 4  # tables of rows at a time: each may hold a large data set
+MOST_SHARED = 4  # tables of rows at a time: each may hold a large data set
 NEEDED = (*INFO, "config_hash", "data_checksum", "wall_seconds")  # of run.json
 SHARED = ("source", "data", "encoder", "split", "conditions", "description", "env")
 
 
 class Evaluator:
-    """Evaluates runs one after another; runs that share cells, task and protocol share the rows that need no policy."""
+    """Evaluates runs one after another; runs that share cells, task and protocol share the rows that need no policy.
+
+    Parameters
+    ----------
+    overrides
+        ``protocol.KEY=VALUE``, ``protocol=NAME``, or ``baseline=predictions path=FILE``.
+
+    Raises
+    ------
+    UserError
+        Another override.
+    """
 
     def __init__(self, overrides: Sequence[str] = ()) -> None:
         self.predictions, self.protocol, self.overrides = _read(overrides)
@@ -43,6 +54,11 @@ class Evaluator:
 
     def evaluate(self, folder: Path) -> None:
         """Write the ``evaluation`` folder of one run.
+
+        Parameters
+        ----------
+        folder
+            A run directory.
 
         Raises
         ------
@@ -55,19 +71,19 @@ class Evaluator:
         if missing := [key for key in NEEDED if key not in run]:
             raise UserError(f"{folder / paths.RUN}: is damaged, {missing[0]} is missing; {records.GO_ON}")
         job = load_job(folder, run["config_hash"])
-        own = job.config.protocol.name
-        if self.protocol not in (None, own):
-            raise UserError(f"{folder}: protocol={self.protocol} does not fit; this run is for protocol={own}")
+        name = job.config.protocol.name
+        if self.protocol not in (None, name):
+            raise UserError(f"{folder}: protocol={self.protocol} does not fit; this run is for protocol={name}")
         torch.set_num_threads(job.config.threads)  # more threads on small tensors wait for each other
         kernels.configure(job.config.kernels, "float32")
         table = load_cells(job)
         if DatasetInfo.of(table).checksum != run["data_checksum"]:
             raise UserError(f"{folder}: the data have changed since this run was trained; train again with force=true")
         protocol = self._bound(job.raw["protocol"])
-        scoring: Scoring = registry.protocols[own].build(protocol)
+        scoring: Scoring = registry.protocols[name].build(protocol)
         key = json.dumps([job.raw.get(group) for group in SHARED] + [repr(protocol)])
         if key not in self._evaluations:
-            while len(self._evaluations) >= KEPT:
+            while len(self._evaluations) >= MOST_SHARED:
                 self._evaluations.pop(next(iter(self._evaluations)))
             self._evaluations[key] = scoring.evaluation(table, job.config.env, _simulated(job, table))
         policy = load_policy(job, table, "float32") if run["status"] == "complete" else None
@@ -114,29 +130,48 @@ def _simulated(job: Job, table: Table) -> Simulated | None:
 
 
 def _read(overrides: Sequence[str]) -> tuple[Path | None, str | None, list[str]]:
-    """Part what ``evaluate`` may be told: a file of predictions, the name of the protocol, keys of the protocol."""
-    given = dict(o.lstrip("+").partition("=")[::2] for o in overrides)
-    for key in given:
+    """Split the overrides of ``evaluate``: a file of predictions, the name of the protocol, keys of the protocol."""
+    values = dict(o.lstrip("+").partition("=")[::2] for o in overrides)
+    for key in values:
         if key not in ("protocol", "baseline", "path") and not key.startswith("protocol."):
             raise UserError(
-                f"{key}={given[key]}: only protocol.* can be changed when evaluating (protocol.n_cells=all), "
+                f"{key}={values[key]}: only protocol.* can be changed when evaluating (protocol.n_cells=all), "
                 "or baseline=predictions path=FILE given"
             )
-    if "baseline" in given:
-        choice(given["baseline"], ("predictions",), "baseline")
-    if ("baseline" in given) != ("path" in given):
+    if "baseline" in values:
+        choice(values["baseline"], ("predictions",), "baseline")
+    if ("baseline" in values) != ("path" in values):
         raise UserError("baseline=predictions path=FILE.h5ad: the two go together")
-    if "protocol" in given:
-        choice(given["protocol"], registry.protocols, "protocol")
-    file = Path(given["path"]).expanduser() if "path" in given else None
-    keys = [f"{key}={value}" for key, value in given.items() if key.startswith("protocol.")]
-    return file, given.get("protocol"), keys
+    if "protocol" in values:
+        choice(values["protocol"], registry.protocols, "protocol")
+    file = Path(values["path"]).expanduser() if "path" in values else None
+    keys = [f"{key}={value}" for key, value in values.items() if key.startswith("protocol.")]
+    return file, values.get("protocol"), keys
 
 
 def load_policy(job: Job, table: Table, precision: str | None = None) -> Act:
-    """Return the deterministic policy of a run's checkpoint, on the CPU: observations [B, G] to actions.
+    """Return the deterministic policy of a run's checkpoint, on the CPU.
 
-    It acts in the run's kernels and precision, whatever is configured then; ``precision`` replaces the run's.
+    It keeps the kernels and precision with which it was loaded, whatever is configured later.
+
+    Parameters
+    ----------
+    job
+        The run.
+    table
+        Its cells, for the sizes of the networks.
+    precision
+        ``float32``, ``tf32`` or ``bf16``. Default: that of the run; float32 for tf32, which a CPU does not have.
+
+    Returns
+    -------
+    Callable
+        Maps observations [B, G] (float32) to actions [B, A], or [B] int64 if they are discrete.
+
+    Raises
+    ------
+    UserError
+        The checkpoint is missing or damaged.
     """
     tensors, _ = RunDir(job.path).checkpoint()
     if precision is None:
@@ -148,12 +183,24 @@ def load_policy(job: Job, table: Table, precision: str | None = None) -> Act:
 
 
 def main(where: Sequence[str], overrides: Sequence[str] = ()) -> int:
-    """Evaluate every run under ``where``; return 1 if any could not be, else 0.
+    """Evaluate every run under some paths; a run that cannot be evaluated does not stop the others.
+
+    Parameters
+    ----------
+    where
+        Run directories, folders of runs, or globs.
+    overrides
+        See ``Evaluator``.
+
+    Returns
+    -------
+    int
+        0, or 1 if a run could not be evaluated.
 
     Raises
     ------
     UserError
-        Nothing was found, or an override is not one of the protocol's.
+        There is no run, or an override does not belong to the protocol.
     """
     evaluator = Evaluator(overrides)
     folders = find_runs(where)

@@ -34,7 +34,7 @@ class Shape:
     actions: int = 1
 
 
-def pick_device(asked: str) -> torch.device:
+def pick_device(choice: str) -> torch.device:
     """Resolve ``device=auto|cpu|cuda``.
 
     Raises
@@ -42,9 +42,9 @@ def pick_device(asked: str) -> torch.device:
     UserError
         ``cuda`` on a machine without one.
     """
-    if asked == "cuda" and not torch.cuda.is_available():
+    if choice == "cuda" and not torch.cuda.is_available():
         raise UserError("device: cuda was asked for, but torch sees no GPU here; use device=auto or device=cpu")
-    return torch.device("cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu")
+    return torch.device("cuda" if choice != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def require_machine(job: Job, device: torch.device) -> None:

@@ -1,4 +1,4 @@
-"""Behind ``perturbrl reproduce``: Tables I-III from nothing: train, evaluate, report, compare with the published."""
+"""``perturbrl reproduce``: train, evaluate and report Tables I-III, and compare with the published numbers."""
 
 from __future__ import annotations
 
@@ -38,16 +38,36 @@ def reproduce(
     progress: str = "auto",
     workers: int | None = None,
 ) -> Path:
-    """Train every arm on every table, evaluate and report; return the page.
+    """Train every arm on every table, evaluate, and write the report.
 
-    Cells are preprocessed as in the release, leaks included (``data.preset=strict`` among the overrides mends that).
-    ``overrides`` are Hydra's, for all runs (``source=file path=...``, ``device=cuda``). ``quick`` divides all
-    budgets by 16.
+    Cells are preprocessed as in the release, leaks included; the override ``data.preset=strict`` avoids the leaks.
+
+    Parameters
+    ----------
+    schedule
+        Training budgets: ``released``, ``text``, ``equal`` or ``per_iteration``.
+    seeds
+        Number of seeds (0, 1, ...) of each arm on each table.
+    quick
+        Divide all budgets by 16, but train at least one rollout in each stage.
+    out
+        Folder of the runs and of the report.
+    overrides
+        Overrides of ``perturbrl train`` for all runs: ``source=file path=...``, ``device=cuda``.
+    progress
+        ``auto``, ``rich``, ``plain`` or ``quiet``.
+    workers
+        Number of processes. Default: one for each core; one on a GPU.
+
+    Returns
+    -------
+    Path
+        The page of the report.
 
     Raises
     ------
     UserError
-        An override is wrong, or some run failed (the others are kept; the same command goes on with what is missing).
+        An override is wrong, or a run failed. The other runs are saved; the same command resumes the rest.
     """
     choice(schedule, SCHEDULES, "--schedule")
     _check_overrides(overrides)
@@ -78,7 +98,7 @@ def reproduce(
 
 
 def _check_overrides(overrides: Sequence[str]) -> None:
-    """Refuse keys that the tables set themselves, which would be ignored."""
+    """Refuse keys that this command sets itself."""
     for key in (override.lstrip("+~").partition("=")[0] for override in overrides):
         require(key not in SET_HERE, key, f"reproduce sets it itself; {SET_HERE.get(key)}")
 
@@ -90,6 +110,6 @@ def _quick_budgets(schedule: str) -> list[str]:
 
 
 def _split_tables(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Part ``data=rna,atac`` (which tables to make; all three by default) from the other overrides."""
+    """Separate ``data=rna,atac`` (the tables to make; default: all three) from the other overrides."""
     tables = [o.partition("=")[2].split(",") for o in overrides if o.startswith("data=")]
     return (tables[-1] if tables else list(TABLES)), [o for o in overrides if not o.startswith("data=")]

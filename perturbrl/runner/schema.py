@@ -97,15 +97,17 @@ def bind_run(config: DictConfig) -> RunConfig:
 def _check_screen(config: RunConfig) -> None:
     where = f"split={config.split.kind}"
     for group, usual in (("conditions", "auto"), ("description", "default")):
-        given = getattr(config, group)
+        value = getattr(config, group)
         if isinstance(config.split, SplitConfig):
-            require(given is None, where, f"holds out cells and reads no {group}; leave {group}= out")
+            require(value is None, where, f"holds out cells and reads no {group}; leave {group}= out")
         else:
-            require(given is not None, where, f"needs {group}; choose {group}={usual}")
+            require(value is not None, where, f"needs {group}; choose {group}={usual}")
     if isinstance(config.split, SplitConfig):
         return
-    asked = config.encoder.name
-    require(asked == "none", f"encoder={asked}", f"{where} predicts features as they are measured; choose encoder=none")
+    encoder = config.encoder.name
+    require(
+        encoder == "none", f"encoder={encoder}", f"{where} predicts features as they are measured; choose encoder=none"
+    )
 
 
 def resolve(config: DictConfig) -> dict[str, Any]:

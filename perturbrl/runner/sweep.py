@@ -1,4 +1,4 @@
-"""The one path from composed configs to run directories: bind, group, train, collect what failed."""
+"""The one path from composed configs to run directories: bind, group, train, collect failures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from perturbrl.runner.progress import Progress
 
 @dataclass(frozen=True)
 class Composed:
-    """A config as Hydra composed it (without Hydra's own part), the folder of its run, and what the run is called."""
+    """A config as Hydra composed it (without the node ``hydra``), the directory of its run, and the run's labels."""
 
     config: DictConfig
     path: Path
@@ -37,14 +37,14 @@ class Composed:
 
 @dataclass(frozen=True)
 class Sweep:
-    """The jobs that could be bound, and what became of each config, in the order of the configs."""
+    """The jobs that could be bound, and the outcome of each config, in the order of the configs."""
 
     jobs: tuple[Job, ...]
     outcomes: tuple[Outcome, ...]
 
     @property
     def failed(self) -> list[Outcome]:
-        """The outcomes of what could not be bound or trained."""
+        """The outcomes of runs that could not be bound or trained."""
         return [outcome for outcome in self.outcomes if outcome.status == "failed"]
 
 
@@ -56,23 +56,30 @@ def sweep(
     runs_together: int | None = None,
     runner: Runner | None = None,
 ) -> Sweep:
-    """Train every run; one that fails leaves the others alone.
+    """Train every run; a run that fails does not stop the others.
 
     Parameters
     ----------
+    composed
+        Composed configs; each has another directory.
     progress
-        Shows what is done; serves every run of a command, so that shared notices are printed once.
+        Prints progress. One object for all runs of a command, so that shared notices are printed once.
     workers
-        Processes, or tasks of ``runner``, at a time; default: one a core, one in all on a GPU.
+        Processes, or tasks of ``runner``, at a time. Default: one for each core; one on a GPU.
     runs_together
-        The most runs to step together; default: what suits the device.
+        Largest number of runs in a population. Default: a limit for the device.
     runner
-        Trains the groups; default: processes of this machine.
+        Trains the groups. Default: processes of this machine.
+
+    Returns
+    -------
+    Sweep
+        Bound jobs and outcomes; failures are outcomes, not exceptions.
 
     Raises
     ------
     Interrupted
-        A signal asked to stop; what was computed is saved.
+        A signal stopped the sweep; finished iterations are saved.
     """
     jobs: list[Job] = []
     outcomes: list[Outcome] = []
@@ -88,8 +95,8 @@ def sweep(
         if len(jobs) > 1:
             progress.say(f"{len(jobs)} runs in {len(groups)} populations, {workers} at a time")
         train = runner or in_processes(workers, progress)
-        for found in train(groups, progress.mode):
-            for outcome in found:
+        for group_outcomes in train(groups, progress.mode):
+            for outcome in group_outcomes:
                 outcomes.append(outcome)
                 count = f" ({len(outcomes)} of {len(composed)})" if len(composed) > 1 else ""
                 if outcome.error is None or len(composed) > 1:  # else the caller raises it

@@ -1,7 +1,7 @@
-"""``perturbrl data validate FILE``: what is there, what is missing, and which tasks can be trained on it.
+"""``perturbrl data validate FILE``: what the file has, what is missing, and which tasks can be trained on it.
 
-Which tasks can be trained is found by doing what training does, up to its first step, and by no rules of its own: the
-same config, reader, checks, split, preprocessing, environment, networks and protocol. So the two cannot disagree.
+Whether a task can be trained is found by running the code of training up to the first step: the same config, reader,
+checks, split, preprocessing, environment, networks and protocol. So validation and training cannot disagree.
 """
 
 from __future__ import annotations
@@ -31,17 +31,27 @@ from perturbrl.runner.hydra.compose import compose_job
 from perturbrl.runner.job import Job, of_file
 from perturbrl.runner.learning_curve import LearningCurve
 
-MOST_CELLS = 5000  # of more cells as many are drawn: what diffusion pseudotime costs grows with their square
-DEFAULT = "data=rna"  # what perturbrl train takes if nothing is said
+MOST_CELLS = 5000  # of larger tables, this many random cells: the cost of diffusion pseudotime grows with the square
+DEFAULT = "data=rna"  # what perturbrl train takes without data=
 
 T = TypeVar("T")
 
 
 def validate(path: str | Path, overrides: Sequence[str] = ()) -> list[Finding]:
-    """Examine a .h5ad, .h5mu or 10x .h5 file or a 10x mtx folder, and try every task on it up to its first step.
+    """Examine a file of cells, and try every task on it up to its first training step.
 
-    ``overrides`` are those of ``perturbrl train``; ``data=`` and ``env=`` limit what is tried. The last findings, at
-    ``task``, say of each task that it is ready, or, in the words of ``perturbrl train``, why it is not.
+    Parameters
+    ----------
+    path
+        A .h5ad, .h5mu or 10x .h5 file, or a 10x mtx folder.
+    overrides
+        Overrides of ``perturbrl train``; ``data=`` and ``env=`` limit the tasks that are tried.
+
+    Returns
+    -------
+    list of Finding
+        First those about the file. The last ones, with ``where`` = ``task``, say for each task that it is ready, or
+        give the error of ``perturbrl train``.
 
     Raises
     ------
@@ -63,11 +73,11 @@ def validate(path: str | Path, overrides: Sequence[str] = ()) -> list[Finding]:
     if cell_file is None:
         return [Finding("error", "task", refusal, "", (task,)) for task in tasks]
     findings, unforeseen = _attempt(lambda: examine(cell_file, source))
-    found = findings or [Finding("warning", "file", f"cannot be described ({unforeseen})", "", ())]
+    file_findings = findings or [Finding("warning", "file", f"cannot be described ({unforeseen})", "", ())]
     raw, refusal = _attempt(lambda: assemble(cell_file, file.stem, source, sha256_of(file)))
     if raw is None:
-        return found + [Finding("error", "task", refusal, "", (task,)) for task in tasks]
-    return found + _tried(raw, jobs, needs, envs)
+        return file_findings + [Finding("error", "task", refusal, "", (task,)) for task in tasks]
+    return file_findings + _tried(raw, jobs, needs, envs)
 
 
 def usable(findings: Sequence[Finding]) -> bool:
@@ -97,27 +107,27 @@ def _tried(
     """Try the first of ``envs`` with every choice of ``data=``, the others with those that the file has."""
     first, *others = envs
     held = [data for data, modalities in needs.items() if set(modalities) <= set(raw.modalities)] or list(needs)[:1]
-    words = {data: _rehearsed(jobs, data, first, raw) for data in needs}
+    refusals = {data: _rehearsed(jobs, data, first, raw) for data in needs}
     some = raw.n_cells > MOST_CELLS and isinstance(jobs(held[0], first).config.split, SplitConfig)
     drawn = f"; tried on {MOST_CELLS} of {raw.n_cells} cells" if some else ""
-    found = []
+    findings = []
     for data, modalities in needs.items():
-        said = words[data] or f"ready (needs {' and '.join(modalities)}{drawn})"
-        severity: Severity = "ok" if not words[data] else "error" if data in held else "warning"
-        found.append(Finding(severity, "task", said, "", (f"data={data}",)))
-    found.append(_of_env(first, {data: words[data] for data in held}, raw))
+        verdict = refusals[data] or f"ready (needs {' and '.join(modalities)}{drawn})"
+        severity: Severity = "ok" if not refusals[data] else "error" if data in held else "warning"
+        findings.append(Finding(severity, "task", verdict, "", (f"data={data}",)))
+    findings.append(_of_env(first, {data: refusals[data] for data in held}, raw))
     for env in others:
-        found.append(_of_env(env, {data: _rehearsed(jobs, data, env, raw) for data in held}, raw))
-    return found
+        findings.append(_of_env(env, {data: _rehearsed(jobs, data, env, raw) for data in held}, raw))
+    return findings
 
 
-def _of_env(env: str, words: Mapping[str, str], raw: RawCells) -> Finding:
-    ready = [f"data={data}" for data, said in words.items() if not said]
+def _of_env(env: str, refusals: Mapping[str, str], raw: RawCells) -> Finding:
+    ready = [f"data={data}" for data, reason in refusals.items() if not reason]
     if ready:
-        refused = [f"; data={data}: {said}" for data, said in words.items() if said]
+        refused = [f"; data={data}: {reason}" for data, reason in refusals.items() if reason]
         return Finding("ok", "task", f"ready (with {', '.join(ready)}){''.join(refused)}", "", (f"env={env}",))
     offered = env != "counterfactual" or "perturbation" in raw.obs
-    return Finding("error" if offered else "warning", "task", next(iter(words.values())), "", (f"env={env}",))
+    return Finding("error" if offered else "warning", "task", next(iter(refusals.values())), "", (f"env={env}",))
 
 
 def _rehearsed(jobs: Callable[[str, str], Job], data: str, env: str, raw: RawCells) -> str:

@@ -290,7 +290,7 @@ def test_render_shows_every_finding_as_written(tmp_path):
     made = Finding("error", "layers['counts']", "[bold]not markup[/bold]", "mend [it]", ("data=rna",))
     text = render([*findings, made], width=400)
     assert max(len(line) for line in text.splitlines()) <= 400
-    for word in ("obs['perturbation']", made.where, made.what, made.mend, "ERROR"):
+    for word in ("obs['perturbation']", made.where, made.what, made.remedy, "ERROR"):
         assert word in text
     assert sum(line.count("│") > 0 for line in text.splitlines()) == len(findings) + 1
     assert max(len(line) for line in render(findings, width=90).splitlines()) <= 90

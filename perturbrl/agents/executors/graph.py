@@ -49,8 +49,8 @@ class Replayed:
             self._replay, self._outputs = self._record(self._function, self._inputs)
             for tensor, value in zip(self._state, before, strict=True):  # recording has changed it
                 tensor.copy_(value)
-        for held, given in zip(self._inputs, inputs, strict=True):
-            held.copy_(given)
+        for buffer, value in zip(self._inputs, inputs, strict=True):
+            buffer.copy_(value)
         self._replay()
         return self._outputs
 

@@ -43,12 +43,24 @@ def current() -> Arithmetic:
 
 
 def configure(kernels: str, precision: str) -> str:
-    """Choose the arithmetic of what is built from now on; return ``native`` or ``torch``.
+    """Choose the arithmetic of models, distributions and optimisers that are built from now on.
+
+    Parameters
+    ----------
+    kernels
+        ``auto``, ``native`` or ``torch``.
+    precision
+        Of matrix products: ``float32``, ``tf32`` or ``bf16``.
+
+    Returns
+    -------
+    str
+        ``native`` or ``torch``.
 
     Raises
     ------
     UserError
-        An unknown choice, or ``kernels=native`` where it cannot be had (the message says why).
+        An unknown choice, or ``kernels=native`` is not available here (the message says why).
     """
     global _current
     _current = _chosen(kernels, precision)
@@ -58,12 +70,22 @@ def configure(kernels: str, precision: str) -> str:
 
 @contextlib.contextmanager
 def using(kernels: str, precision: str) -> Iterator[Arithmetic]:
-    """Configure for what is built inside the context, and put back what was configured before.
+    """Configure the arithmetic of what is built inside the context, and restore the former one after it.
+
+    Parameters
+    ----------
+    kernels, precision
+        As in ``configure``.
+
+    Yields
+    ------
+    Arithmetic
+        The one that is configured.
 
     Raises
     ------
     UserError
-        As ``configure``.
+        As in ``configure``.
     """
     global _current
     before, matmul = _current, torch.get_float32_matmul_precision()

@@ -49,12 +49,12 @@ def library() -> ctypes.CDLL:
     file = folder
     try:
         file = _cached(folder, key) or _compile(compiler, folder, key)
-        found = ctypes.CDLL(str(file))
+        shared_object = ctypes.CDLL(str(file))
         for entry in ENTRIES:
-            getattr(found, entry)
+            getattr(shared_object, entry)
     except (OSError, AttributeError) as error:
         raise Unavailable(f"{file} could not be built or loaded ({error})") from None
-    return found
+    return shared_object
 
 
 def _cached(folder: Path, key: str) -> Path | None:
@@ -77,21 +77,21 @@ def _digest(file: Path) -> str:
 def _compile(compiler: str, folder: Path, key: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as inside:  # on the same disk, so that the last step is atomic
-        made = Path(inside) / f"{key}.so"
+        output = Path(inside) / f"{key}.so"
         units = [_source(name) for name in SOURCES if name.endswith(".c")]
-        command = [compiler, *FLAGS, "-shared", "-fPIC", *map(str, units), "-o", str(made), "-lm"]
+        command = [compiler, *FLAGS, "-shared", "-fPIC", *map(str, units), "-o", str(output), "-lm"]
         try:
             with status.step("compiling kernels"):
                 done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
         except subprocess.TimeoutExpired:
             raise Unavailable(f"{compiler} did not finish in {SECONDS:g} s") from None
         if done.returncode:
-            said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-            raise Unavailable(f"{compiler} failed: {said[0]}")
-        file = folder / f"{key}-{_digest(made)}.so"
-        with made.open("rb") as written:
+            messages = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+            raise Unavailable(f"{compiler} failed: {messages[0]}")
+        file = folder / f"{key}-{_digest(output)}.so"
+        with output.open("rb") as written:
             os.fsync(written.fileno())
-        os.replace(made, file)
+        os.replace(output, file)
     return file
 
 

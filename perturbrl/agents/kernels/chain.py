@@ -1,4 +1,4 @@
-"""What the kernels are told about networks and optimisers: where numbers stand, and what they mean."""
+"""How networks and optimisers are described to the kernels: where the numbers are stored and what they mean."""
 
 from __future__ import annotations
 
@@ -56,15 +56,15 @@ class Chain:
 
     def views(self, flat: Tensor) -> Views:
         """W [S, I, O] and b [S, 1, O] of each layer within ``flat`` [S, n]."""
-        for tensor, views in self._cached:
+        for tensor, cached in self._cached:
             if tensor is flat:
-                return views
-        found, at = [], self.start
+                return cached
+        views, at = [], self.start
         for i, o in zip(self.sizes, self.sizes[1:], strict=False):
             middle, end = at + i * o, at + (i + 1) * o
-            found.append((flat[:, at:middle].view(-1, i, o), flat[:, middle:end].unsqueeze(1)))
+            views.append((flat[:, at:middle].view(-1, i, o), flat[:, middle:end].unsqueeze(1)))
             at = end
-        return found
+        return views
 
     def cache_views(self, flat: Tensor) -> None:
         """Keep the views of a tensor [S, n] that will be used again and again (parameters, their gradient)."""

@@ -48,7 +48,7 @@ class FusedPPO:
     ) -> None:
         tensors = {"theta": theta, "grad": grad, "clip": clip, "vf_coef": vf_coef, "ent_coef": ent_coef}
         tensors["max_norm"] = max_norm
-        made = _Settings(
+        settings = _Settings(
             runs=theta.shape[0],
             width=theta.shape[1],
             split=value.start,
@@ -57,11 +57,11 @@ class FusedPPO:
             **{name: tensor.data_ptr() for name, tensor in tensors.items()},
         )
         for k, chain in enumerate((policy, value)):
-            made.chain[k] = ctypes.addressof(chain.as_c)
+            settings.chain[k] = ctypes.addressof(chain.as_c)
         for k, one in enumerate(optimisers):
             for name in ("m", "v", "t", "lr"):
-                getattr(made, name)[k] = getattr(one, name).data_ptr()
-        self._native, self._settings = native, made
+                getattr(settings, name)[k] = getattr(one, name).data_ptr()
+        self._native, self._settings = native, settings
         self._alive = (tensors, optimisers, policy, value)  # the struct holds their addresses
 
     def epoch(

@@ -143,18 +143,18 @@ class Native:
 
 
 def _rows(x: Tensor) -> Tensor:
-    """Return ``x`` [S, B, I] with the numbers of a row side by side."""
+    """Return ``x`` [S, M, I] with the numbers of a row side by side."""
     return x if x.stride(2) == 1 or (x.shape[2] == 1 and x.stride(1) == 1) else x.contiguous()
 
 
 def _matrices(x: Tensor) -> Tensor:
-    """Return ``x`` [S, B, A] with the numbers of a run side by side."""
+    """Return ``x`` [S, M, A] with the numbers of a run side by side."""
     return x if x.stride()[1:] == (x.shape[2], 1) else x.contiguous()
 
 
-def _function(found: ctypes._NamedFuncPointer, arguments: Sequence[Any]) -> ctypes._NamedFuncPointer:
-    found.argtypes, found.restype = arguments, None
-    return found
+def _function(entry: ctypes._NamedFuncPointer, arguments: Sequence[Any]) -> ctypes._NamedFuncPointer:
+    entry.argtypes, entry.restype = arguments, None
+    return entry
 
 
 def load() -> Native:
@@ -182,15 +182,15 @@ def _compare(native: Native) -> None:
     chain = Chain(3, (37, 45, 5), ("tanh", "identity"))
     x = torch.randn(2, 11, 37, generator=generator)
     theta = torch.randn(2, chain.stop, generator=generator) / 6
-    found = []
+    results = []
     for twin in (native, reference):
         y, cache = twin.mlp_forward(chain, theta, x, False)
         grad = torch.zeros_like(theta)
         dx = twin.mlp_vjp(chain, theta, cache, y, grad, True, False)
         assert dx is not None
-        found.append({"values": y, "gradient": grad, "input gradient": dx})
-    for name, expected in found[1].items():
-        if not torch.allclose(found[0][name], expected, rtol=1e-4, atol=1e-4):
+        results.append({"values": y, "gradient": grad, "input gradient": dx})
+    for name, expected in results[1].items():
+        if not torch.allclose(results[0][name], expected, rtol=1e-4, atol=1e-4):
             raise Unavailable(
-                f"its {name} differs from torch's by {float((found[0][name] - expected).abs().max()):.2g}"
+                f"its {name} differs from torch's by {float((results[0][name] - expected).abs().max()):.2g}"
             )

@@ -1,6 +1,6 @@
 """The arithmetic of ``kernels`` in plain torch: on every device, and what the native twin is tested against.
 
-Letters: S runs, B rows of a batch, I inputs, O outputs, A action size, n parameters.
+Letters: S runs, M rows of a batch, I inputs, O outputs, A action size, n parameters.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
 def mlp_forward(chain: Chain, theta: Tensor, x: Tensor, bf16: bool) -> tuple[Tensor, Any]:
-    """Map ``x`` [S, B, I] to [S, B, O]; also return the inputs and values of every layer, for the derivatives."""
+    """Map ``x`` [S, M, I] to [S, M, O]; also return the inputs and values of every layer, for the derivatives."""
     values = [x]
     for (weight, bias), activation in zip(chain.views(theta), chain.activations, strict=True):
         values.append(_activate(_affine(values[-1], weight, bias, bf16), activation))
@@ -28,7 +28,7 @@ def mlp_forward(chain: Chain, theta: Tensor, x: Tensor, bf16: bool) -> tuple[Ten
 
 
 def mlp_jvp(chain: Chain, theta: Tensor, cache: Any, v: Tensor, dx: Tensor | None, bf16: bool) -> Tensor:
-    """Return the change of the output when parameters move along ``v`` [S, n] and x along ``dx`` [S, B, I] (or not)."""
+    """Return the change of the output when parameters move along ``v`` [S, n] and x along ``dx`` [S, M, I] (or not)."""
     layers = zip(chain.views(theta), chain.views(v), chain.activations, cache, cache[1:], strict=False)
     for (weight, _), (v_weight, v_bias), activation, x, y in layers:
         dz = _affine(x, v_weight, v_bias, bf16)
@@ -40,7 +40,7 @@ def mlp_jvp(chain: Chain, theta: Tensor, cache: Any, v: Tensor, dx: Tensor | Non
 def mlp_vjp(
     chain: Chain, theta: Tensor, cache: Any, dy: Tensor, grad: Tensor, need_dx: bool, bf16: bool
 ) -> Tensor | None:
-    """Pull ``dy`` [S, B, O] back: write the parameters' gradient into ``grad``, return dL/dx if ``need_dx``."""
+    """Pull ``dy`` [S, M, O] back: write the parameters' gradient into ``grad``, return dL/dx if ``need_dx``."""
     weights, grads = chain.views(theta), chain.views(grad)
     for k in range(len(weights) - 1, -1, -1):
         x, (weight, _), (to_weight, to_bias) = cache[k], weights[k], grads[k]
@@ -59,14 +59,14 @@ def mlp_vjp(
 
 
 def gaussian_log_prob(mean: Tensor, action: Tensor, log_std: Tensor) -> tuple[Tensor, Tensor]:
-    """Return log pi(a|s) [S, B] and z = (a - mean) / std [S, B, A]; ``log_std`` is [S, A]."""
+    """Return log pi(a|s) [S, M] and z = (a - mean) / std [S, M, A]; ``log_std`` is [S, A]."""
     z = (action - mean).mul_(log_std.neg().exp_().unsqueeze(1))
     constant = log_std.sum(1, keepdim=True).add_(HALF_LOG_2PI * mean.shape[-1])
     return torch.linalg.vector_norm(z, dim=-1).square_().mul_(-0.5).sub_(constant), z
 
 
 def gaussian_vjp(z: Tensor, log_std: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Differentiate sum_b weight_b log pi(a_b|s_b): by the mean [S, B, A] and by log_std [S, A]; ``weight`` [S, B]."""
+    """Differentiate sum_m weight_m log pi(a_m|s_m): by the mean [S, M, A] and by log_std [S, A]; ``weight`` [S, M]."""
     weighted = z * weight.unsqueeze(-1)
     to_log_std = (z * weighted).sum(1).sub_(weight.sum(1, keepdim=True))
     return weighted.mul_(log_std.neg().exp_().unsqueeze(1)), to_log_std

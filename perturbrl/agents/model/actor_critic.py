@@ -1,6 +1,6 @@
 """A policy and a value network for each of S runs, separate, with all parameters of a run in one row of ``theta``.
 
-Letters: S runs, B states, G features, A action size, n parameters.
+Letters: S runs, M states, G features, A action size, n parameters.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class ActorCritic(Model):
         self.value_net.cache_views(flat)
 
     def policy(self, x: Tensor, theta: Tensor | None = None) -> tuple[Distribution, Any]:
-        """Return pi(.|s) for states ``x`` [S, B, G], and the cache that the derivatives need."""
+        """Return pi(.|s) for states ``x`` [S, M, G], and the cache that the derivatives need."""
         theta = self.theta if theta is None else theta
         outputs, cache = self.policy_net.forward(theta, x)
         if self.actions.kind == "discrete":
@@ -90,12 +90,12 @@ class ActorCritic(Model):
             grad[:, self.log_std_columns] = d_log_std
 
     def policy_jvp(self, cache: Any, v: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Change of outputs [S, B, A] and of log_std [S, A] when the policy moves along ``v`` [S, policy_size]."""
+        """Change of outputs [S, M, A] and of log_std [S, A] when the policy moves along ``v`` [S, policy_size]."""
         d_log_std = v[:, self.log_std_columns] if self.actions.kind == "box" else None
         return self.policy_net.jvp(self.theta, cache, v, None), d_log_std
 
     def value(self, x: Tensor) -> tuple[Tensor, Any]:
-        """Return V(s) [S, B] and the cache that ``value_vjp`` needs."""
+        """Return V(s) [S, M] and the cache that ``value_vjp`` needs."""
         v, cache = self.value_net.forward(self.theta, x)
         return v.squeeze(-1), cache
 

@@ -1,6 +1,6 @@
-"""Action distributions of S policies on B states, with the derivatives that policy gradients need.
+"""Action distributions of S policies on M states, with the derivatives that policy gradients need.
 
-Letters: S runs, B states, A action size. "Outputs" are what the policy network gives for a state (means or logits); the
+Letters: S runs, M states, A action size. "Outputs" are what the policy network gives for a state (means or logits); the
 Gaussian's log standard deviation is one more vector of parameters, the same in every state.
 """
 
@@ -20,7 +20,7 @@ LOG_2PI = math.log(2 * math.pi)
 
 @dataclass(frozen=True)
 class Gaussian:
-    """Independent normals: ``mean`` [S, B, A], ``log_std`` [S, A]. Actions [S, B, A]."""
+    """Independent normals: ``mean`` [S, M, A], ``log_std`` [S, A]. Actions [S, M, A]."""
 
     mean: Tensor
     log_std: Tensor
@@ -31,15 +31,15 @@ class Gaussian:
         return self.mean
 
     def sample(self, noise: Tensor) -> Tensor:
-        """Turn standard normals [S, B, A] into actions."""
+        """Turn standard normals [S, M, A] into actions."""
         return torch.addcmul(self.mean, noise, self.log_std.exp().unsqueeze(1))
 
     def log_prob(self, action: Tensor) -> tuple[Tensor, Tensor]:
-        """Return log pi(a|s) [S, B], and what ``log_prob_vjp`` needs."""
+        """Return log pi(a|s) [S, M], and what ``log_prob_vjp`` needs."""
         return self.arithmetic.gaussian_log_prob(self.mean, action, self.log_std)
 
     def log_prob_vjp(self, z: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradient of sum_b weight_b log pi(a_b|s_b): to the mean [S, B, A] and to log_std [S, A]."""
+        """Gradient of sum_m weight_m log pi(a_m|s_m): to the mean [S, M, A] and to log_std [S, A]."""
         return self.arithmetic.gaussian_vjp(z, self.log_std, weight)
 
     def entropy(self) -> Tensor:
@@ -51,7 +51,7 @@ class Gaussian:
         return None, torch.ones_like(self.log_std)
 
     def kl(self, new: Gaussian) -> Tensor:
-        """Return KL(self || new) of each state, summed over action dimensions, [S, B]."""
+        """Return KL(self || new) of each state, summed over action dimensions, [S, M]."""
         ratio = (2 * (self.log_std - new.log_std)).exp()
         moved = ((self.mean - new.mean) * new.log_std.neg().exp().unsqueeze(1)).square().sum(-1)
         return 0.5 * (moved + (ratio - 1 - ratio.log()).sum(1, keepdim=True))
@@ -64,7 +64,7 @@ class Gaussian:
 
 @dataclass(frozen=True)
 class Categorical:
-    """``logits`` [S, B, A], normalised so that their exponentials sum to one. Actions [S, B] int64."""
+    """``logits`` [S, M, A], normalised so that their exponentials sum to one. Actions [S, M] int64."""
 
     logits: Tensor
 
@@ -78,18 +78,18 @@ class Categorical:
         return self.logits.argmax(-1)
 
     def sample(self, noise: Tensor) -> Tensor:
-        """Turn uniform numbers [S, B, 1] into actions by the inverse distribution function."""
+        """Turn uniform numbers [S, M, 1] into actions by the inverse distribution function."""
         cumulative = self.logits.exp().cumsum(-1)
         # the sum is 1 up to rounding: without the factor, what is left over would go to the last action, likely or not
         chosen = torch.searchsorted(cumulative, noise * cumulative[..., -1:], right=True)
         return chosen.squeeze(-1).clamp_(max=self.logits.shape[-1] - 1)
 
     def log_prob(self, action: Tensor) -> tuple[Tensor, Tensor]:
-        """Return log pi(a|s) [S, B], and what ``log_prob_vjp`` needs."""
+        """Return log pi(a|s) [S, M], and what ``log_prob_vjp`` needs."""
         return self.logits.gather(-1, action.unsqueeze(-1)).squeeze(-1), action
 
     def log_prob_vjp(self, action: Tensor, weight: Tensor) -> tuple[Tensor, None]:
-        """Gradient of sum_b weight_b log pi(a_b|s_b) to the outputs, [S, B, A]."""
+        """Gradient of sum_m weight_m log pi(a_m|s_m) to the outputs, [S, M, A]."""
         grad = self.logits.exp().mul_(-weight.unsqueeze(-1))
         return grad.scatter_add_(-1, action.unsqueeze(-1), weight.unsqueeze(-1)), None
 
@@ -104,7 +104,7 @@ class Categorical:
         return -p * (self.logits + h) / self.logits.shape[1], None
 
     def kl(self, new: Categorical) -> Tensor:
-        """Return KL(self || new) of each state, [S, B]."""
+        """Return KL(self || new) of each state, [S, M]."""
         return (self.logits.exp() * (self.logits - new.logits)).sum(-1)
 
     def fisher(self, d_logits: Tensor, d_log_std: Tensor | None) -> tuple[Tensor, None]:

@@ -20,9 +20,18 @@ from perturbrl.envs.base import ActionSpace
 
 @dataclass(frozen=True)
 class Heads:
-    """What a loss may use: ``log_prob`` and ``value`` [S, M], and the mean ``entropy`` over states [S].
+    """The networks on a minibatch, as a loss may use them.
 
-    ``pull_back`` writes the gradient of the parameters, given those of the three (None: the loss does not use it).
+    Attributes
+    ----------
+    log_prob
+        Log-probabilities of the actions in nats, [S, M].
+    value
+        Values in units of reward, [S, M].
+    entropy
+        Mean entropy over states in nats, [S].
+    pull_back
+        Writes the gradient of the parameters from the gradients of these three (None: the loss does not use it).
     """
 
     log_prob: Tensor
@@ -32,9 +41,16 @@ class Heads:
 
 
 def gradient(loss: Tensor, heads: Heads) -> None:
-    """Differentiate a loss [S] of ``heads`` and write dL/dtheta where the model holds its gradient.
+    """Differentiate a loss and write dL/dtheta to ``grad`` [S, n] of the model.
 
     Runs are independent, so the gradient of the sum over runs is the gradient of each.
+
+    Parameters
+    ----------
+    loss
+        The loss of each run, [S], computed from ``heads`` with torch operations.
+    heads
+        From ``Model.heads``.
     """
     heads.pull_back(*torch.autograd.grad(loss.sum(), (heads.log_prob, heads.value, heads.entropy), allow_unused=True))
 

@@ -79,7 +79,31 @@ class ModuleActorCritic(Model):
     def for_env(
         policy: Make, value: Make, env: BatchedEnv, streams: Streams, log_std: float = 0.0
     ) -> ModuleActorCritic:
-        """Build the modules of S runs, each initialised from its own stream ``policy``."""
+        """Build the modules of S runs; each run initialises them from its stream ``policy``.
+
+        Parameters
+        ----------
+        policy
+            Maps (G, A) to a module from observations [M, G] to means or logits [M, A].
+        value
+            Maps (G, 1) to a module from observations [M, G] to values [M, 1].
+        env
+            Gives the sizes and the kind of actions.
+        streams
+            Random numbers of the S runs.
+        log_std
+            Initial log standard deviation of continuous actions.
+
+        Returns
+        -------
+        ModuleActorCritic
+            On the device of ``streams``.
+
+        Raises
+        ------
+        UserError
+            A module has buffers, as batch norm has.
+        """
         sizes = (env.obs_dim, env.action_space.size), (env.obs_dim, 1)
         model = ModuleActorCritic(policy(*sizes[0]), value(*sizes[1]), env)
         for row, seed in zip(model.theta, streams.seeds, strict=True):

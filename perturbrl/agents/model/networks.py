@@ -5,7 +5,7 @@ input) and ``jvp`` (push a change of parameters forward). PPO needs the first tw
 product all three. The parameters of all layers of run k are row k of one tensor ``theta`` [S, n], so an optimiser or a
 conjugate gradient sees plain vectors.
 
-Letters: S runs, B rows of a batch, I inputs, O outputs, n parameters.
+Letters: S runs, M rows of a batch, I inputs, O outputs, n parameters.
 """
 
 from __future__ import annotations
@@ -52,15 +52,15 @@ class Layer(Protocol):
         ...
 
     def forward(self, theta: Tensor, x: Tensor) -> tuple[Tensor, Any]:
-        """Map ``x`` [S, B, I] to y [S, B, O]; also return what ``vjp`` and ``jvp`` need."""
+        """Map ``x`` [S, M, I] to y [S, M, O]; also return what ``vjp`` and ``jvp`` need."""
         ...
 
     def vjp(self, theta: Tensor, cache: Any, dy: Tensor, grad: Tensor, need_dx: bool) -> Tensor | None:
-        """Write dL/dtheta into ``grad`` [S, n]; return dL/dx [S, B, I] if ``need_dx``."""
+        """Write dL/dtheta into ``grad`` [S, n]; return dL/dx [S, M, I] if ``need_dx``."""
         ...
 
     def jvp(self, theta: Tensor, cache: Any, v: Tensor, dx: Tensor | None) -> Tensor:
-        """Return the change of y [S, B, O] when theta moves along ``v`` [S, n] and x along ``dx``."""
+        """Return the change of y [S, M, O] when theta moves along ``v`` [S, n] and x along ``dx``."""
         ...
 
 
@@ -146,8 +146,8 @@ class Sequential:
         return dy
 
     def jvp(self, theta: Tensor, cache: list[Any], v: Tensor, dx: Tensor | None) -> Tensor:
-        for layer, kept in zip(self.layers, cache, strict=True):
-            dx = layer.jvp(theta, kept, v, dx)
+        for layer, part_cache in zip(self.layers, cache, strict=True):
+            dx = layer.jvp(theta, part_cache, v, dx)
         assert dx is not None
         return dx
 
@@ -181,16 +181,18 @@ class Branches:
     def vjp(self, theta: Tensor, cache: list[Any], dy: Tensor, grad: Tensor, need_dx: bool) -> Tensor | None:
         widths = [network.n_out for network in self.networks]
         dx = dy.new_zeros(*dy.shape[:-1], self.n_in) if need_dx else None
-        for s, network, kept, part in zip(self.slices, self.networks, cache, torch.split(dy, widths, -1), strict=True):
-            branch = network.vjp(theta, kept, part, grad, need_dx)
+        for s, network, part_cache, part in zip(
+            self.slices, self.networks, cache, torch.split(dy, widths, -1), strict=True
+        ):
+            branch = network.vjp(theta, part_cache, part, grad, need_dx)
             if dx is not None and branch is not None:
                 dx[..., s] += branch
         return dx
 
     def jvp(self, theta: Tensor, cache: list[Any], v: Tensor, dx: Tensor | None) -> Tensor:
         parts = [
-            network.jvp(theta, kept, v, None if dx is None else dx[..., s])
-            for s, network, kept in zip(self.slices, self.networks, cache, strict=True)
+            network.jvp(theta, part_cache, v, None if dx is None else dx[..., s])
+            for s, network, part_cache in zip(self.slices, self.networks, cache, strict=True)
         ]
         return torch.cat(parts, -1)
 

@@ -27,7 +27,7 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
     Raises
     ------
     UserError
-        An override names a choice or a key that there is not, or cannot be read.
+        An override names an unknown choice or key, or cannot be read.
     """
     GlobalHydra.instance().clear()
     with translated(overrides), initialize_config_dir(config_dir=str(paths.conf_dir()), version_base="1.3"):
@@ -37,7 +37,7 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
 def compose(overrides: Sequence[str], out: Path, name: str, implied: Sequence[str] = ()) -> Composed:
     """Compose one run, with its run directory under ``out``.
 
-    ``implied`` are overrides that ``name`` already stands for, so that the labels need not spell them.
+    ``implied`` are overrides that ``name`` stands for; the labels do not repeat them.
     """
     config = compose_config([*implied, *overrides, f"name={name}"])
     labels = run_labels(dict(config.hydra.runtime.choices), list(overrides), name)
@@ -49,8 +49,8 @@ def compose(overrides: Sequence[str], out: Path, name: str, implied: Sequence[st
 
 def composed(config: DictConfig, hydra: Any, folder: Path) -> Composed:
     """Return what Hydra composed for a job: its config, Hydra's own part of it, and the folder that Hydra gave it."""
-    own = {"runtime": {"choices": hydra.runtime.choices}, "overrides": {"task": hydra.overrides.task}}
-    whole = OmegaConf.merge(OmegaConf.to_container(config, resolve=False), {"hydra": own})
+    hydra_part = {"runtime": {"choices": hydra.runtime.choices}, "overrides": {"task": hydra.overrides.task}}
+    whole = OmegaConf.merge(OmegaConf.to_container(config, resolve=False), {"hydra": hydra_part})
     assert isinstance(whole, DictConfig)
     return Composed(config, folder, run_dir.labels_of(whole))
 

@@ -1,4 +1,4 @@
-"""Hydra's and OmegaConf's complaints, said in one line that names the key and the valid choices."""
+"""Errors of Hydra and OmegaConf as one line that names the key and the valid choices."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def of_job(error: BaseException) -> BaseException:
     """Return ``error``, raised by a job; as a ``UserError`` where the config it was given has a gap."""
     from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
-    said = _within(error)
-    if said is not None:
-        return said
+    user_error = _within(error)
+    if user_error is not None:
+        return user_error
     if isinstance(error, MissingMandatoryValue):
         return UserError(f"{getattr(error, 'full_key', None) or 'config'}: a value is required and none was given")
     if isinstance(error, InterpolationResolutionError):
@@ -31,9 +31,9 @@ def of_hydra(error: BaseException, overrides: Sequence[str]) -> BaseException:
     from hydra.errors import HydraException, MissingConfigException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
 
-    said = _within(error)
-    if said is not None:
-        return said
+    user_error = _within(error)
+    if user_error is not None:
+        return user_error
     if isinstance(error, MissingConfigException):
         return _missing(error.missing_cfg_file or "", error)
     if isinstance(error, OverrideParseException):
@@ -49,7 +49,7 @@ def of_hydra(error: BaseException, overrides: Sequence[str]) -> BaseException:
 
 @contextmanager
 def translated(overrides: Sequence[str]) -> Iterator[None]:
-    """Say what Hydra raises in the body, which composes configs itself, as a ``UserError``."""
+    """Convert what Hydra raises in the body into a ``UserError``; the body composes configs itself."""
     from hydra.errors import HydraException
 
     try:
@@ -72,8 +72,8 @@ def _missing(config: str, error: BaseException) -> UserError:
     if group and known:
         try:
             choice(option, tuple(known), group)
-        except UserError as said:
-            return said
+        except UserError as unknown:
+            return unknown
     return UserError(f"config {config!r}: no such file in the config folders {_folders()}")
 
 
@@ -89,28 +89,28 @@ def _composition(error: BaseException, overrides: Sequence[str]) -> UserError:
     if isinstance(error, UserError):
         return error
     text = str(error)
-    if found := re.match(r"Ambiguous value for argument '([^=]*)=(.*)'", text):
-        key, value = found.groups()
+    if match := re.match(r"Ambiguous value for argument '([^=]*)=(.*)'", text):
+        key, value = match.groups()
         return UserError(
             f"{key}: {value!r} is several values; to sweep over them add -m, to pass a list write [{value}]"
         )
-    if found := re.match(r"Sweep parameters '([^']*)' requires --multirun", text):
-        return UserError(f"{found[1]}: a sweep needs -m: perturbrl train -m {found[1]}")
-    if found := re.search(r"Could not (?:override|delete from config\.|delete) '([^']*)'", text):
-        return _unknown_key(found[1], overrides)
-    if found := re.search(r"config group '([^']*)' does not\s+exist", text):
-        return _unknown_key(found[1], overrides)
-    if found := re.match(r"Could not append to config\. An item is already at '([^']*)'", text):
-        return UserError(f"{found[1]}: the key exists already; leave out the +")
-    if found := re.match(r"Config group override must be a string or a list", text):
+    if match := re.match(r"Sweep parameters '([^']*)' requires --multirun", text):
+        return UserError(f"{match[1]}: a sweep needs -m: perturbrl train -m {match[1]}")
+    if match := re.search(r"Could not (?:override|delete from config\.|delete) '([^']*)'", text):
+        return _unknown_key(match[1], overrides)
+    if match := re.search(r"config group '([^']*)' does not\s+exist", text):
+        return _unknown_key(match[1], overrides)
+    if match := re.match(r"Could not append to config\. An item is already at '([^']*)'", text):
+        return UserError(f"{match[1]}: the key exists already; leave out the +")
+    if match := re.match(r"Config group override must be a string or a list", text):
         groups = conf_tree.groups(conf_tree.conf_dirs())
         for word in overrides:
             key, _, value = word.partition("=")
             if key in groups:
                 return _missing(f"{key}/{value}", error)
-    if found := re.match(r"Error merging override (.*)", text):
+    if match := re.match(r"Error merging override (.*)", text):
         cause = error.__cause__
-        return UserError(f"{found[1]}: {_first_line(cause) if cause is not None else 'not a valid value'}")
+        return UserError(f"{match[1]}: {_first_line(cause) if cause is not None else 'not a valid value'}")
     cause = error.__cause__
     return UserError(_first_line(error) or (_first_line(cause) if cause is not None else type(error).__name__))
 
@@ -131,7 +131,9 @@ def _unknown_key(key: str, overrides: Sequence[str]) -> UserError:
     if not level:
         return _unknown_key(above, overrides) if above else UserError(f"{key}: unknown key")
     if leaf in level:
-        return UserError(f"{key}: cannot be set so; perturbrl train --cfg job prints the config as it is composed")
+        return UserError(
+            f"{key}: this key cannot be overridden this way; perturbrl train --cfg job prints the composed config"
+        )
     close = difflib.get_close_matches(leaf, sorted(level), n=1)
     guess = f" (did you mean {close[0]!r}?)" if close else ""
     return UserError(f"{key}: unknown key{guess}; valid keys are {one_of(level)}")

@@ -1,4 +1,4 @@
-"""Hand the rest of a command line to a function decorated with ``hydra.main``, and report what became of its jobs."""
+"""Hand the rest of a command line to a function decorated with ``hydra.main``, and report the jobs that failed."""
 
 from __future__ import annotations
 
@@ -61,17 +61,17 @@ def run(module: str, function: str, args: Sequence[str], program: str) -> None:
         main = _load(module, function)
     with (
         _hydra_raises(),
-        _failures_kept() as failures,
+        _collected_failures() as failures,
         _replaced(sys, "argv", [program, *ordered]),
         _composed_once(ordered, overrides),
     ):
         try:
             main()
         except Exception as error:
-            said = hydra_errors.of_hydra(error, overrides)
-            if said is error:
+            user_error = hydra_errors.of_hydra(error, overrides)
+            if user_error is error:
                 raise
-            raise said from error
+            raise user_error from error
     if not failures:
         return
     if not sweep and len(failures) == 1 and not _is_sweep(failures[0]):
@@ -84,7 +84,7 @@ def run(module: str, function: str, args: Sequence[str], program: str) -> None:
 
 
 def _load(module: str, function: str) -> Callable[[], Any]:
-    """Import; what thousands of modules make stays, so the garbage collector need not look for anything in it."""
+    """Import without garbage collection: thousands of modules allocate what stays anyway."""
     gc.disable()
     try:
         main: Callable[[], Any] = getattr(importlib.import_module(module), function)
@@ -96,14 +96,14 @@ def _load(module: str, function: str) -> Callable[[], Any]:
 
 @contextmanager
 def _composed_once(args: Sequence[str], overrides: Sequence[str]) -> Iterator[None]:
-    """Spare Hydra the composition by which it asks whether the config itself chooses a sweep.
+    """Skip the composition by which Hydra asks whether the config itself chooses a sweep.
 
     Only an experiment, a key of Hydra's, another folder of configs or a plugin can.
     """
     from hydra._internal.hydra import Hydra
 
-    asked = any(word in override for override in overrides for word in ("hydra", "experiment"))
-    if asked or len(args) > len(overrides) or plugin_conf_dirs():
+    may_set_mode = any(word in override for override in overrides for word in ("hydra", "experiment"))
+    if may_set_mode or len(args) > len(overrides) or plugin_conf_dirs():
         yield
     else:
         with _replaced(Hydra, "get_mode", lambda *_, **__: None):
@@ -124,9 +124,9 @@ def _check_flags(args: Sequence[str]) -> bool:
         raise UserError("--experimental-rerun: not supported, it loads a pickle; run the same command again instead")
     if known.resolve and known.cfg is None and not known.help:
         raise UserError("--resolve: only together with --cfg job, hydra or all")
-    asked = [flag for flag in ("run", "cfg", "multirun", "shell_completion", "info") if getattr(known, flag)]
-    if len(asked) > 1:
-        raise UserError(f"train: choose one of {' and '.join('--' + flag.replace('_', '-') for flag in asked)}")
+    modes = [flag for flag in ("run", "cfg", "multirun", "shell_completion", "info") if getattr(known, flag)]
+    if len(modes) > 1:
+        raise UserError(f"train: choose one of {' and '.join('--' + flag.replace('_', '-') for flag in modes)}")
     return bool(known.multirun)
 
 
@@ -155,7 +155,7 @@ def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _failures_kept() -> Iterator[list[Any]]:
+def _collected_failures() -> Iterator[list[Any]]:
     """Collect failed jobs in place of raising the first: Hydra's sweeper reads all results, but stops at a raise."""
     from hydra.core.utils import JobReturn, JobStatus
 

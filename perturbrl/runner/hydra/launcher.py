@@ -25,8 +25,8 @@ class PopulationLauncher(Launcher):
         from perturbrl.config import bind
         from perturbrl.runner.hydra.via import LauncherConfig
 
-        given = {"workers": workers, "runs_together": runs_together, "via": via, "options": options}
-        self.settings = bind(LauncherConfig, given, "hydra.launcher")
+        values = {"workers": workers, "runs_together": runs_together, "via": via, "options": options}
+        self.settings = bind(LauncherConfig, values, "hydra.launcher")
         self.options: Any = OmegaConf.to_container(options, resolve=True)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:

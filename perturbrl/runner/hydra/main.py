@@ -30,10 +30,10 @@ def main(config: DictConfig) -> None:
     UserError
         See ``train.train_jobs``.
     """
-    own = HydraConfig.get()
-    folder = Path(own.runtime.output_dir)
+    hydra_config = HydraConfig.get()
+    folder = Path(hydra_config.runtime.output_dir)
     try:
-        trained = sweep([composed(config, own, folder)], _progress(str(config.progress)), workers=1)
+        trained = sweep([composed(config, hydra_config, folder)], _progress(str(config.progress)), workers=1)
     finally:  # Hydra has made the folder before it called
         remove_unused(folder, Path.cwd() if folder.is_relative_to(Path.cwd()) else folder.parent)
     for outcome in trained.failed:

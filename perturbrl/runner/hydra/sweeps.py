@@ -1,4 +1,4 @@
-"""Sweeps that cannot be meant: over no value at all, or over more jobs than can be listed."""
+"""Refuse sweeps over no value at all, and sweeps of more than a million jobs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def check_sweep(overrides: Sequence[str]) -> None:
     Raises
     ------
     UserError
-        A sweep over nothing, which would train nothing and say nothing, or over more than a million jobs.
+        A sweep over no value, which would train nothing, or over more than a million jobs.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
