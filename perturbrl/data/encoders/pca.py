@@ -13,6 +13,7 @@ from perturbrl.data.preprocess.steps import Array, dense
 from perturbrl.registry import encoders
 
 Encoded = tuple[NDArray[np.float32], tuple[str, ...], tuple[str, ...]]
+"""Features [N, K]; their K names (empty: those of the input); sentences on leaks from test cells (empty: none)."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,23 @@ class PcaConfig:
 
 @encoders.register("pca", PcaConfig)
 def pca(config: PcaConfig, x: Array, train: NDArray[np.int64], seed: int) -> Encoded:
-    """Return the scores [N, K] on the first K principal components of the training cells.
+    """Return the scores on the first K principal components of the training cells.
+
+    Parameters
+    ----------
+    config
+        The number of components, K.
+    x
+        Preprocessed values of all cells, shape [N, G], dense or CSR.
+    train
+        Row numbers of the cells on which the encoder is fitted.
+    seed
+        Seed of all random draws.
+
+    Returns
+    -------
+    Encoded
+        Scores [N, K] float32, names ``pca0`` to ``pca{K - 1}``, no leaks.
 
     Raises
     ------
@@ -39,7 +56,7 @@ def pca(config: PcaConfig, x: Array, train: NDArray[np.int64], seed: int) -> Enc
 def principal_components(
     x: Array, train: NDArray[np.int64], components: int, seed: int, where: str
 ) -> NDArray[np.float32]:
-    """Return principal component scores [N, K] of all cells, fitted on the rows ``train``."""
+    """Return principal component scores [N, K] of all cells, fitted on the rows ``train``; ``key`` is for messages."""
     from sklearn.decomposition import PCA
 
     limit = min(len(train), x.shape[1])

@@ -119,7 +119,7 @@ def _scale_rows(x: Array, factor: NDArray[np.float64]) -> Array:
 
 
 def _on_values(x: Array, function: Any) -> Array:
-    """Apply a function with f(0) = 0."""
+    """Apply a function with f(0) = 0 to every value."""
     if not sparse.issparse(x):
         return np.asarray(function(x), dtype=np.float32)
     out = x.astype(np.float32, copy=True)

@@ -41,7 +41,7 @@ def read_header(path: Path) -> Header:
     Raises
     ------
     UserError
-        The lines are no header of a general matrix of real numbers, or promise more entries than the file can hold.
+        The lines are no header of a general matrix of real numbers, or declare more entries than the file can hold.
     """
     try:
         words, sizes, start = _first_lines(path)

@@ -53,8 +53,8 @@ class CheckedLines:
         marks = lines.translate(_STARTS)
         self.words += marks.count(b"\0\1") + marks.startswith(b"\1")
         # Nearly all files hold nothing but digits and points; only others are looked at word by word.
-        rest = lines.translate(None, b"0123456789" + _SPACES)
-        if not rest or (self._field == "real" and not rest.strip(b".") and not _TWO_POINTS.search(lines)):
+        others = lines.translate(None, b"0123456789" + _SPACES)
+        if not others or (self._field == "real" and not others.strip(b".") and not _TWO_POINTS.search(lines)):
             return
         bad = _BAD_WORD[self._field].search(lines)
         if bad:
