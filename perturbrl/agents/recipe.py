@@ -81,7 +81,7 @@ class Recipe(Generic[C]):
         Parameters
         ----------
         policies
-            The settings ``agent.policy`` of each run.
+            The settings ``policy`` of each run.
         env
             The environment; has ``obs_dim``, ``action_space`` and ``n_runs``.
         slices

@@ -1,4 +1,4 @@
-"""The command line: Typer owns the verbs, Hydra what follows ``train``. Nothing heavy loads before a verb runs."""
+"""The command line: Typer parses the commands, Hydra the arguments of ``train``. Heavy modules load late."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def data_validate(
 
 
 def split_paths(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Part run folders from overrides; the folders of sweeps hold ``=`` too (``paper,max_perturb=4``)."""
+    """Separate run folders from overrides; folders of sweeps contain ``=`` too (``paper,max_perturb=4``)."""
     paths: list[str] = []
     overrides: list[str] = []
     for word in arguments:

@@ -27,7 +27,7 @@ def list_sources() -> None:
 
 
 def show_source(name: str) -> None:
-    """Print what is known of the source ``name``, one fact a line.
+    """Print the facts about the source ``name``, one in each line.
 
     Raises
     ------

@@ -33,6 +33,8 @@ NEEDED = {
     "h5py": "h5py",
     "pooch": "pooch",
     "requests": "requests",
+    "jinja2": "jinja2",
+    "markupsafe": "markupsafe",
     "torch-geometric": "torch_geometric",
     "matplotlib": "matplotlib",
 }

@@ -1,4 +1,4 @@
-"""From jobs of one signature to what trains them: environment, networks, agent."""
+"""Build environment, networks and agent for jobs of one signature."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def build_learner(jobs: Sequence[Job], table: Table, device: torch.device) -> Le
 
 
 def build_model(job: Job, table: Table, device: torch.device) -> Model:
-    """Build the networks of one job, without what trains them where the agent allows it."""
+    """Build the networks of one job; without optimisers if the agent has ``make_model``."""
     make = getattr(registry.agents[job.config.agent.name].build, "make_model", None)
     if make is None:
         return build_learner([job], table, device).model

@@ -1,4 +1,4 @@
-"""The cells that a job trains on, read once, and what its run directory says of them."""
+"""The cells that a job trains on, read once, and their description in the run directory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CELL_GROUPS = ("source", "data", "encoder", "split")
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What a run records of its cells. ``messages`` are sentences for whoever starts it."""
+    """What a run records about its cells. ``messages`` are printed when a run starts."""
 
     source: str
     checksum: str
@@ -33,7 +33,7 @@ class DatasetInfo:
 
     @staticmethod
     def of(table: Table) -> DatasetInfo:
-        """Return what is known of a table."""
+        """Describe a table."""
         if isinstance(table, PerturbationTable):
             screen = table.screen
             messages = (*screen.notes, *table.split.notes, *table.leaks)

@@ -122,7 +122,7 @@ class Evaluator:
 
 
 def _simulated(job: Job, table: Table) -> Simulated | None:
-    """Return what asks the simulator itself for means, where a screen comes from the landscape."""
+    """Return the simulator's true means as a function of the number of cells; None if no simulator made the screen."""
     config = job.config
     if not isinstance(config.source, LandscapeConfig) or not isinstance(table, PerturbationTable):
         return None

@@ -30,7 +30,7 @@ def fail(message: str, code: int = MISTAKE) -> SystemExit:
 
 
 def describe(error: BaseException) -> str:
-    """Say in one line what ``error`` is: the message alone where a user can mend it, else with type and log file."""
+    """Describe an error in one line: the message of a user's mistake, or type, message and log file of any other."""
     if isinstance(error, UserError):
         return f"error: {error}"
     if no_room(error):

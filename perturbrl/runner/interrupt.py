@@ -44,11 +44,11 @@ _state = _State()
 
 
 def asked() -> bool:
-    """Return whether to stop as soon as what is computed is saved."""
+    """Return whether to save and stop."""
     if _state.number is not None or (_state.request is not None and _state.request.exists()):
         return True
     parent = multiprocessing.parent_process() if _state.worker else None
-    return parent is not None and not parent.is_alive()  # killed: nobody will take what this worker computes
+    return parent is not None and not parent.is_alive()  # killed: no process waits for the results of this worker
 
 
 def stop(message: str) -> Interrupted:
@@ -58,7 +58,7 @@ def stop(message: str) -> Interrupted:
 
 @contextlib.contextmanager
 def deferred(quiet: bool = False, request: Path | None = None) -> Iterator[None]:
-    """Note a signal during the body instead of dying of it; where it comes too late to be acted on, raise at the end.
+    """Record a signal during the body instead of ending at once; raise at the end if the body did not react to it.
 
     The first signal makes the file ``request``. Within another ``deferred``, and in other threads than the main one,
     this does nothing. Signals that the process ignores stay ignored.
@@ -75,7 +75,7 @@ def deferred(quiet: bool = False, request: Path | None = None) -> Iterator[None]
             return  # where workers are ended one by one the signal may come twice
         for each in before:
             signal.signal(each, _kill if multiprocessing.active_children() else signal.SIG_DFL)
-        if not quiet and _state.request is None:  # else the parent says it
+        if not quiet and _state.request is None:  # else the parent prints it
             with contextlib.suppress(OSError):
                 os.write(2, f"\n{NOTICE}\n".encode())  # print may not be entered twice
 
@@ -159,6 +159,6 @@ def follow(request: Path | None) -> None:
 
 
 def leave_worker() -> None:
-    """End a worker that was stopped by a signal of its own, or has lost its parent; what it computed is saved."""
+    """End a worker that got a signal itself or has lost its parent; its finished iterations are saved."""
     if _state.worker and not (_state.request is not None and _state.request.exists()):
         os._exit(128 + signal.SIGTERM)

@@ -51,7 +51,7 @@ class Population:
         self._curve = LearningCurve(self.jobs, table, self.learner, self.device)
 
     def train(self) -> list[Outcome]:
-        """Run every iteration that is left; return what became of each job."""
+        """Run all remaining iterations; return the outcome of each job."""
         self._resume()
         for job in self.jobs:
             job.path.mkdir(parents=True, exist_ok=True)
@@ -144,7 +144,7 @@ class Population:
 
     def _save_run(self, k: int, iteration: int, state: dict[str, Tensor]) -> None:
         job = self.jobs[k]
-        # progress first: rows beyond the checkpoint are dropped on resuming, rows short of it could not be had again
+        # progress first: rows after the checkpoint are dropped on resuming, missing ones before it are lost
         records.write_parquet(job.path / paths.PROGRESS, pd.DataFrame(self.rows[k]))
         about = {
             "config_hash": job.hash,

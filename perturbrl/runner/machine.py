@@ -1,4 +1,4 @@
-"""What a run asks of this machine, checked before anything is read or allocated.
+"""What a run needs of this machine, checked before anything is read or allocated.
 
 Letters: S runs, G observed features, A actions.
 """
@@ -27,7 +27,7 @@ ROW = 2000  # bytes of a row of the training log
 
 @dataclass(frozen=True)
 class Shape:
-    """What memory depends on beside the config; 1 where it is not known yet, which gives a lower bound."""
+    """Sizes that memory depends on besides the config; 1 if unknown, which gives a lower bound."""
 
     runs: int = 1
     observed: int = 1
@@ -76,7 +76,7 @@ def require_training_memory(job: Job, shape: Shape, device: torch.device) -> Non
 
 
 def _needs(job: Job, shape: Shape) -> Iterator[tuple[float, str, str]]:
-    """Yield the bytes that one run needs, the key that asks for them, and what to do about it."""
+    """Yield the bytes that one run needs, the config key that causes them, and how to reduce them."""
     policy = job.config.policy
     yield (
         FLOAT * PARAMETER_COPIES * n_parameters(policy, shape),

@@ -1,4 +1,4 @@
-"""What a run is called: labels from what was chosen and overridden, and from them its folder."""
+"""Labels of a run, from the choices and overrides of its command, and the path of its directory, from the labels."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def train_group(group: Sequence[JobSpec], mode: str, relay: Any = None, request:
 
 
 def train_here(jobs: Sequence[Job], progress: Progress) -> list[Outcome]:
-    """Train one group. If it cannot be trained as a whole, its jobs are tried one by one; what fails is an outcome.
+    """Train one group. If it cannot be trained as a whole, its jobs are tried one by one; a failure is an outcome.
 
     Raises
     ------

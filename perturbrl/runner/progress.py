@@ -53,7 +53,7 @@ class Progress:
 
     def _send(self, kind: str, *arguments: Any) -> None:
         assert self.relay is not None
-        with contextlib.suppress(OSError, EOFError):  # nobody listens any more, which is no reason to stop training
+        with contextlib.suppress(OSError, EOFError):  # nobody reads it any more; training goes on
             self.relay.put((kind, arguments))
 
     @contextlib.contextmanager

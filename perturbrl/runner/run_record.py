@@ -1,4 +1,4 @@
-"""``run.json``: what a run was asked to do, on what, where, and what became of it."""
+"""``run.json``: the config of a run, its data, its machine and its status."""
 
 from __future__ import annotations
 

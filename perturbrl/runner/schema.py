@@ -111,7 +111,7 @@ def _check_screen(config: RunConfig) -> None:
 
 
 def resolve(config: DictConfig) -> dict[str, Any]:
-    """Return a composed config as plain data, with what its values refer to in their place."""
+    """Return a composed config as plain data, with interpolations resolved."""
     try:
         resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
     except Exception as error:

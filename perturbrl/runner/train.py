@@ -1,4 +1,4 @@
-"""Train jobs of one signature: skip what is done, resume what was interrupted, and write every run directory."""
+"""Train jobs of one signature: skip complete runs, resume interrupted ones, and write every run directory."""
 
 from __future__ import annotations
 

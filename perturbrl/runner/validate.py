@@ -131,7 +131,7 @@ def _of_env(env: str, refusals: Mapping[str, str], raw: RawCells) -> Finding:
 
 
 def _rehearsed(jobs: Callable[[str, str], Job], data: str, env: str, raw: RawCells) -> str:
-    """Return what training would refuse these cells with, "" if it would not."""
+    """Return the error with which training would refuse these cells, or ""."""
     return _attempt(lambda: rehearse(jobs(data, env), raw))[1]
 
 
@@ -156,13 +156,13 @@ def _table(job: Job, raw: RawCells) -> Table:
             return load_table(
                 replace(raw, modalities=parts, obs=raw.obs.iloc[rows]), config.data, config.encoder, config.split
             )
-        except UserError:  # what is rare may be missing in the draw only
+        except UserError:  # a rare group may be missing in the random cells only
             pass
     return prepare(job, lambda: raw)
 
 
 def _attempt(action: Callable[[], T]) -> tuple[T | None, str]:
-    """Return what ``action`` returns and "", or None and what it raised in one line."""
+    """Return the result of ``action`` and "", or None and its error in one line."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

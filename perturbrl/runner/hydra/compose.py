@@ -22,7 +22,7 @@ run_dir.register()
 
 
 def compose_config(overrides: Sequence[str]) -> DictConfig:
-    """Return the config, Hydra's own part included, for a list of overrides.
+    """Return the config, with the node ``hydra``, for a list of overrides.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def compose(overrides: Sequence[str], out: Path, name: str, implied: Sequence[st
 
 
 def composed(config: DictConfig, hydra: Any, folder: Path) -> Composed:
-    """Return what Hydra composed for a job: its config, Hydra's own part of it, and the folder that Hydra gave it."""
+    """Pack what Hydra composed for a job: its config, the node ``hydra``, and the directory of the run."""
     hydra_part = {"runtime": {"choices": hydra.runtime.choices}, "overrides": {"task": hydra.overrides.task}}
     whole = OmegaConf.merge(OmegaConf.to_container(config, resolve=False), {"hydra": hydra_part})
     assert isinstance(whole, DictConfig)

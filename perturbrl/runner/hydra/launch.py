@@ -84,7 +84,7 @@ def run(module: str, function: str, args: Sequence[str], program: str) -> None:
 
 
 def _load(module: str, function: str) -> Callable[[], Any]:
-    """Import without garbage collection: thousands of modules allocate what stays anyway."""
+    """Import without garbage collection: the objects of thousands of modules stay until the end anyway."""
     gc.disable()
     try:
         main: Callable[[], Any] = getattr(importlib.import_module(module), function)
@@ -132,7 +132,7 @@ def _check_flags(args: Sequence[str]) -> bool:
 
 @contextmanager
 def _hydra_raises() -> Iterator[None]:
-    """Let Hydra raise what it would print: it prints several lines, and exits with 1 whatever the cause."""
+    """Let Hydra raise errors. Otherwise it prints several lines and exits with 1, whatever the cause."""
     before = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
@@ -175,7 +175,7 @@ def _collected_failures() -> Iterator[list[Any]]:
 
 
 def _sweeper_ignores_values(job: Any) -> bool:
-    """Return whether nobody optimises over the job's value, so that a missing one does no harm."""
+    """Return whether the sweeper ignores the values of jobs, so that one may be missing."""
     if job.hydra_cfg is None:  # a launcher that keeps no copy of it
         return True
     target = str(job.hydra_cfg.hydra.sweeper.get("_target_", ""))

@@ -30,11 +30,11 @@ class PopulationLauncher(Launcher):
         self.options: Any = OmegaConf.to_container(options, resolve=True)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what Hydra hands over before ``launch``."""
+        """Store the arguments; Hydra calls this before ``launch``."""
         self.hydra_context, self.config = hydra_context, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Train every job; a job that fails leaves the others alone and is returned as failed."""
+        """Train every job; a job that fails does not stop the others and is returned as failed."""
         from perturbrl.runner.hydra.via import remote_runner
         from perturbrl.runner.progress import Progress
         from perturbrl.runner.sweep import sweep

@@ -16,7 +16,7 @@ from perturbrl.runner.hydra.compose import composed
 from perturbrl.runner.progress import Progress
 from perturbrl.runner.sweep import sweep
 
-_progress = functools.cache(Progress)  # one for all jobs of a sweep, so that what they share is printed once
+_progress = functools.cache(Progress)  # one for all jobs of a sweep, so that shared notices are printed once
 
 run_dir.register()
 

@@ -1,4 +1,4 @@
-"""``${run_dir:}``: the folder of a run, from what was chosen and overridden on the command line."""
+"""``${run_dir:}``: the directory of a run, from the choices and overrides of the command line."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _run_dir(*, _root_: DictConfig) -> str:
 
 
 def _resolved(overrides: ListConfig) -> list[str]:
-    """Return the overrides with what they refer to in its place; an error names the key that was overridden."""
+    """Resolve interpolations in the overrides; an error names the key that was overridden."""
     resolved: list[str] = []
     written: Any = OmegaConf.to_container(overrides, resolve=False)
     for k, word in enumerate(written):
