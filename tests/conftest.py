@@ -39,6 +39,12 @@ def pytest_unconfigure() -> None:
         os.environ.pop("PERTURBRL_CACHE", None)
 
 
+@pytest.fixture(autouse=True)
+def patient_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine short work takes seconds, and a line that says so would stand among the lines under test."""
+    monkeypatch.setattr("perturbrl.status.SECONDS_UNTIL_LINE", float("inf"))
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The checkout."""
