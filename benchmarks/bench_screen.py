@@ -161,7 +161,7 @@ def measure_score(file: Path, stages: Stages) -> None:
 
     from perturbrl import paths
     from perturbrl.config import bind
-    from perturbrl.effects.baselines import BASELINES, Setting
+    from perturbrl.effects.baselines import BaselineContext, make_baseline
     from perturbrl.evaluate.counterfactual import ScoreConfig, observe_effects, predict, score
 
     table = prepare(file, "iid_cells", stages)
@@ -170,7 +170,7 @@ def measure_score(file: Path, stages: Stages) -> None:
     truth = stages("truth", lambda: observe_effects(table, config))
     predictions = {}
     for name in ROWS:
-        baseline = BASELINES[name](Setting(seed=0, action_rms=0.1))
+        baseline = make_baseline(name, BaselineContext(seed=0, action_rms=0.1))
         stages(f"fit {name}", lambda b=baseline: b.fit(table))
         predictions[name] = predict(baseline, truth)
     found = stages(f"score {len(ROWS)} rows", lambda: score(truth, predictions))

@@ -1,7 +1,8 @@
 """The names that a plugin may use, in one place. Each is loaded at its first use.
 
-``@agent``, ``@sources.register``, ``@encoders.register``, ``@envs.register`` and ``@metrics.register`` add a
-choice to the config; ``docs/extend.md`` shows a complete file of each kind.
+``@agent``, ``@sources.register``, ``@encoders.register``, ``@envs.register``, ``@splits.register``,
+``@baselines.register`` and ``@metrics.register`` add a choice to the config; ``docs/extend.md`` shows a complete file
+of each kind.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from perturbrl.agents.rollout import Rollout as Rollout
     from perturbrl.agents.trpo import TRPO as TRPO
     from perturbrl.agents.trpo import TRPOConfig as TRPOConfig
+    from perturbrl.bounds import Fraction as Fraction
     from perturbrl.bounds import NonNegativeFloat as NonNegativeFloat
     from perturbrl.bounds import NonNegativeInt as NonNegativeInt
     from perturbrl.bounds import Number as Number
@@ -38,16 +40,27 @@ if TYPE_CHECKING:
     from perturbrl.data.schema import CellTable as CellTable
     from perturbrl.data.schema import Modality as Modality
     from perturbrl.data.schema import RawCells as RawCells
+    from perturbrl.effects.baselines.base import BaselineConfig as BaselineConfig
+    from perturbrl.effects.baselines.base import BaselineContext as BaselineContext
+    from perturbrl.effects.responses import Responses as Responses
+    from perturbrl.effects.responses import trained as trained
+    from perturbrl.effects.responses import tuning as tuning
     from perturbrl.envs.base import ActionSpace as ActionSpace
     from perturbrl.envs.base import BatchedEnv as BatchedEnv
     from perturbrl.envs.base import Step as Step
     from perturbrl.envs.paper.continuous import PaperEnv as PaperEnv
     from perturbrl.envs.paper.continuous import PaperEnvConfig as PaperEnvConfig
     from perturbrl.errors import UserError as UserError
+    from perturbrl.registry import baselines as baselines
     from perturbrl.registry import encoders as encoders
     from perturbrl.registry import envs as envs
     from perturbrl.registry import metrics as metrics
     from perturbrl.registry import sources as sources
+    from perturbrl.registry import splits as splits
+    from perturbrl.screens.schema import PerturbationTable as PerturbationTable
+    from perturbrl.screens.schema import Screen as Screen
+    from perturbrl.screens.splits.builder import ScreenSplitConfig as ScreenSplitConfig
+    from perturbrl.screens.splits.builder import SplitBuilder as SplitBuilder
 
 HOMES = {
     "agents.build": ("agent",),
@@ -60,14 +73,18 @@ HOMES = {
     "agents.rollout": ("Rollout",),
     "agents.trpo": ("TRPO", "TRPOConfig"),
     "bounds": (
-        *("NonNegativeFloat", "NonNegativeInt", "Number", "OneOf", "PerRun", "PositiveFloat", "PositiveInt"),
-        "Probability",
+        *("Fraction", "NonNegativeFloat", "NonNegativeInt", "Number", "OneOf", "PerRun", "PositiveFloat"),
+        *("PositiveInt", "Probability"),
     ),
     "data.schema": ("CellTable", "Modality", "RawCells"),
+    "effects.baselines.base": ("BaselineConfig", "BaselineContext"),
+    "effects.responses": ("Responses", "trained", "tuning"),
     "envs.base": ("ActionSpace", "BatchedEnv", "Step"),
     "envs.paper.continuous": ("PaperEnv", "PaperEnvConfig"),
     "errors": ("UserError",),
-    "registry": ("encoders", "envs", "metrics", "sources"),
+    "registry": ("baselines", "encoders", "envs", "metrics", "sources", "splits"),
+    "screens.schema": ("PerturbationTable", "Screen"),
+    "screens.splits.builder": ("ScreenSplitConfig", "SplitBuilder"),
 }
 _HOME = {name: f"perturbrl.{module}" for module, names in HOMES.items() for name in names}
 

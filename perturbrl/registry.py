@@ -161,6 +161,7 @@ envs = Registry("env", "perturbrl.envs")
 agents = Registry("agent", "perturbrl.agents")
 metrics = Registry("metric")
 splits = Registry("split", "perturbrl.data.split", "perturbrl.screens.splits", key="kind")
+baselines = Registry("baseline", "perturbrl.effects.baselines")
 protocols = Registry("protocol", "perturbrl.evaluate")
 
 

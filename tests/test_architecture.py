@@ -13,7 +13,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "perturbrl"
 FILES = sorted(PACKAGE.rglob("*.py"))
-LONGEST = 400
+PLUGINS = sorted((ROOT / "hydra_plugins").rglob("*.py"))
+LONGEST_FILE = 300
+LONGEST_FUNCTION = 60  # lines, its docstring among them
 TOP = 99
 NO_TORCH = ("report", "stats")
 
@@ -93,6 +95,46 @@ def test_no_two_parts_of_a_row_import_each_other() -> None:
     assert not [(a, b) for a, b in edges if a < b and (b, a) in edges]
 
 
+def circles(graph: dict[Path, set[Path]]) -> list[list[Path]]:
+    """Strongly connected components of more than one module (Tarjan 1972)."""
+    index: dict[Path, int] = {}
+    low: dict[Path, int] = {}
+    stack: list[Path] = []
+    components: list[list[Path]] = []
+
+    def visit(module: Path) -> None:
+        index[module] = low[module] = len(index)
+        stack.append(module)
+        for other in sorted(graph[module]):
+            if other not in index:
+                visit(other)
+                low[module] = min(low[module], low[other])
+            elif other in stack:
+                low[module] = min(low[module], index[other])
+        if low[module] == index[module]:
+            component = stack[stack.index(module) :]
+            del stack[stack.index(module) :]
+            if len(component) > 1:
+                components.append(sorted(component))
+
+    for module in graph:
+        if module not in index:
+            visit(module)
+    return components
+
+
+def test_circles_are_found() -> None:
+    a, b, c, d = (Path(name) for name in "abcd")
+    assert circles({a: {b}, b: {c}, c: {a, d}, d: set()}) == [[a, b, c]]
+    assert circles({a: {b}, b: {c, d}, c: {d}, d: set()}) == []
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    """Imports inside functions and under TYPE_CHECKING count: they only hide a circle."""
+    graph = {file: {*own(file)} - {file} for file in FILES}
+    assert [[ids(file) for file in circle] for circle in circles(graph)] == []
+
+
 @pytest.mark.parametrize("part", NO_TORCH)
 def test_a_report_needs_no_torch(part: str) -> None:
     seen: set[Path] = set()
@@ -106,10 +148,21 @@ def test_a_report_needs_no_torch(part: str) -> None:
     assert not guilty, f"{part} reaches torch through {guilty}"
 
 
-@pytest.mark.parametrize("file", [*FILES, *sorted((ROOT / "hydra_plugins").rglob("*.py"))], ids=ids)
+@pytest.mark.parametrize("file", [*FILES, *PLUGINS], ids=ids)
+def test_functions_are_short(file: Path) -> None:
+    functions = [
+        node
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    ]
+    lengths = {f"{ids(file)}:{f.name}": (f.end_lineno or f.lineno) - f.lineno + 1 for f in functions}
+    assert {name: length for name, length in lengths.items() if length > LONGEST_FUNCTION} == {}
+
+
+@pytest.mark.parametrize("file", [*FILES, *PLUGINS], ids=ids)
 def test_files_are_short_and_annotations_lazy(file: Path) -> None:
     text = file.read_text(encoding="utf-8")
-    assert text.count("\n") <= LONGEST
+    assert text.count("\n") <= LONGEST_FILE
     body = ast.parse(text).body
     defines = any(isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.AnnAssign)) for node in body)
     futures = [node for node in body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]

@@ -304,7 +304,7 @@ def test_a_plugin_cannot_take_a_name_of_the_package() -> None:
             registered.register(name, Inner)(build)
 
 
-@pytest.mark.parametrize("kind", ["sources", "encoders", "envs", "agents", "protocols", "splits"])
+@pytest.mark.parametrize("kind", ["sources", "encoders", "envs", "agents", "protocols", "splits", "baselines"])
 def test_every_choice_of_the_package_is_registered(kind: str) -> None:
     known = getattr(registry, kind)
     files = {file.stem for file in (paths.conf_dir() / known.kind).glob("*.yaml")}

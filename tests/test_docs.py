@@ -27,7 +27,7 @@ PAGES = sorted(
     ]
 )
 LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)")
-PLUGIN_KINDS = ("agent", "source", "encoder", "env", "metric")
+PLUGIN_KINDS = ("agent", "source", "encoder", "env", "metric", "split", "baseline")
 
 
 def script(name: str) -> ModuleType:

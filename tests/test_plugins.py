@@ -169,3 +169,46 @@ def test_a_population_of_plugin_runs(examples: Path, tmp_path: Path) -> None:
         one, two = (pd.read_parquet(f).drop(columns="seconds") for f in (log, other))
         pd.testing.assert_frame_equal(one, two, check_exact=True)
     assert len(list((tmp_path / "outputs").rglob(paths.RUN))) == 8
+
+
+SCREEN = (
+    *("env=counterfactual", "agent=ppo", "agent.rollout_steps=256", "agent.n_envs=8", "policy.hidden=[16,16]"),
+    *("source.n_cells=1200", "source.n_target_genes=40", "source.n_peaks=4", "source.n_proteins=4"),
+    *("conditions=landscape", "conditions.min_cells=5", "schedule.total=512", "curve_points=2"),
+    *("protocol.n_cells=8", "protocol.curve_cells=4", "protocol.episodes=16", "protocol.score.n_duplicates=1"),
+    *("protocol.truth_cells=0", "device=cpu", "progress=quiet"),
+)
+
+
+def test_a_split_and_a_baseline_are_plugins(examples: Path, tmp_path: Path) -> None:
+    plugins = named(examples / "split", examples / "baseline")
+    train = ["train", *SCREEN, "split=last_names", "env.residual=shrunken_mean"]
+    wrong, unknown, *done = in_child(
+        [*train, "split.test_fraction=2"],
+        [*train[:-1], "env.residual=shrunk"],
+        train,
+        ["evaluate"],
+        ["report", "outputs"],
+        folder=tmp_path,
+        prepare=plugins,
+    )
+    assert wrong == (2, "error: split.test_fraction: must be above 0 and below 1, got 2.0\n")
+    assert unknown[0] == 2 and "env.residual: 'shrunk' is not known (did you mean 'shrunken_mean'?)" in unknown[1]
+    assert [code for code, _ in done] == [0, 0, 0], done
+    _, summary, _ = results(tmp_path)
+    assert summary["split"]["kind"] == "last_names"
+    assert list(summary["rows"]).index("shrunken_mean") == list(summary["rows"]).index("permuted") + 1
+    # half the mean change has the direction of the whole one
+    rows = summary["rows"]
+    assert rows["shrunken_mean"]["pearson_delta_ctrl"] == pytest.approx(rows["train_mean"]["pearson_delta_ctrl"])
+    assert rows["shrunken_mean"]["mse"] != pytest.approx(rows["train_mean"]["mse"])
+
+
+def test_a_study_is_a_yaml_file_alone(examples: Path, tmp_path: Path) -> None:
+    tiny = [override for override in small("ppo") if not override.startswith(("agent=", "env.horizon="))]
+    (done,) = in_child(
+        ["train", "experiment=short_horizons", *tiny], folder=tmp_path, prepare=named(examples / "study")
+    )
+    assert done[0] == 0, done
+    found = {tuple(run.relative_to(tmp_path / "outputs").parts[:1]) for run in tmp_path.rglob(paths.RUN)}
+    assert found == {("short_horizons",)} and len(list(tmp_path.rglob(paths.RUN))) == 4

@@ -49,9 +49,9 @@ def read_split(file: str | Path, screen: Screen) -> ScreenSplit:
     """
     where = f"split.file={file}"
     content = _read(Path(file), where)
-    said = content.pop("sha256", None)
+    sha256 = content.pop("sha256", None)
     require(
-        said == _sha256(content),
+        sha256 == _sha256(content),
         where,
         "its content does not have the sha256 it states, so it was changed; restore the original file",
     )
@@ -65,24 +65,7 @@ def read_split(file: str | Path, screen: Screen) -> ScreenSplit:
         f"{len(unknown)} of its conditions are not in {screen.source}: {listed(unknown)}; it was made for "
         f"{content['source']}, or under another conditions=",
     )
-    rows: dict[str, Rows] = {}
-    for use in USES:
-        found = index.get_indexer(pd.Index(content["cells"][use]))
-        lacking = int((found < 0).sum())
-        if lacking:
-            first = content["cells"][use][int(np.flatnonzero(found < 0)[0])]
-            raise UserError(
-                f"{where}: {lacking} of its {len(found)} {use} cells are not in {screen.source}, the first {first!r}; "
-                f"it was made for {content['source']} (checksum {content['checksum'][:12]})"
-            )
-        rows[use] = np.sort(found).astype(np.int64)
-        here, there = _condition_names(screen, rows[use]), content["conditions"][use]
-        require(
-            here == there,
-            where,
-            f"its {use} cells are of other conditions in {screen.source}: {listed(sorted(set(here) ^ set(there)))}; "
-            "were labels read with another conditions=?",
-        )
+    rows = {use: _rows(content, use, index, screen, where) for use in USES}
     require(
         content["labels"] == _labels(screen, rows),
         where,
@@ -97,11 +80,32 @@ def read_split(file: str | Path, screen: Screen) -> ScreenSplit:
         kind=content["kind"],
         seed=content["seed"],
         strata=dict(sorted(strata.items())),
-        sha256=str(said),
+        sha256=str(sha256),
         leaks=tuple(content["leaks"]),
         notes=notes,
         **rows,
     )
+
+
+def _rows(content: dict[str, Any], use: str, index: pd.Index[str], screen: Screen, where: str) -> Rows:
+    """Return the rows of the cells of a use, sorted."""
+    cells = content["cells"][use]
+    rows = index.get_indexer(pd.Index(cells))
+    lacking = np.flatnonzero(rows < 0)
+    if len(lacking):
+        raise UserError(
+            f"{where}: {len(lacking)} of its {len(rows)} {use} cells are not in {screen.source}, the first "
+            f"{cells[int(lacking[0])]!r}; it was made for {content['source']} (checksum {content['checksum'][:12]})"
+        )
+    rows = np.sort(rows).astype(np.int64)
+    here, there = _condition_names(screen, rows), content["conditions"][use]
+    require(
+        here == there,
+        where,
+        f"its {use} cells are of other conditions in {screen.source}: {listed(sorted(set(here) ^ set(there)))}; "
+        "were labels read with another conditions=?",
+    )
+    return rows
 
 
 def _read(file: Path, where: str) -> dict[str, Any]:

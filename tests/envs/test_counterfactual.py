@@ -10,11 +10,11 @@ import torch
 from fakes.screens import TEST, TRAIN, additive
 from scipy.spatial.distance import cdist
 
-from perturbrl.effects.baselines import BASELINES, Setting
+from perturbrl.effects.baselines import BaselineContext, make_baseline, residual_names
 from perturbrl.envs import make, make_batched, make_vec
 from perturbrl.envs.counterfactual.parts import part_of, spread
 from perturbrl.envs.counterfactual.projections import principal
-from perturbrl.envs.counterfactual.residual import RESIDUALS, residual_changes
+from perturbrl.envs.counterfactual.residual import residual_changes
 from perturbrl.envs.counterfactual.rewards import REWARDS, matched
 from perturbrl.errors import UserError
 
@@ -223,7 +223,7 @@ def test_training_sees_nothing_of_validation_and_test():
     x[held] = 99.0
     other = dataclasses.replace(TABLE, screen=dataclasses.replace(TABLE.screen, x=x.tocsr()))
     for kind in REWARDS:
-        for residual in RESIDUALS if kind == "shift" else ("none", "train_mean", "bilinear"):
+        for residual in ("none", *residual_names()) if kind == "shift" else ("none", "train_mean", "bilinear"):
             seen = []
             for table in (TABLE, other):
                 env = build([conf(reward=kind, action="pca", residual=residual)], table, 8, table.split.control_train)
@@ -352,13 +352,13 @@ def test_a_residual_starts_from_predictions_of_fits_that_left_the_condition_out(
     np.testing.assert_allclose(drop, [start[b] - naive_shift(plain, changes)[b] for b in range(8)], atol=1e-4)
 
 
-@pytest.mark.parametrize("name", RESIDUALS[1:])
+@pytest.mark.parametrize("name", residual_names())
 def test_a_residual_of_held_out_conditions_is_the_baseline_itself(name):
     features = (*"ABCDEF", *TABLE.screen.features[6:])  # targets that are measured, for those who need them
     table = dataclasses.replace(TABLE, screen=dataclasses.replace(TABLE.screen, features=features))
     held = table.conditions_of(np.concatenate([table.split.validation, table.split.test]))
     untuned = dataclasses.replace(table, split=dataclasses.replace(table.split, validation=table.split.test[:0]))
-    baseline = BASELINES[name](Setting(seed=table.split.seed, action_rms=0.0))
+    baseline = make_baseline(name, BaselineContext(seed=table.split.seed, action_rms=0.0))
     baseline.fit(untuned)
     changes = residual_changes(table, name)
     np.testing.assert_allclose(changes[held], baseline.predict(held), atol=1e-6)

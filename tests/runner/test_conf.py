@@ -29,7 +29,11 @@ from .conf_probes import changed_job, planned
 from .tiny import BUILT_IN, QUIET, SMALL, cli_run, small
 
 CONF = paths.conf_dir()
-NOT_BOUND = ("experiment", "hydra/launcher")  # overlays of other groups' keys; Hydra's own, tested apart
+NOT_BOUND = (
+    "experiment",
+    "hydra/launcher",
+    "baseline",
+)  # overlays; tested apart
 
 
 def choices() -> list[tuple[str, str]]:

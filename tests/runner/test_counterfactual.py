@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from perturbrl import paths, records, registry
-from perturbrl.effects.baselines import BASELINES
+from perturbrl.effects.baselines import baseline_names
 from perturbrl.errors import UserError
 from perturbrl.landscape.truth import true_means
 from perturbrl.metrics_info import DUPLICATES as ORACLES
@@ -80,7 +80,7 @@ def test_the_choices_that_the_task_makes_for_other_groups(tmp_path):
 
 def test_what_an_evaluation_leaves(finished):
     table, said = load_cells(finished), summary(finished.path)
-    assert list(said["rows"]) == ["policy", *BASELINES, "simulator", *ORACLES]
+    assert list(said["rows"]) == ["policy", *baseline_names(), "simulator", *ORACLES]
     for row, found in said["rows"].items():
         assert {*COLUMNS, *(f"{kind}/{m}" for kind in ("calibrated", "median", "resistant") for m in COLUMNS)} <= set(
             found

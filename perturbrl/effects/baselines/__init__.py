@@ -1,46 +1,58 @@
 """Simple predictors of mean changes that every table of the counterfactual task carries.
 
-``BASELINES`` maps the name of a row to what makes its baseline; all share the contract of ``Baseline``.
+Each is a Python file that registers it (``registry.baselines``) and a YAML file in ``conf/baseline`` with its settings;
+a baseline is called as ``build(config, context) -> Baseline``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+import functools
+from typing import Any
 
-from perturbrl.effects.baselines.base import Baseline, covered
-from perturbrl.effects.baselines.bilinear import Bilinear, Permuted, TunedBilinear
-from perturbrl.effects.baselines.composed import Additive, MatchingMean, TransferMean
-from perturbrl.effects.baselines.constant import BestConstant, NoChange, Random, TrainMean
-from perturbrl.effects.baselines.descriptors import KernelRidge, NearestNeighbours
-from perturbrl.effects.baselines.mlp import Mlp
+from perturbrl import registry
+from perturbrl.config import bind, choice
+from perturbrl.effects.baselines.base import Baseline, BaselineConfig, BaselineContext, covered
+
+__all__ = [
+    "Baseline",
+    "BaselineConfig",
+    "BaselineContext",
+    "baseline_config",
+    "baseline_names",
+    "covered",
+    "make_baseline",
+    "residual_names",
+]
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What baselines need besides data: a seed, and the rms of the changes of the policy that ``random`` matches."""
+def baseline_config(name: str) -> Any:
+    """Return the settings of a baseline, as ``conf/baseline/<name>.yaml`` has them.
 
-    seed: int
-    action_rms: float
+    Raises
+    ------
+    UserError
+        There is no such baseline or no such file, or a setting is wrong.
+    """
+    return _config(choice(name, registry.baselines, "baseline"))
 
 
-BASELINES: Mapping[str, Callable[[Setting], Baseline]] = MappingProxyType(
-    {
-        "no_change": lambda setting: NoChange(),
-        "random": lambda setting: Random(setting.action_rms, setting.seed),
-        "best_constant": lambda setting: BestConstant(),
-        "train_mean": lambda setting: TrainMean(),
-        "matching_mean": lambda setting: MatchingMean(),
-        "additive": lambda setting: Additive(),
-        "bilinear": lambda setting: Bilinear(),
-        "bilinear_tuned": lambda setting: TunedBilinear(),
-        "kernel_ridge": lambda setting: KernelRidge(),
-        "knn": lambda setting: NearestNeighbours(),
-        "mlp": lambda setting: Mlp(setting.seed),
-        "transfer_mean": lambda setting: TransferMean(),
-        "permuted": lambda setting: Permuted(setting.seed),
-    }
-)
+@functools.cache  # reading and binding a file takes 20 ms
+def _config(name: str) -> Any:
+    return bind(registry.baselines[name].schema, registry.baselines.defaults(name), f"baseline.{name}")
 
-__all__ = ["BASELINES", "Baseline", "Setting", "covered"]
+
+def make_baseline(name: str, context: BaselineContext) -> Baseline:
+    """Return the baseline ``name``, not fitted; errors as of ``baseline_config``."""
+    config = baseline_config(name)
+    baseline: Baseline = registry.baselines[name].build(config, context)
+    return baseline
+
+
+def baseline_names() -> list[str]:
+    """Return the names of all baselines in the order of the rows of an evaluation."""
+    return sorted(registry.baselines, key=lambda name: (baseline_config(name).row, name))
+
+
+def residual_names() -> list[str]:
+    """Return the baselines whose predictions episodes may begin with (``env.residual``)."""
+    return [name for name in baseline_names() if baseline_config(name).residual]

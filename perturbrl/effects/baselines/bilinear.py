@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import product
+from typing import Annotated
 
 import numpy as np
 
-from perturbrl.effects.baselines.base import Array, Conditions, covered
+from perturbrl.bounds import NotEmpty, PositiveFloat, PositiveInt
+from perturbrl.effects.baselines.base import Array, BaselineConfig, Conditions, Configured, covered
 from perturbrl.effects.responses import Responses, trained, tuning
+from perturbrl.registry import baselines
 from perturbrl.rng import numpy_generator
 from perturbrl.screens.schema import PerturbationTable, Screen
 
-DIMENSIONS = 10
-RIDGE = 0.1
-GRID_DIMENSIONS = (2, 5, 10, 20, 40)
-GRID_RIDGE = (0.01, 0.1, 1.0, 10.0, 100.0)
+
+@dataclass(frozen=True)
+class BilinearConfig(BaselineConfig):
+    """Dimensions of the gene embedding, and the ridge penalty."""
+
+    dimensions: PositiveInt
+    ridge: PositiveFloat
 
 
-class Bilinear:
+@dataclass(frozen=True)
+class TunedBilinearConfig(BaselineConfig):
+    """Settings to choose from."""
+
+    dimensions: Annotated[list[PositiveInt], NotEmpty("[10]")]
+    ridges: Annotated[list[PositiveFloat], NotEmpty("[0.1]")]
+
+
+class BilinearModel:
     """Y = b + G W P', with W = (G'G + lam I)^-1 G'(Y - b) P (P'P + lam I)^-1 and b the row means of Y.
 
     Y [G, M] holds the changes of M training conditions and, as columns of zeros, the controls of each context. The
@@ -27,17 +42,7 @@ class Bilinear:
     left out of the fit and get NaN.
     """
 
-    name = "bilinear"
-
-    def __init__(self, dimensions: int = DIMENSIONS, ridge: float = RIDGE) -> None:
-        self.dimensions = dimensions
-        self.ridge = ridge
-
-    def fit(self, table: PerturbationTable) -> None:
-        """Fit on the training conditions."""
-        self.fit_to(trained(table), table.screen)
-
-    def fit_to(self, train: Responses, screen: Screen) -> None:
+    def __init__(self, train: Responses, screen: Screen, dimensions: int, ridge: float) -> None:
         """Fit on ``train``, conditions of ``screen``."""
         self._screen, self._columns = screen, {gene: i for i, gene in enumerate(screen.features)}
         control = np.array(list(train.control.values()))
@@ -45,14 +50,14 @@ class Bilinear:
         centred = profiles - profiles.mean(axis=1, keepdims=True)
         # scores of genes are the left singular vectors of centred'
         _, s, vt = np.linalg.svd(centred, full_matrices=False)
-        self._genes = (vt * s[:, None]).T[:, : self.dimensions]
+        self._genes = (vt * s[:, None]).T[:, :dimensions]
         embedded = self._embed(train.conditions)
         used = covered(embedded)
         y = np.vstack([train.change[used], np.zeros_like(control)])
         p = np.vstack([embedded[used], np.zeros((len(control), embedded.shape[1]))])
         self._offset = y.mean(axis=0)
-        left = np.linalg.solve(_ridged(self._genes, self.ridge), self._genes.T @ (y - self._offset).T @ p)
-        self._weights = np.linalg.solve(_ridged(p, self.ridge), left.T).T
+        left = np.linalg.solve(_ridged(self._genes, ridge), self._genes.T @ (y - self._offset).T @ p)
+        self._weights = np.linalg.solve(_ridged(p, ridge), left.T).T
 
     def predict(self, conditions: Conditions) -> Array:
         """Return b + G W P_p for each condition, [n, G]; NaN where a target is no measured gene."""
@@ -62,58 +67,61 @@ class Bilinear:
         out = np.full((len(conditions), self._genes.shape[1]), np.nan)
         for row, index in enumerate(conditions):
             targets = self._screen.conditions[index].targets
-            found = [(self._columns.get(self._screen.gene_of(t)), self._screen.sign_of(t)) for t in targets]
-            known = [sign * self._genes[column] for column, sign in found if column is not None]
-            if len(known) == len(found):
+            signed = [(self._columns.get(self._screen.gene_of(t)), self._screen.sign_of(t)) for t in targets]
+            known = [sign * self._genes[column] for column, sign in signed if column is not None]
+            if len(known) == len(targets):
                 out[row] = np.sum(known, axis=0)
         return out
 
 
-class TunedBilinear:
-    """``Bilinear`` with K and lam chosen by squared error on the validation conditions, then fitted on train."""
+@baselines.register("bilinear", BilinearConfig)
+class Bilinear(Configured):
+    """``BilinearModel`` with fixed settings."""
 
-    name = "bilinear_tuned"
+    def fit(self, table: PerturbationTable) -> None:
+        """Fit on the training conditions."""
+        self._model = BilinearModel(trained(table), table.screen, self.config.dimensions, self.config.ridge)
+
+    def predict(self, conditions: Conditions) -> Array:
+        """Return the changes of the model, [n, G]; NaN where a target is no measured gene."""
+        return self._model.predict(conditions)
+
+
+@baselines.register("bilinear_tuned", TunedBilinearConfig)
+class TunedBilinear(Configured):
+    """``BilinearModel`` with K and lam chosen by squared error on the validation conditions, then fitted on train."""
 
     def fit(self, table: PerturbationTable) -> None:
         """Try every setting of the grid; ties go to the smaller K and lam."""
-        fit, held = tuning(table)
+        train, validation = tuning(table)
         errors: dict[tuple[int, float], float] = {}
-        for dimensions, ridge in product(GRID_DIMENSIONS, GRID_RIDGE):
-            model = Bilinear(dimensions, ridge)
-            model.fit_to(fit, table.screen)
-            predicted = model.predict(held.conditions)
-            said = covered(predicted)
-            errors[dimensions, ridge] = (
-                float(np.square(predicted[said] - held.change[said]).sum()) if said.any() else 0.0
-            )
+        for dimensions, ridge in product(self.config.dimensions, self.config.ridges):
+            predicted = BilinearModel(train, table.screen, dimensions, ridge).predict(validation.conditions)
+            rows = covered(predicted)
+            error = float(np.square(predicted[rows] - validation.change[rows]).sum()) if rows.any() else 0.0
+            errors[dimensions, ridge] = error
         self.dimensions, self.ridge = min(errors, key=lambda setting: (errors[setting], setting))
-        self._model = Bilinear(self.dimensions, self.ridge)
-        self._model.fit_to(trained(table), table.screen)
+        self._model = BilinearModel(trained(table), table.screen, self.dimensions, self.ridge)
 
     def predict(self, conditions: Conditions) -> Array:
         """Return the changes of the chosen model, [n, G]; NaN where a target is no measured gene."""
         return self._model.predict(conditions)
 
 
-class Permuted:
+@baselines.register("permuted", BilinearConfig)
+class Permuted(Bilinear):
     """The bilinear predictions under shuffled labels of the asked conditions: no information on which is which."""
-
-    name = "permuted"
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-        self._model = Bilinear()
-
-    def fit(self, table: PerturbationTable) -> None:
-        """Fit the bilinear model."""
-        self._model.fit(table)
-        self._train = trained(table)
 
     def predict(self, conditions: Conditions) -> Array:
         """Return the bilinear changes (the train mean where it has none) in a drawn order, [n, G]."""
-        change = self._model.predict(conditions)
+        change = super().predict(conditions)
         change = np.where(covered(change)[:, None], change, self._train.mean_changes(conditions))
-        return change[numpy_generator(self.seed, "baseline/permuted").permutation(len(conditions))]
+        return change[numpy_generator(self.context.seed, "baseline/permuted").permutation(len(conditions))]
+
+    def fit(self, table: PerturbationTable) -> None:
+        """Fit the bilinear model."""
+        super().fit(table)
+        self._train = trained(table)
 
 
 def _ridged(x: Array, ridge: float) -> Array:

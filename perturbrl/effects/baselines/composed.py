@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from perturbrl.effects.baselines.base import Array, Conditions
+from perturbrl.effects.baselines.base import Array, BaselineConfig, Conditions, Configured
 from perturbrl.effects.responses import Responses, trained
+from perturbrl.registry import baselines
 from perturbrl.screens.schema import Condition, PerturbationTable
 
 
-class _FromTraining:
+class _FromTraining(Configured):
     def fit(self, table: PerturbationTable) -> None:
         """Take the mean changes of the training conditions."""
         self._train = trained(table)
@@ -27,10 +28,9 @@ class _FromTraining:
         raise NotImplementedError
 
 
+@baselines.register("matching_mean", BaselineConfig)
 class MatchingMean(_FromTraining):
-    """The average over targets of each one's own change where it was seen alone, else the train mean (Systema)."""
-
-    name = "matching_mean"
+    """The average over targets of each one's change where it was seen alone, else the train mean (Systema)."""
 
     def _change(self, train: Responses, condition: Condition) -> Array | None:
         mean = train.mean_change(condition.context)
@@ -38,21 +38,19 @@ class MatchingMean(_FromTraining):
         return np.asarray(np.mean([mean if change is None else change for change in members], axis=0))
 
 
+@baselines.register("additive", BaselineConfig)
 class Additive(_FromTraining):
     """mu_A + mu_B - mu_0: the sum of the changes of the targets alone; undefined where one was not seen alone."""
 
-    name = "additive"
-
     def _change(self, train: Responses, condition: Condition) -> Array | None:
         members = [train.of_targets((t,), condition.context, condition.dose) for t in condition.targets]
-        found = [change for change in members if change is not None]
-        return np.asarray(np.sum(found, axis=0)) if len(found) == len(members) else None
+        known = [change for change in members if change is not None]
+        return np.asarray(np.sum(known, axis=0)) if len(known) == len(members) else None
 
 
+@baselines.register("transfer_mean", BaselineConfig)
 class TransferMean(_FromTraining):
     """The mean change that the same targets have in the other contexts."""
-
-    name = "transfer_mean"
 
     def _change(self, train: Responses, condition: Condition) -> Array | None:
         return train.of_targets(condition.targets, condition.context, condition.dose, other=True)

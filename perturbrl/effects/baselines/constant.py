@@ -1,22 +1,22 @@
-"""Baselines that say the same of every perturbation, or nothing at all."""
+"""Baselines that predict the same for every perturbation, or nothing at all."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from perturbrl.effects.baselines.base import Array, Conditions
+from perturbrl.effects.baselines.base import Array, BaselineConfig, Conditions, Configured
 from perturbrl.effects.responses import trained
+from perturbrl.registry import baselines
 from perturbrl.rng import numpy_generator
 from perturbrl.screens.schema import PerturbationTable
 
 
-class NoChange:
+@baselines.register("no_change", BaselineConfig)
+class NoChange(Configured):
     """mu_p = mu_0."""
 
-    name = "no_change"
-
     def fit(self, table: PerturbationTable) -> None:
-        """Remember how many genes there are."""
+        """Note how many genes there are."""
         self._n_genes = table.screen.x.shape[1]
 
     def predict(self, conditions: Conditions) -> Array:
@@ -24,36 +24,31 @@ class NoChange:
         return np.zeros((len(conditions), self._n_genes))
 
 
-class Random:
+@baselines.register("random", BaselineConfig)
+class Random(Configured):
     """A change of independent N(0, rms^2) entries, new for each condition: a random policy of a given action norm.
 
-    ``rms`` is the root mean square of the changes of the policy that it is set beside, in units of log expression.
+    rms is that of the changes of the policy that it is compared with, in units of log expression.
     """
 
-    name = "random"
-
-    def __init__(self, rms: float, seed: int) -> None:
-        self.rms = rms
-        self.seed = seed
-
     def fit(self, table: PerturbationTable) -> None:
-        """Remember how many genes there are."""
+        """Note how many genes there are."""
         self._n_genes = table.screen.x.shape[1]
 
     def predict(self, conditions: Conditions) -> Array:
         """Return the draw that belongs to each condition, [n, G]."""
-        draws = [numpy_generator(self.seed, "baseline/random", int(c)).normal(size=self._n_genes) for c in conditions]
-        return self.rms * np.array(draws).reshape(len(conditions), self._n_genes)
+        seed, rms = self.context.seed, self.context.action_rms
+        draws = [numpy_generator(seed, "baseline/random", int(c)).normal(size=self._n_genes) for c in conditions]
+        return rms * np.array(draws).reshape(len(conditions), self._n_genes)
 
 
-class BestConstant:
+@baselines.register("best_constant", BaselineConfig)
+class BestConstant(Configured):
     """The one action vector that is best on train: the mean change over all perturbed training cells.
 
     It minimises the summed squared error over training cells; unlike ``TrainMean`` it weighs conditions by their
     cells and knows no context (Systema's "nonctl-mean").
     """
-
-    name = "best_constant"
 
     def fit(self, table: PerturbationTable) -> None:
         """Average the changes, weighted by numbers of cells."""
@@ -65,13 +60,12 @@ class BestConstant:
         return np.tile(self._change, (len(conditions), 1))
 
 
-class TrainMean:
+@baselines.register("train_mean", BaselineConfig)
+class TrainMean(Configured):
     """m - mu_0: the mean over training conditions of equal weight (Ahlmann-Eltze et al. 2025, Systema's centroid).
 
     Where the screen has several contexts, over those of the same context if it has enough (``LEAST_CONDITIONS``).
     """
-
-    name = "train_mean"
 
     def fit(self, table: PerturbationTable) -> None:
         """Take the mean changes of the training conditions."""

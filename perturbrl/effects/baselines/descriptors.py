@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Annotated
+
 import numpy as np
 
-from perturbrl.effects.baselines.base import Array, Conditions
+from perturbrl.bounds import NotEmpty, PositiveFloat, PositiveInt
+from perturbrl.effects.baselines.base import Array, BaselineConfig, Conditions, Configured
 from perturbrl.effects.responses import Responses, trained, tuning
+from perturbrl.registry import baselines
 from perturbrl.screens.schema import PerturbationTable
 
-GRID_RIDGE = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
-GRID_WIDTH = (0.5, 1.0, 2.0)
-GRID_NEIGHBOURS = (1, 3, 5, 10, 20)
+
+@dataclass(frozen=True)
+class KernelRidgeConfig(BaselineConfig):
+    """Settings to choose from."""
+
+    widths: Annotated[list[PositiveFloat], NotEmpty("[1.0]")]
+    ridges: Annotated[list[PositiveFloat], NotEmpty("[0.1]")]
+
+
+@dataclass(frozen=True)
+class NeighboursConfig(BaselineConfig):
+    """Numbers of neighbours to choose from."""
+
+    neighbours: Annotated[list[PositiveInt], NotEmpty("[5]")]
 
 
 def inputs(table: PerturbationTable) -> Array:
@@ -25,25 +41,24 @@ def inputs(table: PerturbationTable) -> Array:
     return np.asarray((x - seen.mean(axis=0))[:, varies] / spread[varies])
 
 
-class KernelRidge:
+@baselines.register("kernel_ridge", KernelRidgeConfig)
+class KernelRidge(Configured):
     """Ridge regression of changes (less the train mean) on descriptions, with a Gaussian kernel.
 
     The kernel is exp(-d^2 / 2 (w s)^2), s the median distance between training conditions; w and the ridge are chosen
     on validation.
     """
 
-    name = "kernel_ridge"
-
     def fit(self, table: PerturbationTable) -> None:
         """Choose the settings, then fit on train."""
         self._x = inputs(table)
-        fit, held = tuning(table)
+        train, validation = tuning(table)
         errors = {}
-        for width in GRID_WIDTH:
-            self._prepare(fit, width)
-            for ridge in GRID_RIDGE:
+        for width in self.config.widths:
+            self._prepare(train, width)
+            for ridge in self.config.ridges:
                 self._solve(ridge)
-                errors[width, ridge] = float(np.square(self.predict(held.conditions) - held.change).sum())
+                errors[width, ridge] = float(np.square(self.predict(validation.conditions) - validation.change).sum())
         self.width, self.ridge = min(errors, key=lambda setting: (errors[setting], -setting[1], setting[0]))
         self._prepare(trained(table), self.width)
         self._solve(self.ridge)
@@ -66,19 +81,18 @@ class KernelRidge:
         self._dual = self._vectors @ (self._projected / (np.maximum(self._values, 0.0) + ridge)[:, None])
 
 
-class NearestNeighbours:
+@baselines.register("knn", NeighboursConfig)
+class NearestNeighbours(Configured):
     """The mean change of the k training conditions with the nearest descriptions; k is chosen on validation."""
-
-    name = "knn"
 
     def fit(self, table: PerturbationTable) -> None:
         """Choose k, then keep the training conditions."""
         self._x = inputs(table)
-        self._train, held = tuning(table)
+        self._train, validation = tuning(table)
         errors = {}
-        for k in GRID_NEIGHBOURS:
+        for k in self.config.neighbours:
             self.k = k
-            errors[k] = float(np.square(self.predict(held.conditions) - held.change).sum())
+            errors[k] = float(np.square(self.predict(validation.conditions) - validation.change).sum())
         self.k = min(errors, key=lambda k: (errors[k], -k))
         self._train = trained(table)
 

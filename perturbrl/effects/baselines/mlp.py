@@ -2,73 +2,79 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from perturbrl.effects.baselines.base import Array, Conditions
+from perturbrl.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from perturbrl.effects.baselines.base import Array, BaselineConfig, Conditions, Configured
 from perturbrl.effects.baselines.descriptors import inputs
 from perturbrl.effects.responses import Responses, trained, tuning
+from perturbrl.registry import baselines
 from perturbrl.rng import derive
 from perturbrl.screens.schema import PerturbationTable
 
-HIDDEN = 128
-LEARNING_RATE = 1e-3
-WEIGHT_DECAY = 1e-4
-BATCH = 32
-EPOCHS = 100
-PATIENCE = 10
+
+@dataclass(frozen=True)
+class MlpConfig(BaselineConfig):
+    """Two hidden layers of ``hidden`` units, trained by AdamW; ``patience`` epochs without improvement end it."""
+
+    hidden: PositiveInt
+    learning_rate: PositiveFloat
+    weight_decay: NonNegativeFloat
+    batch: PositiveInt
+    epochs: NonNegativeInt
+    patience: PositiveInt
 
 
-class Mlp:
+@baselines.register("mlp", MlpConfig)
+class Mlp(Configured):
     """Mean control, description and covariates -> change less the train mean: two hidden layers, squared error.
 
-    The weights kept are those of the epoch with the least error on validation (on held-out training conditions where
-    there is no validation); before the first epoch the network says the train mean.
+    The final weights are those of the epoch with the least error on validation (on held-out training conditions where
+    there is no validation); the initial network predicts the training mean.
     """
 
-    name = "mlp"
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-
     def fit(self, table: PerturbationTable) -> None:
-        """Train by AdamW until the error on validation has not fallen for ``PATIENCE`` epochs."""
+        """Train by AdamW until the error on validation has not fallen for ``patience`` epochs."""
         self._described = inputs(table)
         self._train = trained(table)
-        fit, held = tuning(table)
-        x, y = self._inputs(fit.conditions), self._targets(fit, fit)
-        x_held, y_held = self._inputs(held.conditions), self._targets(fit, held)
+        train, validation = tuning(table)
+        x, y = self._inputs(train.conditions), self._targets(train, train)
+        x_validation, y_validation = self._inputs(validation.conditions), self._targets(train, validation)
         # outputs of unit size, so that one learning rate fits every screen
         self._scale = max(float(y.square().mean().sqrt()), 1e-12)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive(self.seed, "baseline/mlp"))
-            self._model = _network(x.shape[1], y.shape[1])
-            self._descend(x, y / self._scale, x_held, y_held / self._scale)
+            torch.manual_seed(derive(self.context.seed, "baseline/mlp"))
+            self._model = _network(x.shape[1], self.config.hidden, y.shape[1])
+            self._descend(x, y / self._scale, x_validation, y_validation / self._scale)
 
     def predict(self, conditions: Conditions) -> Array:
-        """Return the train mean plus what the network says, [n, G]."""
+        """Return the train mean plus the output of the network, [n, G]."""
         with torch.no_grad():
-            said = self._model(self._inputs(conditions)).double().numpy() * self._scale
-        return np.asarray(self._train.mean_changes(conditions) + said)
+            output = self._model(self._inputs(conditions)).double().numpy() * self._scale
+        return np.asarray(self._train.mean_changes(conditions) + output)
 
-    def _descend(self, x: Tensor, y: Tensor, x_held: Tensor, y_held: Tensor) -> None:
-        descent = torch.optim.AdamW(self._model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-        best, best_epoch = float(y_held.square().mean()), 0
-        kept = {name: value.clone() for name, value in self._model.state_dict().items()}
-        for epoch in range(1, EPOCHS + 1):
-            for batch in torch.split(torch.randperm(len(x)), BATCH):
+    def _descend(self, x: Tensor, y: Tensor, x_validation: Tensor, y_validation: Tensor) -> None:
+        c: MlpConfig = self.config
+        descent = torch.optim.AdamW(self._model.parameters(), lr=c.learning_rate, weight_decay=c.weight_decay)
+        best, best_epoch = float(y_validation.square().mean()), 0
+        weights = {name: value.clone() for name, value in self._model.state_dict().items()}
+        for epoch in range(1, c.epochs + 1):
+            for batch in torch.split(torch.randperm(len(x)), c.batch):
                 descent.zero_grad()
                 nn.functional.mse_loss(self._model(x[batch]), y[batch]).backward()  # type: ignore[no-untyped-call]
                 descent.step()
             with torch.no_grad():
-                error = float(nn.functional.mse_loss(self._model(x_held), y_held))
+                error = float(nn.functional.mse_loss(self._model(x_validation), y_validation))
             if error < best:
                 best, best_epoch = error, epoch
-                kept = {name: value.clone() for name, value in self._model.state_dict().items()}
-            elif epoch - best_epoch >= PATIENCE:
+                weights = {name: value.clone() for name, value in self._model.state_dict().items()}
+            elif epoch - best_epoch >= c.patience:
                 break
-        self._model.load_state_dict(kept)
+        self._model.load_state_dict(weights)
 
     def _inputs(self, conditions: Conditions) -> Tensor:
         control = self._train.control
@@ -77,13 +83,13 @@ class Mlp:
         cells = np.array([control.get(self._train.known[c].context, mean) - mean for c in conditions])
         return torch.from_numpy(np.hstack([cells, self._described[conditions]])).float()
 
-    def _targets(self, fit: Responses, of: Responses) -> Tensor:
-        return torch.from_numpy(of.change - fit.mean_changes(of.conditions)).float()
+    def _targets(self, train: Responses, responses: Responses) -> Tensor:
+        return torch.from_numpy(responses.change - train.mean_changes(responses.conditions)).float()
 
 
-def _network(n_inputs: int, n_outputs: int) -> nn.Sequential:
-    last = nn.Linear(HIDDEN, n_outputs)
+def _network(n_inputs: int, hidden: int, n_outputs: int) -> nn.Sequential:
+    last = nn.Linear(hidden, n_outputs)
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
-    first = [nn.Linear(n_inputs, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU()]
+    first = [nn.Linear(n_inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()]
     return nn.Sequential(*first, last)

@@ -12,12 +12,22 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from perturbrl.effects.baselines import BASELINES, Setting
+from perturbrl.config import choice
+from perturbrl.effects.baselines import BaselineContext, baseline_config, make_baseline, residual_names
+from perturbrl.registry import baselines
 from perturbrl.rng import numpy_generator
 from perturbrl.screens.schema import PerturbationTable, Rows
 
-RESIDUALS = ("none", "train_mean", "bilinear", "kernel_ridge", "mlp")
 FOLDS = 5
+
+
+class ResidualName:
+    """The bound of ``env.residual``: ``none``, or a baseline that says so in its YAML file."""
+
+    def admit(self, value: str, where: str) -> None:
+        """Raise ``UserError`` for another name, and list those that there are."""
+        if value != "none" and not (value in baselines and baseline_config(value).residual):
+            choice(value, ["none", *residual_names()], where)
 
 
 def residual_changes(table: PerturbationTable, name: str) -> NDArray[np.float64]:
@@ -50,7 +60,7 @@ def _computed(table: PerturbationTable, name: str) -> NDArray[np.float64]:
 def _predict(table: PerturbationTable, name: str, conditions: Rows) -> NDArray[np.float64]:
     if len(conditions) == 0:
         return np.zeros((0, table.screen.x.shape[1]))
-    baseline = BASELINES[name](Setting(seed=table.split.seed, action_rms=0.0))
+    baseline = make_baseline(name, BaselineContext(seed=table.split.seed, action_rms=0.0))
     baseline.fit(_without_validation(table))
     return np.nan_to_num(np.asarray(baseline.predict(conditions), dtype=np.float64))
 

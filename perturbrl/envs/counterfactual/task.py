@@ -23,7 +23,7 @@ from perturbrl.envs.counterfactual import projections as geometry
 from perturbrl.envs.counterfactual import rewards
 from perturbrl.envs.counterfactual.dynamics import Dynamics
 from perturbrl.envs.counterfactual.parts import part_of
-from perturbrl.envs.counterfactual.residual import RESIDUALS, residual_changes
+from perturbrl.envs.counterfactual.residual import ResidualName, residual_changes
 from perturbrl.errors import UserError
 from perturbrl.screens.schema import PerturbationTable
 
@@ -41,7 +41,7 @@ class CounterfactualEnvConfig:
     step_size: PerRun[PositiveFloat]
     reward: Annotated[str, OneOf(*rewards.REWARDS)]
     mates: PositiveInt
-    residual: Annotated[str, OneOf(*RESIDUALS)]
+    residual: Annotated[str, ResidualName()]
     max_perturb: PerRun[PositiveInt]
     pool: PositiveInt
 

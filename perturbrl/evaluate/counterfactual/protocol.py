@@ -17,7 +17,7 @@ import torch
 from perturbrl import registry, status
 from perturbrl.config import require
 from perturbrl.data.split import SplitConfig
-from perturbrl.effects.baselines import BASELINES, Setting
+from perturbrl.effects.baselines import BaselineContext, baseline_names, make_baseline
 from perturbrl.effects.observed import ObservedEffects, observe_effects
 from perturbrl.envs.counterfactual.task import CounterfactualEnv, CounterfactualEnvConfig
 from perturbrl.evaluate.actions import Act, together
@@ -64,12 +64,12 @@ class CounterfactualEvaluation:
     @cached_property
     def predictions(self) -> Mapping[str, Prediction]:
         """The predictions of the baselines, and of the simulator where the cells were simulated."""
-        context = Setting(seed=self._config.seed, action_rms=0.0)
+        context = BaselineContext(seed=self._config.seed, action_rms=0.0)
         predictions = {}
-        for name in BASELINES:
+        for name in baseline_names():
             if name != PER_RUN:
                 with status.step(f"baseline {name}"):
-                    predictions[name] = predict(BASELINES[name](context), self.truth)
+                    predictions[name] = predict(make_baseline(name, context), self.truth)
         if self._simulated is not None and self._config.truth_cells:
             predictions[SIMULATOR] = known_changes(self._simulated(self._config.truth_cells), self.truth)
         return predictions
@@ -84,11 +84,11 @@ class CounterfactualEvaluation:
             rows["policy"] = Prediction(result.change)
             if np.isfinite(result.change).all():
                 size = result.change
-        context = Setting(seed=config.seed, action_rms=float(np.sqrt(np.mean(size**2))))
-        rows[PER_RUN] = predict(BASELINES[PER_RUN](context), truth)
+        context = BaselineContext(seed=config.seed, action_rms=float(np.sqrt(np.mean(size**2))))
+        rows[PER_RUN] = predict(make_baseline(PER_RUN, context), truth)
         if predictions is not None:
             rows[f"predictions:{predictions.stem}"] = read_predictions(predictions, truth)
-        order = ["policy", *BASELINES, SIMULATOR, *(name for name in rows if name.startswith("predictions:"))]
+        order = ["policy", *baseline_names(), SIMULATOR, *(name for name in rows if name.startswith("predictions:"))]
         rows = {name: rows[name] for name in order if name in rows}
         RunScores(score(truth, rows, self.values), rows, result, config, run).write(folder)
 

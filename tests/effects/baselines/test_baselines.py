@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 from fakes.screens import exact, noisy, table_of
 
-from perturbrl.effects.baselines import BASELINES, Setting, covered
+from perturbrl import registry
+from perturbrl.effects.baselines import BaselineContext, baseline_config, baseline_names, covered, make_baseline
 from perturbrl.effects.baselines.descriptors import inputs
 from perturbrl.effects.groups import group_cells
 from perturbrl.errors import UserError
 from perturbrl.metrics_info import SIMPLE
 from perturbrl.screens.schema import Condition
 
-SETTING = Setting(seed=1, action_rms=0.2)
+CONTEXT = BaselineContext(seed=1, action_rms=0.2)
 
 
 def changes(table, conditions):
@@ -29,7 +30,7 @@ def changes(table, conditions):
 
 
 def fitted(name, table):
-    baseline = BASELINES[name](SETTING)
+    baseline = make_baseline(name, CONTEXT)
     baseline.fit(table)
     assert baseline.name == name
     return baseline
@@ -49,7 +50,7 @@ def test_no_change_and_random(table):
     asked = table.conditions_of(table.split.test)
     assert not fitted("no_change", table).predict(asked).any()
     drawn = fitted("random", table).predict(asked)
-    assert np.sqrt(np.mean(drawn**2)) == pytest.approx(SETTING.action_rms, rel=0.1)
+    assert np.sqrt(np.mean(drawn**2)) == pytest.approx(CONTEXT.action_rms, rel=0.1)
     np.testing.assert_array_equal(fitted("random", table).predict(asked[3:5]), drawn[3:5])
     assert len({tuple(row) for row in drawn}) == len(asked)
 
@@ -256,7 +257,7 @@ def test_permuted_shuffles_the_bilinear_rows(table):
     assert not np.allclose(known, shuffled)
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", baseline_names())
 def test_nothing_reads_test_cells_and_the_same_seed_says_the_same(name, table):
     asked = table.conditions_of(table.split.test)
     x = table.screen.x.copy()
@@ -283,3 +284,37 @@ def test_nothing_to_learn_from(table):
     without = dataclasses.replace(table.split, control_train=np.empty(0, dtype=np.int64))
     with pytest.raises(UserError, match="no control cells"):
         fitted("train_mean", dataclasses.replace(table, split=without))
+
+
+OTHER = {
+    "bilinear": {"dimensions": 2, "ridge": 5.0},
+    "bilinear_tuned": {"dimensions": [3], "ridges": [0.5]},
+    "kernel_ridge": {"widths": [7.0], "ridges": [50.0]},
+    "knn": {"neighbours": [2]},
+    "mlp": {"hidden": 7, "learning_rate": 0.02, "weight_decay": 0.5, "batch": 3, "epochs": 2, "patience": 1},
+    "permuted": {"dimensions": 2, "ridge": 5.0},
+}
+COMMON = {"name", "row", "residual"}  # which file it is, where it stands, and what env.residual may name
+
+
+def test_rows_are_places_in_one_order() -> None:
+    rows = [baseline_config(name).row for name in baseline_names()]
+    assert rows == sorted(set(rows))
+
+
+@pytest.mark.parametrize("name", baseline_names())
+def test_every_setting_of_a_baseline_has_an_effect(name):
+    config = baseline_config(name)
+    keys = {field.name for field in dataclasses.fields(config)} - COMMON
+    assert keys == set(OTHER.get(name, {}))
+    table = noisy(n_genes=60, n_conditions=80, cells=10, strength=0.8)
+    asked = table.conditions_of(table.split.test)
+    for key in keys:
+        changed = registry.baselines[name].build(dataclasses.replace(config, **{key: OTHER[name][key]}), CONTEXT)
+        changed.fit(table)
+        assert not np.array_equal(changed.predict(asked), fitted(name, table).predict(asked)), key
+
+
+def test_an_unknown_baseline_is_refused_with_those_there_are():
+    with pytest.raises(UserError, match=r"^baseline: 'knm' is not known \(did you mean 'knn'\?\); choose additive"):
+        make_baseline("knm", CONTEXT)

@@ -9,7 +9,7 @@ import pytest
 from fakes.configs import SCORE as CONFIG
 from screens.test_real import table
 
-from perturbrl.effects.baselines import BASELINES, Setting
+from perturbrl.effects.baselines import BaselineContext, baseline_names, make_baseline
 from perturbrl.evaluate.counterfactual import observe_effects, predict, score
 from perturbrl.evaluate.counterfactual.cellwise import CALLED
 from perturbrl.metrics_info import HELD_OUT as COLUMNS
@@ -29,8 +29,8 @@ pytestmark = pytest.mark.real_data
 )
 def test_every_row_on_measured_cells(real_data: Path, name: str, split: str, data: str) -> None:
     truth = observe_effects(table(real_data, name, split, data), CONFIG)
-    setting = Setting(seed=0, action_rms=0.1)
-    scores = score(truth, {row: predict(make(setting), truth) for row, make in BASELINES.items()})
+    setting = BaselineContext(seed=0, action_rms=0.1)
+    scores = score(truth, {row: predict(make_baseline(row, setting), truth) for row, make in baseline_names().items()})
     for row, found in scores.rows.items():
         # PDS needs two conditions of a context, ratios an effect above the noise; the rest is always there
         assert all(np.isfinite(found[m]) for m in ("mse", "l2_top", "pearson_delta_ctrl", "pearson_delta_pert")), row
