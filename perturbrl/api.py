@@ -158,12 +158,7 @@ def train(
         A key or value is wrong, the cells do not fit ``data``, or a run failed.
     """
     out = Path(out)
-    changes = [f"{key}={_spell(value)}" for key, value in (overrides or {}).items()]
-    choices = [f"agent={agent}", f"data={data}"]
-    if steps is not None:
-        budgets = _budgets(steps, compose_config([*choices, *changes]))
-        choices += [f"schedule.{key}={n}" for key, n in budgets.items() if f"schedule.{key}" not in (overrides or {})]
-    choices += changes
+    choices = _with_budgets([f"agent={agent}", f"data={data}"], overrides or {}, steps)
     if cells is not None:
         choices += ["source=file", f"path={_spell(str(_on_disk(cells, out / name)))}"]
     numbers = range(seeds) if isinstance(seeds, int) else seeds
@@ -173,6 +168,16 @@ def train(
     for outcome in trained.failed:
         raise outcome.error if isinstance(outcome.error, UserError) else UserError(str(outcome))
     return Runs(trained.jobs)
+
+
+def _with_budgets(choices: list[str], overrides: Mapping[str, Any], steps: int | None) -> list[str]:
+    """Return the overrides of a run: its choices, the budgets that ``steps`` stands for, and the user's own."""
+    changes = [f"{key}={_spell(value)}" for key, value in overrides.items()]
+    if steps is None:
+        return [*choices, *changes]
+    budgets = _budgets(steps, compose_config([*choices, *changes]))
+    spelled = [f"schedule.{key}={n}" for key, n in budgets.items() if f"schedule.{key}" not in overrides]
+    return [*choices, *spelled, *changes]
 
 
 def _budgets(steps: int, config: DictConfig) -> dict[str, int]:

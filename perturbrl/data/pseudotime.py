@@ -95,11 +95,8 @@ def diffusion_pseudotime(
     from sklearn.neighbors import NearestNeighbors
 
     graph = _graph_cells(train, root, seed)
-    require(
-        n_neighbors < len(graph),
-        "data.dpt_neighbors",
-        f"{n_neighbors} neighbours need more than {n_neighbors} training cells; there are {len(graph)}",
-    )
+    message = f"{n_neighbors} neighbours need more than {n_neighbors} training cells; there are {len(graph)}"
+    require(n_neighbors < len(graph), "data.dpt_neighbors", message)
     with status.step("diffusion pseudotime: principal components"):
         scores = _principal_components(x, train, n_pcs, seed)
     with status.step(f"diffusion pseudotime: neighbours of {len(graph):,} cells"):

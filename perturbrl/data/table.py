@@ -52,9 +52,7 @@ def load_table(raw: RawCells, data: DataConfig, encoder: Any, split: SplitConfig
     matrices, times = _choose(raw, data, train, test, split.seed)
 
     blocks: list[NDArray[np.float32]] = []
-    names: list[str] = []
-    slices: dict[str, slice] = {}
-    leaks: list[str] = []
+    names, leaks, slices = list[str](), list[str](), dict[str, slice]()
     for name, (x, features) in matrices.items():
         entry = registry.encoders[encoder.name]
         with status.step(f"encoding {name} ({encoder.name})"):

@@ -11,6 +11,7 @@ import yaml
 from perturbrl import paths
 
 PRIMARY = "config"
+NOT_IN_A_RUN = ("baseline",)  # read by the code that builds baselines, no group of the command line
 
 
 def conf_dirs() -> list[Path]:
@@ -26,7 +27,7 @@ def groups(roots: Iterable[Path]) -> dict[str, list[str]]:
     for root in roots:
         for file in root.rglob("*.yaml"):
             group = file.parent.relative_to(root).as_posix()
-            if group != ".":
+            if group not in (".", *NOT_IN_A_RUN):
                 choices.setdefault(group, set()).add(file.stem)
     return {group: sorted(names) for group, names in sorted(choices.items())}
 

@@ -14,6 +14,7 @@ from perturbrl.report import build_report
 from perturbrl.runner import interrupt
 from perturbrl.runner.evaluate import Evaluator
 from perturbrl.runner.hydra.compose import compose, compose_config
+from perturbrl.runner.job import Job
 from perturbrl.runner.progress import Progress
 from perturbrl.runner.sweep import sweep
 
@@ -86,13 +87,17 @@ def reproduce(
     trained = sweep(composed, show, workers=workers)
     if trained.failed:
         raise UserError(f"{len(trained.failed)} of {len(composed)} runs failed; first: {trained.failed[0]}")
-    jobs = trained.jobs
-    show.say(f"evaluating {len(jobs)} runs and writing the report")
+    show.say(f"evaluating {len(trained.jobs)} runs and writing the report")
+    return _judge(trained.jobs, out / name)
+
+
+def _judge(jobs: Sequence[Job], folder: Path) -> Path:
+    """Evaluate the runs of a folder, write and print the report; return its page."""
     with interrupt.explained("every run is trained; the same command goes on with the evaluation"):
         evaluator = Evaluator()
         for job in jobs:
             evaluator.evaluate(job.path)
-        report = build_report([out / name], out / name / "report")
+        report = build_report([folder], folder / "report")
     Console(file=sys.stdout).print(report.console)
     return report.page
 
