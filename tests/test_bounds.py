@@ -102,7 +102,10 @@ def test_only_what_is_declared_may_differ() -> None:
 def schemas() -> Iterator[tuple[str, type[Any]]]:
     kinds = (registry.sources, registry.encoders, registry.envs, registry.agents, registry.protocols, registry.splits)
     kinds += (registry.baselines,)
-    yield from ((f"{kind.kind}={name}", kind[name].schema) for kind in kinds for name in kind)
+    for kind in kinds:
+        for name in kind:
+            if kind[name].schema.__module__.startswith("perturbrl."):  # not what other tests have registered
+                yield f"{kind.kind}={name}", kind[name].schema
     others = (RunConfig, PolicyConfig, ScheduleConfig, DataConfig, ConditionsConfig, DescriptionConfig, LauncherConfig)
     yield from ((schema.__name__, schema) for schema in others)
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from anndata import AnnData, read_h5ad
 from mudata import read_h5mu
-from runs.tiny import cli_run
+from runner.tiny import cli_run
 
 from perturbrl import paths, records
 

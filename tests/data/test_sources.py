@@ -17,7 +17,7 @@ from scipy import sparse
 
 from perturbrl import paths, registry
 from perturbrl.data import fetch
-from perturbrl.data.sources import catalogue, pbmc68k
+from perturbrl.data.sources import catalogue, pbmc68k_reduced
 from perturbrl.errors import UserError
 
 CONTENT = bytes(np.random.default_rng(0).integers(0, 256, 900_000, dtype=np.uint8))
@@ -223,7 +223,7 @@ def test_pbmc68k_reduced_is_the_log_matrix_of_scanpy():
 
     cells = build("pbmc68k_reduced")
     rna = cells.modalities["rna"]
-    truth = anndata.read_h5ad(pbmc68k.shipped_file())
+    truth = anndata.read_h5ad(pbmc68k_reduced.shipped_file())
     assert rna.kind == "log" and rna.x.shape == (700, 765) and sparse.issparse(rna.x)
     assert (rna.x != truth.raw.X).nnz == 0
     assert rna.features.tolist() == truth.raw.var_names.tolist()

@@ -25,7 +25,7 @@ SCREEN = {"perturbation": ["control", "KLF1"] * 12}
 
 
 def seen(findings: list[Finding], severity: str) -> list[str]:
-    return [f"{f.where}: {f.what}" for f in findings if f.severity == severity]
+    return [f"{f.location}: {f.what}" for f in findings if f.severity == severity]
 
 
 def described(path, **keys) -> list[Finding]:
@@ -36,13 +36,13 @@ def described(path, **keys) -> list[Finding]:
 
 def check_only(findings: list[Finding], severity: str, part: str) -> Finding:
     """The one finding of this severity that says ``part``."""
-    found = [f for f in findings if f.severity == severity and part in f"{f.where}: {f.what}"]
+    found = [f for f in findings if f.severity == severity and part in f"{f.location}: {f.what}"]
     assert len(found) == 1, (part, seen(findings, "ok"), seen(findings, "warning"), seen(findings, "error"))
     return found[0]
 
 
 def task(findings: list[Finding], name: str) -> Finding:
-    return next(f for f in findings if f.where == "task" and f.tasks == (name,))
+    return next(f for f in findings if f.location == "task" and f.tasks == (name,))
 
 
 def test_a_good_file_is_ready(tmp_path):
@@ -55,7 +55,7 @@ def test_a_good_file_is_ready(tmp_path):
     check_only(findings, "ok", "is_control: 40 of 120 cells")
     for name in ("data=rna", "env=paper", "env=paper_discrete", "env=counterfactual"):
         assert task(findings, name).severity == "ok"
-    assert [f.tasks for f in findings if f.where == "task"] == [(name,) for name in everything()]
+    assert [f.tasks for f in findings if f.location == "task"] == [(name,) for name in everything()]
 
 
 @pytest.mark.parametrize("data", ["joint", "cite", "atac"])
@@ -88,7 +88,7 @@ def test_a_fault_of_one_modality_refuses_them_all_and_names_the_way_round(tmp_pa
     y[3, 3] = np.nan
     path = write_h5mu(tmp_path / "a.h5mu", {"rna": (x, CELLS, GENES), "atac": (y, CELLS, peaks(8))})
     findings = validate(path)
-    assert {f.severity for f in findings if f.where == "task"} == {"error"}
+    assert {f.severity for f in findings if f.location == "task"} == {"error"}
     assert "mod/atac/X: 1 NaN" in refusal(findings) and "source.modality=rna reads without it" in refusal(findings)
     assert usable(validate(path, ["source.modality=rna", "env=paper", "data=rna"]))
 
@@ -290,7 +290,7 @@ def test_render_shows_every_finding_as_written(tmp_path):
     made = Finding("error", "layers['counts']", "[bold]not markup[/bold]", "mend [it]", ("data=rna",))
     text = render([*findings, made], width=400)
     assert max(len(line) for line in text.splitlines()) <= 400
-    for word in ("obs['perturbation']", made.where, made.what, made.remedy, "ERROR"):
+    for word in ("obs['perturbation']", made.location, made.what, made.remedy, "ERROR"):
         assert word in text
     assert sum(line.count("│") > 0 for line in text.splitlines()) == len(findings) + 1
     assert max(len(line) for line in render(findings, width=90).splitlines()) <= 90

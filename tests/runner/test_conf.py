@@ -14,12 +14,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from perturbrl import paths
 from perturbrl.errors import UserError
-from perturbrl.runner import population
 from perturbrl.runner.dataset import load_cells
 from perturbrl.runner.evaluate import Evaluator
 from perturbrl.runner.hydra.compose import compose_config
 from perturbrl.runner.job import NOT_IN_HASH, make_job
 from perturbrl.runner.outcome import Outcome
+from perturbrl.runner.progress import Progress
 from perturbrl.runner.schema import bind_run
 from perturbrl.runner.train import train_jobs
 
@@ -213,7 +213,8 @@ def test_no_key_of_the_launcher_is_dead(key: str, capsys, tmp_path: Path, monkey
 
     def note(name: str, answer: Any) -> Any:
         def called(*args: Any, **kwargs: Any) -> Any:
-            calls.append(f"{name} {args} {sorted(kwargs.items())}")
+            plain = [arg for arg in args if not isinstance(arg, Progress)]  # one of each command
+            calls.append(f"{name} {plain} {sorted(kwargs.items())}")
             return answer
 
         return called
@@ -221,10 +222,10 @@ def test_no_key_of_the_launcher_is_dead(key: str, capsys, tmp_path: Path, monkey
     def pretend(groups: Any, mode: str = "") -> list[Any]:
         groups = [g if isinstance(g, list) else g[1][0] for g in groups]  # joblib hands over (function, arguments, ...)
         calls.append(f"groups {[len(g) for g in groups]}")
-        return [[Outcome(path, "complete") for _, path in group] for group in groups]
+        return [[Outcome(job.path, "complete") for job in group] for group in groups]
 
-    monkeypatch.setattr(population, "default_workers", lambda device: 1)
-    monkeypatch.setattr(population, "in_processes", note("processes", pretend))
+    monkeypatch.setattr("perturbrl.runner.sweep.default_workers", lambda device: 1)
+    monkeypatch.setattr("perturbrl.runner.sweep.in_processes", note("processes", pretend))
     monkeypatch.setattr(joblib, "Parallel", note("joblib", pretend))
     monkeypatch.chdir(tmp_path)
     sweep = ("train", "-m", *small(), "seed=0,1", "hydra/launcher=population")

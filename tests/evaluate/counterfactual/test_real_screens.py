@@ -30,7 +30,7 @@ pytestmark = pytest.mark.real_data
 def test_every_row_on_measured_cells(real_data: Path, name: str, split: str, data: str) -> None:
     truth = observe_effects(table(real_data, name, split, data), CONFIG)
     setting = BaselineContext(seed=0, action_rms=0.1)
-    scores = score(truth, {row: predict(make_baseline(row, setting), truth) for row, make in baseline_names().items()})
+    scores = score(truth, {row: predict(make_baseline(row, setting), truth) for row in baseline_names()})
     for row, found in scores.rows.items():
         # PDS needs two conditions of a context, ratios an effect above the noise; the rest is always there
         assert all(np.isfinite(found[m]) for m in ("mse", "l2_top", "pearson_delta_ctrl", "pearson_delta_pert")), row
