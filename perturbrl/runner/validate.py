@@ -106,7 +106,10 @@ def _tried(
 ) -> list[Finding]:
     """Try the first of ``envs`` with every choice of ``data=``, the others with those that the file has."""
     first, *others = envs
-    held = [data for data, modalities in needs.items() if set(modalities) <= set(raw.modalities)] or list(needs)[:1]
+    held = [data for data, modalities in needs.items() if set(modalities) <= set(raw.modalities)]
+    if not held:  # then what perturbrl train would say
+        usual = DEFAULT.removeprefix("data=")
+        held = [usual if usual in needs else next(iter(needs))]
     refusals = {data: _rehearsed(jobs, data, first, raw) for data in needs}
     some = raw.n_cells > MOST_CELLS and isinstance(jobs(held[0], first).config.split, SplitConfig)
     drawn = f"; tried on {MOST_CELLS} of {raw.n_cells} cells" if some else ""
