@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-MODES = ("auto", "rich", "plain", "quiet")
 SECONDS_UNTIL_LINE = 2.5
 SECONDS_UNTIL_SPINNER = 0.5
 LONGEST_SILENCE = 60.0

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from perturbrl.agents.losses import value_loss_score
+from perturbrl.agents.losses import value_loss, value_loss_score
 from perturbrl.agents.model.actor_critic import ActorCritic
 from perturbrl.agents.model.heads import Model
 from perturbrl.agents.model.networks import Mlp
@@ -41,5 +41,4 @@ class Critic:
                 value, cache = model.value(rows)
                 model.value_vjp(cache, value_loss_score(value, target), model.grad)
                 self.adam.step(model.grad[:, self._columns])
-        loss = (batch.value - batch.ret).square().mean(1)
-        return {"value_loss": loss, "explained_variance": batch.explained_variance()}
+        return {"value_loss": value_loss(batch.value, batch.ret), "explained_variance": batch.explained_variance()}
