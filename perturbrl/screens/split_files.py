@@ -31,6 +31,17 @@ def digest(split: ScreenSplit, screen: Screen) -> str:
     return _sha256(_content(split, screen))
 
 
+def held_out(split: ScreenSplit, screen: Screen) -> dict[str, str]:
+    """Return the sha256 of the test conditions and of the test cells: what was held out, however the rest was shared.
+
+    Two runs with the same two digests are tested on the same cells, though their splits may differ in controls and
+    validation. The digests are of sorted names, a line each.
+    """
+    cells = screen.obs.index.astype(str).to_numpy()[split.test].tolist()
+    names = {"conditions": _condition_names(screen, split.test), "cells": sorted(cells)}
+    return {what: hashlib.sha256("\n".join(each).encode()).hexdigest() for what, each in names.items()}
+
+
 def write_split(split: ScreenSplit, screen: Screen, file: str | Path) -> None:
     """Write a split to ``file`` (JSON), whole or not at all."""
     content = _content(split, screen)

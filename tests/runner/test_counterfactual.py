@@ -25,6 +25,7 @@ from perturbrl.runner.dataset import load_cells
 from perturbrl.runner.evaluate import Evaluator
 from perturbrl.runner.hydra.compose import compose_job
 from perturbrl.runner.job import Job
+from perturbrl.screens.split_files import held_out
 
 from .tiny import BUILT_IN, assert_same_run, progress, small, status, train, variant
 
@@ -90,7 +91,8 @@ def test_what_an_evaluation_leaves(finished):
     assert rl <= set(policy) and all(nothing[name] == 0 for name in rl)
     assert nothing["pds_cosine"] == 0.5 and nothing["mse_norm"] == pytest.approx(1)
     assert policy["steps"] == 1024 and 0 <= policy["success_rate"] <= 1
-    assert said["split"] == {"kind": "unseen_single", "seed": 0, "sha256": table.split.sha256}
+    split = {"kind": "unseen_single", "seed": 0, "sha256": table.split.sha256}
+    assert said["split"] == split | {"held_out": held_out(table.split, table.screen)}
     tests = {table.screen.conditions[c].name for c in table.conditions_of(table.split.test)}
     assert said["header"]["n_test"] == len(tests)
     assert (said["protocol"], said["agent"], said["seed"], said["n_control_cells"]) == ("counterfactual", "ppo", 0, 8)

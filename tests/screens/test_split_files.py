@@ -12,7 +12,7 @@ from fakes.screens import made_raw, made_screen, made_split, names
 from perturbrl.data.schema import RawCells
 from perturbrl.errors import UserError
 from perturbrl.screens.schema import Screen, ScreenSplit
-from perturbrl.screens.split_files import USES, digest, read_split, write_split
+from perturbrl.screens.split_files import USES, digest, held_out, read_split, write_split
 
 
 @pytest.fixture(scope="module")
@@ -152,3 +152,20 @@ def test_names_that_are_not_unique(screen: Screen, file: Path) -> None:
     obs = raw.obs.copy()
     obs.index = ["cell0", *obs.index[:-1]]
     check_refused(file, made_screen(dataclasses.replace(raw, obs=obs)), "cell names of the screen are not unique")
+
+
+def test_what_is_held_out_does_not_depend_on_the_draw_of_the_rest() -> None:
+    dosed = made_screen(made_raw(labels=("dexa", "bud"), doses=(1.0, 3.0, 10.0, 30.0)), dose="amount")
+    ten = [made_split(dosed, "unseen_dose", seed=seed) for seed in range(10)]
+    assert len({split.sha256 for split in ten}) == 10  # controls are drawn anew
+    assert len({tuple(held_out(split, dosed).values()) for split in ten}) == 1
+
+
+def test_other_test_conditions_or_cells_are_held_out_anew(screen: Screen) -> None:
+    drawn = [held_out(made_split(screen, "combinations", seed=seed), screen) for seed in range(4)]
+    assert len({each["conditions"] for each in drawn}) > 1
+    labels = tuple(f"G{k}" for k in range(6))
+    replicates = made_screen(made_raw(labels=labels, batches=("b1", "b2", "b3"), n=60, n_control=60))
+    splits = [made_split(replicates, "unseen_batch", held_out=batch) for batch in replicates.batches]
+    each = [held_out(split, replicates) for split in splits]
+    assert len({e["conditions"] for e in each}) == 1 and len({e["cells"] for e in each}) == 3

@@ -23,6 +23,7 @@ from perturbrl.evaluate.counterfactual.simulator import regrets
 from perturbrl.evaluate.files import write_evaluation
 from perturbrl.evaluate.scoring import INFO
 from perturbrl.metrics_info import PRIMARY, SIMPLE
+from perturbrl.screens.split_files import held_out
 
 NOTE = "held-out perturbations, predicted from control cells that no training saw; scored in gene space"
 PER_PERTURBATION = "per_perturbation.parquet"
@@ -80,7 +81,10 @@ class RunScores:
         return {
             "protocol": config.name,
             "note": NOTE,
-            "split": {"kind": table.split.kind, "seed": table.split.seed, "sha256": table.split.sha256},
+            "split": {
+                **{"kind": table.split.kind, "seed": table.split.seed, "sha256": table.split.sha256},
+                "held_out": held_out(table.split, table.screen),
+            },
             "header": self.scores.header,
             # the setting, not the number there was: runs on other splits of the same data are averaged with this one
             "n_control_cells": config.most_cells or "all",
