@@ -5,7 +5,7 @@ Metrics that plugins register are evaluated beside the ten of the paper and stan
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
@@ -147,6 +147,47 @@ CONTROL = _table(
 )
 """Held-out perturbations: the return of the task, and the cost of a run."""
 PRIMARY = "pds_cosine"  # the metric of a claim, where the config of the runs names no other
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The headline columns of a test set, and for each column that is left out the reason.
+
+    ``ranking`` has at least one column; the first is the most telling.
+    """
+
+    ranking: Mapping[str, MetricInfo]
+    left_out: Mapping[str, str]
+
+    def primary(self, declared: str) -> MetricInfo:
+        """Return the metric that claims are about: the declared one, unless it cannot rank here."""
+        return next(iter(self.ranking.values())) if declared in self.left_out else HELD_OUT[declared]
+
+    def without(self, names: Sequence[str], why: str) -> Columns:
+        """Return the columns without some of them; all of them if none would be left."""
+        rest = {name: info for name, info in self.ranking.items() if name not in names}
+        return Columns(rest, {**self.left_out, **dict.fromkeys(names, why)}) if rest else self
+
+
+def columns_of(n_perturbations: int | None, most_together: int | None) -> Columns:
+    """Choose the headline columns by the design of a screen and its split, never by scores.
+
+    Parameters
+    ----------
+    n_perturbations
+        Number of different perturbations that train, validate or test, whatever their context and dose; None: unknown.
+    most_together
+        The largest number of test conditions in one context; None: unknown.
+    """
+    left_out = {}
+    ranking = dict(HEADLINE)
+    if most_together is not None and most_together < 2:
+        left_out["pds_cosine"] = "every test condition is alone in its context, so there is no other to mistake it for"
+    if n_perturbations is not None and n_perturbations < 2:
+        why = "the training mean that it subtracts is the effect of the one perturbation itself"
+        left_out |= {"pearson_delta_pert": why, "wr2_delta": why}
+        ranking = {"pearson_delta_ctrl": COMPARABILITY["pearson_delta_ctrl"], **ranking}
+    return Columns({name: info for name, info in ranking.items() if name not in left_out}, left_out)
 
 
 @dataclass(frozen=True)

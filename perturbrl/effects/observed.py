@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -82,6 +83,17 @@ class ObservedEffects:
     def n_cells(self) -> NDArray[np.int64]:
         """Number of test cells of each condition."""
         return np.array([len(rows) for rows in self.cells], dtype=np.int64)
+
+    @cached_property
+    def design(self) -> dict[str, int]:
+        """The arguments of ``metrics_info.columns_of``: what can be ranked on these conditions."""
+        known, split = self.table.screen.conditions, self.table.split
+        used = self.table.conditions_of(np.concatenate([split.train, split.validation, split.test]))
+        together = Counter(self.contexts)
+        return {
+            "n_perturbations": len({known[k].targets for k in used}),
+            "most_together": max(together.values(), default=0),
+        }
 
     @cached_property
     def effect_size(self) -> Array:

@@ -5,8 +5,8 @@ Letters: U units of replication (splits where several were drawn, else seeds), P
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,17 @@ import numpy as np
 import pandas as pd
 
 from perturbrl import paths
-from perturbrl.metrics_info import DUPLICATES, HELD_OUT, PRIMARY, MetricInfo, row_info, row_place
+from perturbrl.metrics_info import (
+    CONTROL,
+    DUPLICATES,
+    HELD_OUT,
+    PRIMARY,
+    Columns,
+    MetricInfo,
+    columns_of,
+    row_info,
+    row_place,
+)
 from perturbrl.report.collect import Collection
 from perturbrl.report.table import Row, Table, agent_groups, groups, members
 from perturbrl.report.text import slug
@@ -34,6 +44,11 @@ class HeldOutTable(Table[Row]):
     unit: Mapping[str, str]
 
     @property
+    def every_row(self) -> tuple[Row, ...]:
+        """The rows, and those that were merged because their values are the same."""
+        return tuple(each for row in self.rows for each in (row, *row.alike))
+
+    @property
     def splits(self) -> int:
         """How many different splits these runs were scored on."""
         return len({summary["split"]["sha256"] for summary in self.summaries.values()})
@@ -44,10 +59,20 @@ class HeldOutTable(Table[Row]):
         first, *others = [summary.get("claims") for summary in self.summaries.values()]
         return first if first and all(claims == first for claims in others) else {}
 
+    @cached_property
+    def columns(self) -> Columns:
+        """The headline columns that can rank: by the design of the screen, and without those that have no value."""
+        headers = [summary.get("header", {}) for summary in self.summaries.values()]
+        design = {key: [header.get(key) for header in headers] for key in ("n_perturbations", "most_together")}
+        chosen = columns_of(**{key: None if None in values else min(values) for key, values in design.items()})
+        empty = [name for name in chosen.ranking if not any(row.cell(name).n for row in self.rows)]
+        return chosen.without(empty, "it is undefined for every row")
+
     @property
     def primary(self) -> MetricInfo:
-        """The metric that claims are about."""
-        return HELD_OUT.get(self.declared.get("metric", PRIMARY), HELD_OUT[PRIMARY])
+        """The metric that claims are about: the declared one, or the first that can rank where that cannot."""
+        declared = self.declared.get("metric", PRIMARY)
+        return self.columns.primary(declared if declared in HELD_OUT else PRIMARY)
 
     @cached_property
     def conditions(self) -> pd.DataFrame:
@@ -79,8 +104,27 @@ class HeldOutTable(Table[Row]):
 
 
 def title(row: Row) -> str:
-    """Return the name under which a row is shown."""
-    return row.label if row.agent else row_info(row.name).title
+    """Return the name of a row in figures and sentences; of a merged row the first, and how many are like it."""
+    if row.agent:
+        return row.label
+    others = f" (and {len(row.alike)} like it)" if row.alike else ""
+    return f"{row_info(row.name).title}{others}"
+
+
+def full_title(row: Row) -> str:
+    """Return the name of a row in tables: coverage, and of a merged row all names if they are few."""
+    if row.agent:
+        return row.label
+    return " = ".join(names_of(row)) if len(row.alike) < 3 else title(row)
+
+
+def names_of(row: Row) -> list[str]:
+    """Return all names of a row that no training made, each with its coverage."""
+    return [f"{row_info(each.name).title}{_coverage(each)}" for each in (row, *row.alike)]
+
+
+def _coverage(row: Row) -> str:
+    return f" [{100 * row.coverage:.0f} %]" if row.coverage < 1 else ""
 
 
 def gather(collection: Collection) -> list[HeldOutTable]:
@@ -119,7 +163,35 @@ def _table(
         others.append(Row(name, name, "", row_info(name).kind, units, coverage=coverage))
     details = [part for part in (key["cells"], key["split"], key["task"], key["name"], key["settings"]) if part]
     title = f"Held-out perturbations: {' · '.join(details)}"
-    return HeldOutTable(title, slug(key.values()), (*others, *agents), runs, summaries, unit)
+    return HeldOutTable(title, slug(key.values()), (*_merged(others), *agents), runs, summaries, unit)
+
+
+def _merged(rows: Sequence[Row]) -> list[Row]:
+    """Merge rows with the same values: baselines that cannot differ on a screen, such as one with one perturbation.
+
+    A merged row has the name and kind of its first simple baseline, if it has one: claims are made against those.
+    """
+    alike: list[list[Row]] = []
+    for row in rows:
+        same = next((group for group in alike if row.kind != "oracle" and _equal(group[0], row)), None)
+        if same is None:
+            alike.append([row])
+        else:
+            same.append(row)
+    merged = []
+    for group in alike:
+        first = next((row for row in group if row.kind == "simple"), group[0])
+        merged.append(replace(first, alike=tuple(row for row in group if row is not first)))
+    return merged
+
+
+def _equal(a: Row, b: Row) -> bool:
+    """Whether two rows have the same values, up to rounding, in every unit and metric of predictions."""
+    if a.kind == "oracle":
+        return False
+    x, y = (row.units.drop(columns=[c for c in CONTROL if c in row.units]) for row in (a, b))
+    same = x.columns.equals(y.columns) and x.index.equals(y.index)
+    return same and bool(np.allclose(x.to_numpy(), y.to_numpy(), rtol=1e-6, atol=1e-9, equal_nan=True))
 
 
 def _agent(agent: str, label: str, runs: pd.DataFrame, frame: pd.DataFrame) -> Row:

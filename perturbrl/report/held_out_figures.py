@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from perturbrl.metrics_info import HEADLINE, row_info
+from perturbrl.metrics_info import HELD_OUT, row_info
 from perturbrl.report import curves, layout, style
 from perturbrl.report.claims import best_simple
 from perturbrl.report.held_out import CHANGES, HeldOutTable, read_columns, title
@@ -27,6 +27,7 @@ REACH = (-1.5, 1.5)  # calibrated scores beyond this are drawn at the edge
 
 CURVES = (
     Panel("eval/pds_cosine", "PDS-cos", level=0.5),
+    Panel("eval/pearson_delta_ctrl", "Pearson Δ(ctrl)"),
     Panel("eval/pearson_delta_pert", "Pearson Δ(pert)"),
     Panel("eval/return", "return of the deterministic policy"),
 )
@@ -40,7 +41,7 @@ def draw(table: HeldOutTable, folder: Path) -> list[style.Picture]:
 
 
 def _calibrated(table: HeldOutTable, looks: Sequence[dict[str, Any]]) -> Drawn | None:
-    metrics = [m for m in HEADLINE if any(row.cell(f"calibrated/{m}").n for row in table.rows)]
+    metrics = [m for m in table.columns.ranking if any(row.cell(f"calibrated/{m}").n for row in table.rows)]
     if not metrics:
         return None
     rows = [*table.agents, *(row for row in table.rows if not row.agent)]
@@ -57,7 +58,7 @@ def _calibrated(table: HeldOutTable, looks: Sequence[dict[str, Any]]) -> Drawn |
         ax.set_xlim(REACH[0] - 0.15, REACH[1] + 0.15)
         ax.set_yticks(range(len(rows)), names if leftmost else [""] * len(rows))
         ax.set_ylim(len(rows) - 0.5, -0.5)
-        layout.name(ax, HEADLINE[metric].title, x="0: training mean, 1: replicate" if lowest else "")
+        layout.name(ax, HELD_OUT[metric].title, x="0: training mean, 1: replicate" if lowest else "")
     caption = (
         "Calibrated score of every method, mean and 95 % t interval: 0 is the training mean, 1 a replicate of the "
         "experiment. Open triangles at the edge: beyond the axis. A row without a dot has no calibrated score."
@@ -147,7 +148,7 @@ def _seed(table: HeldOutTable, run: str | None) -> int:
 def _effect(table: HeldOutTable, looks: Sequence[dict[str, Any]]) -> Drawn | None:
     best = best_simple(table, table.primary)
     shown = [(row, look) for row, look in zip(table.agents, looks, strict=True) if len(table.of(row))]
-    if best is None or not shown:
+    if best is None or not shown or table.conditions["condition"].nunique() < 2:  # one dot shows no trend
         return None
     grey = {"color": style.MUTED, "marker": "s", "dash": (0, (1.2, 1.2))}
     arms = [(row, look) for row, look in [*shown, (best, grey)] if len(table.of(row))]
@@ -177,7 +178,8 @@ def _validation(table: HeldOutTable, looks: Sequence[dict[str, Any]]) -> Drawn |
     arms = [
         Arm(row.label, look, curves.of_runs(row.runs, columns)) for row, look in zip(table.agents, looks, strict=True)
     ]
-    figure = learning_curves(arms, CURVES, (3.9, 2.8), 0.75)
+    shown = [panel for panel in CURVES if panel.column.removeprefix("eval/") not in table.columns.left_out]
+    figure = learning_curves(arms, shown, (3.9, 2.8), 0.75)
     if figure is None:
         return None
     caption = "Validation conditions, never the test. Thin: every seed. Thick: their mean. Line: no change, or chance."

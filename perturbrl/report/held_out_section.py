@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
-from perturbrl.metrics_info import COMPARABILITY, CONTROL, HEADLINE, HELD_OUT, MetricInfo
+from perturbrl.metrics_info import COMPARABILITY, CONTROL, HELD_OUT, MetricInfo
 from perturbrl.report.claims import ALPHA, exploratory, statements
-from perturbrl.report.held_out import HeldOutTable, title
+from perturbrl.report.held_out import HeldOutTable, full_title, names_of
 from perturbrl.report.table import Cell, Grid, Line, Row, Section
 from perturbrl.report.text import DASH, NBSP, spell
 from perturbrl.stats import Interval, mean_interval
@@ -34,10 +35,11 @@ def section(table: HeldOutTable) -> Section:
 def grids(table: HeldOutTable) -> list[Grid]:
     """Return the printed tables of one data set and split: headline raw and calibrated, strata, comparability, RL."""
     interval = "Mean ± half-width of the 95 % t interval over " + ("splits" if table.splits > 1 else "seeds")
+    headlines = table.columns.ranking
     headline = _grid(
         "Headline",
         table,
-        HEADLINE,
+        headlines,
         note=f"{interval}. ↑ higher is better, ↓ lower is better. Dynamic range: part of the way from the training "
         "mean to perfection that a replicate of the experiment covers; near 0 or below, this metric cannot separate "
         "models on these data. [k %]: the part of the test conditions for which a method has a prediction; conditions "
@@ -48,7 +50,7 @@ def grids(table: HeldOutTable) -> list[Grid]:
         _grid(
             "Headline, calibrated",
             table,
-            HEADLINE,
+            headlines,
             "calibrated/",
             note="(u - b) / (r - b): 0 is the training mean b, 1 a replicate r (technical duplicate); higher is "
             "better. A dash: the replicate is no better than the training mean.",
@@ -56,7 +58,7 @@ def grids(table: HeldOutTable) -> list[Grid]:
         _grid(
             "Resistant perturbations",
             table,
-            HEADLINE,
+            headlines,
             "resistant/",
             note="The half of the test conditions that the training mean explains least.",
         ),
@@ -64,14 +66,26 @@ def grids(table: HeldOutTable) -> list[Grid]:
         _grid(
             "Comparability",
             table,
-            COMPARABILITY,
+            {name: info for name, info in COMPARABILITY.items() if name not in headlines},
             note="The study's ten names and the field's usual columns, on held-out perturbations. Dominated by what "
             "all perturbations share: not a headline.",
         ),
         _control(table),
         _exploratory(table),
     ]
-    return [grid for grid in made if grid is not None]
+    return [grid for grid in made if grid is not None and any(c.value != DASH for x in grid.lines for c in x.cells)]
+
+
+def _left_out(table: HeldOutTable) -> str:
+    """Say which headline columns cannot rank here, and why; and which metric stands for the declared one."""
+    reasons: dict[str, list[str]] = {}
+    for name, why in table.columns.left_out.items():
+        reasons.setdefault(why, []).append(HELD_OUT[name].title)
+    text = "".join(f" Left out: {', '.join(names)}: {why}." for why, names in reasons.items())
+    declared = table.declared.get("metric")
+    if declared in table.columns.left_out:
+        text += f" Claims are about {table.primary.title}, not {HELD_OUT[str(declared)].title}, by the same rule."
+    return text
 
 
 def header(table: HeldOutTable) -> str:
@@ -90,12 +104,26 @@ def header(table: HeldOutTable) -> str:
     controls = sorted({str(s["n_control_cells"]) for s in summaries if "n_control_cells" in s})
     shown = ", ".join(shas[:5]) + (f" and {len(shas) - 5} more" if len(shas) > 5 else "")
     text = (
-        f"Split: {kinds}, {table.splits} drawn (sha256 {shown}). Test conditions: {span('n_test')}, median "
-        f"{span('median_cells')} cells; systematic variation {span('systematic_variation', 2)}; "
-        f"without differential genes and so not in the DE columns: {span('n_excluded_de')}; part of "
-        f"the genes that is differential (AUPRC-DE of chance): {span('de_prevalence', 2)}."
+        f"Split: {kinds}, {table.splits} drawn (sha256 {shown}).{_held_out(summaries)} Test conditions: "
+        f"{span('n_test')}, median {span('median_cells')} cells; systematic variation "
+        f"{span('systematic_variation', 2)}; without differential genes and so not in the DE columns: "
+        f"{span('n_excluded_de')}; part of the genes that is differential (AUPRC-DE of chance): "
+        f"{span('de_prevalence', 2)}."
     )
-    return text + (f" Control cells of each prediction: {', '.join(controls)}." if controls else "")
+    text += f" Control cells of each prediction: {', '.join(controls)}." if controls else ""
+    return text + _left_out(table) + _alike(table)
+
+
+def _held_out(summaries: Sequence[Mapping[str, Any]]) -> str:
+    """Name what is held out, of every split once, up to five."""
+    named = list(dict.fromkeys(text for s in summaries if (text := s["split"].get("held_out_names"))))
+    more = f" | and {len(named) - 5} other splits" if len(named) > 5 else ""
+    return f" Held out: {' | '.join(named[:5])}{more}." if named else ""
+
+
+def _alike(table: HeldOutTable) -> str:
+    groups = [" = ".join(names_of(row)) for row in table.rows if row.alike]
+    return f" Rows with the same values, shown as one: {'; '.join(groups)}." if groups else ""
 
 
 def _remarks(table: HeldOutTable) -> Iterator[str]:
@@ -107,7 +135,7 @@ def _remarks(table: HeldOutTable) -> Iterator[str]:
 
 def _values(table: HeldOutTable) -> Iterator[tuple[object, ...]]:
     yield VALUES
-    for row in table.rows:
+    for row in table.every_row:
         for prefix in STATISTICS:
             for metric in (*HELD_OUT, *(() if prefix else CONTROL)):
                 cell = row.cell(prefix + metric)
@@ -137,9 +165,7 @@ def _grid(
 
 
 def _line(row: Row, intervals: Sequence[Interval], digits: Sequence[int]) -> Line:
-    label = title(row)
-    if row.coverage < 1:
-        label += f" [{100 * row.coverage:.0f} %]"
+    label = full_title(row)
     cells = []
     for interval, decimals in zip(intervals, digits, strict=True):
         cell = _cell(interval, decimals)
@@ -157,7 +183,7 @@ def _cell(interval: Interval, digits: int) -> Cell:
 def _dynamic_ranges(table: HeldOutTable) -> tuple[Cell, ...]:
     ranges = [summary.get("header", {}).get("drf") or {} for summary in table.summaries.values()]
     cells = []
-    for name, info in HEADLINE.items():
+    for name, info in table.columns.ranking.items():
         values = [r[name] for r in ranges if r.get(name) is not None]
         cells.append(Cell(spell(sum(values) / len(values), info.digits, group=",") if values else DASH))
     return tuple(cells)
@@ -192,14 +218,14 @@ def _strata(table: HeldOutTable) -> Grid | None:
 def _exploratory(table: HeldOutTable) -> Grid | None:
     from scipy.stats import false_discovery_control
 
-    compared = exploratory(table, list(HEADLINE))
+    compared = exploratory(table, list(table.columns.ranking))
     if not compared:
         return None
     adjusted = dict(zip(compared, false_discovery_control([p for _, p in compared.values()]), strict=True))
     lines = []
     for row in table.agents:
         cells = []
-        for metric, info in HEADLINE.items():
+        for metric, info in table.columns.ranking.items():
             interval, _ = compared.get((row.label, metric), (mean_interval([]), 1.0))
             cell = _cell(interval, info.digits)
             if interval.excludes(0.0) and adjusted[row.label, metric] <= ALPHA:
@@ -208,7 +234,7 @@ def _exploratory(table: HeldOutTable) -> Grid | None:
         lines.append(Line(row.label, "agent", tuple(cells), row.mark))
     return Grid(
         "Differences to the best simple baseline of each column",
-        tuple(info.title for info in HEADLINE.values()),
+        tuple(info.title for info in table.columns.ranking.values()),
         tuple(lines),
         "Exploratory. Positive: better. * at a false discovery rate of 5 % (Benjamini & Hochberg over this table).",
     )

@@ -21,7 +21,8 @@ class Row:
 
     ``units`` [units of replication, metrics] has seeds as index (or splits, where several were drawn), ``name`` is
     what the files of an evaluation call the row, ``runs`` are (directory, seed, status) of all runs, diverged ones
-    included. ``coverage`` is the part of the test conditions for which the method has a prediction.
+    included. ``coverage`` is the part of the test conditions for which the method has a prediction. ``alike`` are
+    rows with the same values everywhere, which this row stands for too.
     """
 
     label: str
@@ -32,6 +33,7 @@ class Row:
     runs: tuple[tuple[str, int, str], ...] = ()
     mark: str = ""
     coverage: float = 1.0
+    alike: tuple[Row, ...] = ()
 
     @property
     def n(self) -> int:

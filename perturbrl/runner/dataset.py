@@ -14,6 +14,7 @@ from perturbrl.data.schema import CellTable, RawCells
 from perturbrl.data.table import load_table
 from perturbrl.envs.factory import Table
 from perturbrl.runner.job import DATA_GROUPS, FILE_KEYS, Job
+from perturbrl.screens.held_out import sentences
 from perturbrl.screens.schema import PerturbationTable
 from perturbrl.screens.splits.builder import ScreenSplitConfig
 
@@ -36,7 +37,7 @@ class DatasetInfo:
         """Describe a table."""
         if isinstance(table, PerturbationTable):
             screen = table.screen
-            messages = (*screen.notes, *table.split.notes, *table.leaks)
+            messages = (*screen.notes, *sentences(screen, table.split), *table.split.notes, *table.leaks)
             n_cells, n_features = screen.x.shape
             return DatasetInfo(screen.source, screen.checksum, n_cells, n_features, table.leaks, messages)
         messages = tuple(f"data.preset=released: {leak}" for leak in table.leaks)

@@ -19,6 +19,7 @@ from perturbrl.screens.schema import Condition, Rows
 
 AUTO = "auto"
 STANDARD_LABEL = "perturbation"
+STANDARD = {"context": "cell_type", "dose": "dose", "batch": "batch"}  # the column that ``auto`` looks for
 CONTROL_DOSE = -1.0  # no dose: of a control, or of a screen without doses
 _MISSING = frozenset({UNASSIGNED, "", "nan", "none", "na", "n/a"})
 
@@ -55,7 +56,8 @@ class Parsed:
     """The cells that stay (``rows``, sorted; n of N) and what each of them is.
 
     ``condition`` [n] indexes ``conditions`` (sorted), ``batch`` [n] indexes ``batches`` (sorted); ``genes`` maps a
-    target to its gene and the sign of its effect, where the label says both.
+    target to its gene and the sign of its effect, where the label says both. ``columns`` names the obs column behind
+    ``context``, ``dose`` and ``batch``, where there is one.
     """
 
     rows: Rows
@@ -65,6 +67,7 @@ class Parsed:
     batches: tuple[str, ...]
     genes: dict[str, tuple[str, float]]
     notes: tuple[str, ...]
+    columns: dict[str, str]
 
 
 def parse_label(label: str, config: ConditionsConfig) -> tuple[str, ...]:
@@ -139,8 +142,11 @@ def parse_conditions(obs: pd.DataFrame, config: ConditionsConfig, where: str) ->
     batch = _texts(obs, config.batch, "batch", alive, where)
     names, batches = np.unique(batch[rows].astype(str), return_inverse=True)
     genes = _genes(sorted({t for c in used for t in c.targets}), config.effects)
+    columns = {key: name for key in STANDARD if (name := _column_name(obs, getattr(config, key), key)) is not None}
     return Parsed(
-        rows, dense.astype(np.int64), used, batches.astype(np.int64), tuple(names.tolist()), genes, tuple(notes)
+        *(rows, dense.astype(np.int64), used, batches.astype(np.int64), tuple(names.tolist()), genes),
+        tuple(notes),
+        columns,
     )
 
 
@@ -175,8 +181,7 @@ def _column(obs: pd.DataFrame, name: str, key: str, where: str) -> pd.Series[str
 
 def _texts(obs: pd.DataFrame, name: str | None, key: str, alive: NDArray[np.bool_], where: str) -> NDArray[np.object_]:
     """Return a column as text; "" in every cell where none is named (or ``auto`` finds none)."""
-    standard = {"context": "cell_type"}.get(key, key)
-    name = (standard if standard in obs.columns else None) if name == AUTO else name
+    name = _column_name(obs, name, key)
     if name is None:
         return np.full(len(obs), "", dtype=object)
     values = _column(obs, name, key, where).astype(object)
@@ -188,7 +193,7 @@ def _texts(obs: pd.DataFrame, name: str | None, key: str, alive: NDArray[np.bool
 def _doses(
     obs: pd.DataFrame, config: ConditionsConfig, perturbed: NDArray[np.bool_], where: str
 ) -> NDArray[np.float64] | None:
-    name = ("dose" if "dose" in obs.columns else None) if config.dose == AUTO else config.dose
+    name = _column_name(obs, config.dose, "dose")
     if name is None:
         return None
     column = _column(obs, name, "dose", where).astype(object)
@@ -196,6 +201,13 @@ def _doses(
     bad = perturbed & ~(np.isfinite(values) & (values >= 0))
     _require_complete(bad, obs, f"{where}: obs[{name!r}]", "the dose of a perturbed cell is a number, 0 or more")
     return values
+
+
+def _column_name(obs: pd.DataFrame, name: str | None, key: str) -> str | None:
+    """Return the column that ``conditions.<key>`` stands for; None where it is null, or ``auto`` finds none."""
+    if name != AUTO:
+        return name
+    return STANDARD[key] if STANDARD[key] in obs.columns else None
 
 
 def _require_complete(bad: NDArray[np.bool_], obs: pd.DataFrame, where: str, rule: str) -> None:

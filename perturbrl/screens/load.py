@@ -93,6 +93,7 @@ def load_screen(raw: RawCells, data: DataConfig, conditions: ConditionsConfig) -
         checksum=raw.checksum,
         notes=tuple(notes),
         genes=parsed.genes,
+        columns=parsed.columns,
     )
 
 

@@ -63,7 +63,7 @@ class Screen:
     ``x`` [N, G] float32, log-normalised, sparse. ``condition`` [N] indexes ``conditions`` (sorted, each once; one
     control for each context); ``batch`` [N] indexes ``batches``. ``slices`` names the modality of columns. ``notes``
     are sentences on what was left out or assumed. ``genes`` maps a target whose label says how its gene is changed
-    (``Gata1_ko``) to that gene and a sign.
+    (``Gata1_ko``) to that gene and a sign. ``columns`` names the obs column behind ``context``, ``dose`` and ``batch``.
     """
 
     x: sparse.csr_matrix
@@ -78,6 +78,7 @@ class Screen:
     checksum: str
     notes: tuple[str, ...] = ()
     genes: Mapping[str, tuple[str, float]] = field(default_factory=dict)
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     def gene_of(self, target: str) -> str:
         """Return the gene that a target changes: ``Gata1`` for ``Gata1_ko``, else the target itself."""

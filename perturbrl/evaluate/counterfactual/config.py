@@ -7,14 +7,14 @@ from typing import Annotated
 
 from perturbrl.bounds import Episodes, Fraction, NonNegativeInt, NotEmpty, Number, NumberOrAll, OneOf, PositiveInt, Seed
 from perturbrl.effects.observed import ScoreConfig
-from perturbrl.metrics_info import HEADLINE
+from perturbrl.metrics_info import HELD_OUT
 
 
 @dataclass(frozen=True)
 class ClaimsConfig:
     """What the report may claim, declared before the runs."""
 
-    metric: Annotated[str, OneOf(*HEADLINE)]
+    metric: Annotated[str, OneOf(*HELD_OUT)]
     agents: Annotated[list[str], NotEmpty("[ppo]")]
     alpha: Fraction
 

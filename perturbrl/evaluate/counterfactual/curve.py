@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from perturbrl import registry
@@ -17,10 +18,12 @@ from perturbrl.evaluate.counterfactual.config import CounterfactualProtocolConfi
 from perturbrl.evaluate.counterfactual.profiles import ProfileMetrics
 from perturbrl.evaluate.counterfactual.returns import policy_returns
 from perturbrl.evaluate.counterfactual.rollout import Rollouts
+from perturbrl.metrics_info import columns_of
 from perturbrl.screens.schema import PerturbationTable
 
 EPISODES = 64
-PROFILE_METRICS = ("pds_cosine", "pearson_delta_pert", "mse")
+CONTROL_BASED = "pearson_delta_ctrl"
+PROFILE_METRICS = ("pds_cosine", "pearson_delta_pert", "mse")  # what of it can rank (``columns_of``)
 
 
 class ValidationCurve:
@@ -38,12 +41,17 @@ class ValidationCurve:
         self.names: Sequence[str] = ()
         if not len(split.validation):
             return
-        self.names = (*PROFILE_METRICS, "mean_abs_action", "return")
         build = registry.envs[env_configs[0].name].build
         cells = EPISODES + -EPISODES % env_configs[0].mates
         self._env: CounterfactualEnv = build(env_configs, table, split.control_validation, cells, device)
         truth = effects_of(table, config.score, split.validation, split.control_validation, "validation")
         self._metrics = ProfileMetrics(truth)
+        columns = columns_of(**truth.design)
+        profile_metrics = [name for name in PROFILE_METRICS if name not in columns.left_out]
+        if CONTROL_BASED in columns.ranking:
+            profile_metrics.insert(0, CONTROL_BASED)
+        self._profile_metrics = tuple(profile_metrics)
+        self.names = (*self._profile_metrics, "mean_abs_action", "return")
         dynamics, controls = self._env.dynamics, split.control_validation
         self._rollouts = Rollouts(dynamics, table, controls, truth.conditions, config.curve_cells)
 
@@ -53,8 +61,14 @@ class ValidationCurve:
             return {}
         predicted = self._rollouts.changes(act, self._n_runs)
         scores = [self._metrics.scores(np.nan_to_num(change)) for change in predicted.change]
-        means = {name: np.array([np.nan_to_num(s[name]).mean() for s in scores]) for name in PROFILE_METRICS}
+        means = {name: np.array([_mean(name, s[name]) for s in scores]) for name in self._profile_metrics}
         means |= {"mean_abs_action": predicted.mean_abs_action}
         points = {name: torch.as_tensor(value, dtype=torch.float32) for name, value in means.items()}
         returns = policy_returns(act, self._env, self._config.seed).returns
         return points | {"return": returns.mean(1).float().cpu()}
+
+
+def _mean(name: str, values: NDArray[np.float64]) -> float:
+    """Return the mean over conditions; a PDS is undefined by the conditions alone, and those do not count."""
+    known = values[np.isfinite(values)] if name == "pds_cosine" else np.nan_to_num(values)
+    return float(known.mean()) if len(known) else float("nan")

@@ -22,7 +22,8 @@ from perturbrl.evaluate.counterfactual.rollout import PredictedChanges
 from perturbrl.evaluate.counterfactual.simulator import regrets
 from perturbrl.evaluate.files import write_evaluation
 from perturbrl.evaluate.scoring import INFO
-from perturbrl.metrics_info import PRIMARY, SIMPLE
+from perturbrl.metrics_info import PRIMARY, SIMPLE, columns_of
+from perturbrl.screens.held_out import held_out_names
 from perturbrl.screens.split_files import held_out
 
 NOTE = "held-out perturbations, predicted from control cells that no training saw; scored in gene space"
@@ -84,6 +85,7 @@ class RunScores:
             "split": {
                 **{"kind": table.split.kind, "seed": table.split.seed, "sha256": table.split.sha256},
                 "held_out": held_out(table.split, table.screen),
+                "held_out_names": held_out_names(table.screen, table.split),
             },
             "header": self.scores.header,
             # the setting, not the number there was: runs on other splits of the same data are averaged with this one
@@ -108,7 +110,8 @@ class RunScores:
         if "policy" in predictions:
             rows["policy"] = np.nan_to_num(predictions["policy"].change)
         simple = (name for name in SIMPLE if name in predictions)
-        best = max(simple, key=lambda name: self.scores.rows[name][PRIMARY])
+        metric = columns_of(**truth.design).primary(PRIMARY)
+        best = max(simple, key=lambda name: metric.sign * self.scores.rows[name][metric.name])
         rows[best] = predictions[best].change
         order = np.argsort(truth.effect_size, kind="stable")
         n_shown = min(self.config.shown, len(order))

@@ -96,6 +96,7 @@ class Scores:
                 drf[metric] = dynamic_range(self._replicate(metric), _filled(base[metric], metric), column)
         return {
             "n_test": len(truth.conditions),
+            **truth.design,
             "median_cells": float(np.median(truth.n_cells)),
             "systematic_variation": profile_metrics.mean_cosine(truth.change, truth.centre, truth.used),
             "drf": drf,

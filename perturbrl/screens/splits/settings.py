@@ -19,6 +19,7 @@ from perturbrl.screens.splits.builder import (
     SplitBuilder,
     Use,
     chosen,
+    names_of,
     require_enough,
     share_cells,
     too_few,
@@ -64,7 +65,7 @@ def unseen_context(config: ContextSplit, screen: Screen, rng: np.random.Generato
     """Hold out a context: all its cells (zero-shot), or all but its controls and ``few_shot`` perturbations.
 
     The test asks for perturbations that training has seen in other contexts; others of that context are not used.
-    Validation takes another context where there is a third, else perturbations of those that train.
+    Validation takes another context where there is a third, else perturbations of those that train, else their cells.
     """
     builder = SplitBuilder(screen)
     contexts = sorted({c.context for c in screen.conditions})
@@ -85,13 +86,15 @@ def unseen_context(config: ContextSplit, screen: Screen, rng: np.random.Generato
         builder.leave_out([k for k in others if k not in known])
         builder.hold_out(known, use, "context")
         n_unused += len(others) - len(known)
-    if validation is None:
+    if validation is None and len(names_of(screen, builder.train)) > 1:
         builder.validate_on_perturbations(config, rng)
+    elif validation is None:  # one perturbation, two contexts: the smallest screen that there is
+        builder.validate_on_cells(config, rng)
     if config.few_shot == 0:
         builder.test_contexts = frozenset({test})
         builder.validation_contexts = frozenset({validation} if validation is not None else ())
     unused = f"{n_unused} conditions of held-out contexts are not used: no other context has them"
-    builder.notes = (unused,) if n_unused else ()
+    builder.notes += (unused,) if n_unused else ()
     return builder
 
 
