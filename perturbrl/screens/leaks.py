@@ -17,7 +17,7 @@ from perturbrl.data.readers.columns import is_control_name
 from perturbrl.data.readers.opened import listed
 from perturbrl.errors import UserError
 from perturbrl.screens.schema import Condition, Rows, Screen, ScreenSplit
-from perturbrl.screens.splits.builder import ScreenSplitConfig
+from perturbrl.screens.splits.builder import ScreenSplitConfig, require_possible
 
 LEAST_CELLS = 5
 """Cells below which the mean of a test condition is mostly noise."""
@@ -95,10 +95,10 @@ def _check_uses(screen: Screen, split: ScreenSplit, where: str) -> None:
 
 def _check_size(screen: Screen, split: ScreenSplit, where: str) -> None:
     for use in ("train", "test", "validation"):
-        require(len(getattr(split, use)) > 0, where, f"no {use} cells: the rule of the split matches no condition")
+        require_possible(len(getattr(split, use)) > 0, where, f"leaves no {use} cells")
     conditions, counts = np.unique(screen.condition[split.test], return_counts=True)
     small = conditions[counts < LEAST_CELLS]
-    require(
+    require_possible(
         not len(small),
         where,
         f"fewer than {LEAST_CELLS} test cells in {_condition_names(screen, small)}; raise conditions.min_cells",
@@ -195,18 +195,28 @@ def _check_controls(screen: Screen, split: ScreenSplit, where: str) -> None:
         contexts = np.array([c.context for c in screen.conditions], dtype=object)
         needed = set(contexts[np.unique(screen.condition[perturbed])])
         lacking = sorted(needed - set(contexts[np.unique(screen.condition[control])]))
-        require(not lacking, where, f"no control_{use} cells in {listed(c or 'the only context' for c in lacking)}")
+        require_possible(
+            not lacking, where, f"no control_{use} cells in {listed(c or 'the only context' for c in lacking)}"
+        )
         have = set(_places(screen, control).tolist())
         apart = np.array([place not in have for place in _places(screen, perturbed).tolist()])
-        require(
+        require_possible(
             float(apart.mean()) <= MOST_CONFOUNDED,
             where,
-            f"{int(apart.sum())} of {len(apart)} {use} cells lie in batches without control_{use} cells: differences "
-            "between batches would pass for effects",
+            f"{int(apart.sum())} of {len(apart)} {use} cells lie in batches without control_{use} cells "
+            f"({_one_armed(screen)}): differences between batches would pass for effects",
         )
-    require(
+    require_possible(
         len(split.control_train) > 0, where, "no control_train cells; every held-out context leaves nothing to train on"
     )
+
+
+def _one_armed(screen: Screen) -> str:
+    """Name the column of the batches, and those without controls."""
+    with_controls = set(screen.batch[screen.is_control].tolist())
+    lacking = [name for k, name in enumerate(screen.batches) if k not in with_controls]
+    column = screen.columns.get("batch", "null")
+    return f"conditions.batch={column}; {f'no controls in {listed(lacking, 4)}' if lacking else 'too few controls'}"
 
 
 def _places(screen: Screen, rows: Rows) -> Rows:

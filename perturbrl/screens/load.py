@@ -15,12 +15,13 @@ from perturbrl import status
 from perturbrl.config import require
 from perturbrl.data.preprocess import DataConfig, TfIdf, transform
 from perturbrl.data.schema import Modality, RawCells
+from perturbrl.errors import UserError
 from perturbrl.screens.conditions import ConditionsConfig, parse_conditions
 from perturbrl.screens.describe import DescriptionConfig, describe
 from perturbrl.screens.genes import select
-from perturbrl.screens.schema import PerturbationTable, Rows, Screen
+from perturbrl.screens.schema import PerturbationTable, Rows, Screen, ScreenSplit
 from perturbrl.screens.split import split_screen
-from perturbrl.screens.splits.builder import ScreenSplitConfig
+from perturbrl.screens.splits.builder import ImpossibleSplit, ScreenSplitConfig
 
 CHUNK = 65_536  # cells transformed at a time: bounds the copies that are alive
 
@@ -44,11 +45,21 @@ def load_perturbations(
     with status.step("reading conditions, log-normalising"):
         screen = load_screen(raw, data, conditions)
     with status.step("splitting conditions, looking for leaks"):
-        chosen = split_screen(screen, split)
+        chosen = _split(screen, split, raw, conditions)
     with status.step("selecting features"):
         selected = select(screen, chosen, data)
     with status.step("describing perturbations"):
         return describe(selected, chosen, description)
+
+
+def _split(screen: Screen, config: ScreenSplitConfig, raw: RawCells, conditions: ConditionsConfig) -> ScreenSplit:
+    """Split the screen; the error about a split that it cannot have names those that it can."""
+    try:
+        return split_screen(screen, config)
+    except ImpossibleSplit as error:
+        from perturbrl.screens.possible import advice
+
+        raise UserError(f"{error}; {advice(raw.obs, screen, conditions, config.kind)}") from None
 
 
 def load_screen(raw: RawCells, data: DataConfig, conditions: ConditionsConfig) -> Screen:

@@ -38,9 +38,7 @@ def cells_of(screen: Screen, name: str) -> np.ndarray:
 
 @pytest.mark.parametrize("use", ["train", "validation", "test"])
 def test_an_empty_set(screen: Screen, split: ScreenSplit, use: str) -> None:
-    check_refused(
-        screen, replaced(split, **{use: EMPTY}), f"no {use} cells: the rule of the split matches no condition"
-    )
+    check_refused(screen, replaced(split, **{use: EMPTY}), f"leaves no {use} cells")
 
 
 def test_a_tiny_test_condition(screen: Screen, split: ScreenSplit) -> None:

@@ -203,18 +203,18 @@ def test_iid_cells_says_what_it_is() -> None:
 @pytest.mark.parametrize(
     ("kind", "screen", "said"),
     [
-        ("combinations", DOSED, "0 of what it holds out (combinations), at least 2"),
-        ("additive", DOSED, "0 of what it holds out (combinations of targets that were also measured alone)"),
-        ("unseen_context", SCREEN, "1 of what it holds out (contexts), at least 2"),
-        ("unseen_dose", SCREEN, "0 of what it holds out (drugs with two doses), at least 1"),
-        ("unseen_single", DOSED, "2 of what it holds out (genes perturbed alone), at least 3"),
-        ("unseen_batch", made_screen(batch=None), "1 of what it holds out (batches), at least 2"),
+        ("combinations", DOSED, "2 or more combinations; made has none"),
+        ("additive", DOSED, "3 or more combinations of targets that were also measured alone; made has none"),
+        ("unseen_context", SCREEN, "2 or more contexts (values of conditions.context=null); made has none"),
+        ("unseen_dose", SCREEN, "a perturbation with two doses (values of conditions.dose=null); made has none"),
+        ("unseen_single", DOSED, "3 or more genes perturbed alone; made has 2: bud, dexa"),
+        ("unseen_batch", made_screen(batch=None), "2 or more batches (values of conditions.batch=null); made has none"),
     ],
 )
 def test_nothing_to_hold_out_is_one_line(kind: str, screen: Screen, said: str) -> None:
     with pytest.raises(UserError) as error:
         made_split(screen, kind)
-    assert str(error.value).startswith(f"split={kind}: made has {said}")
+    assert str(error.value).startswith(f"split={kind}: needs {said}")
 
 
 @pytest.mark.parametrize(("kind", "screen"), [("unseen_context", WIDE), ("unseen_batch", REPLICATED)])

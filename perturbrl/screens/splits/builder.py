@@ -11,10 +11,15 @@ import numpy as np
 from perturbrl.bounds import Fraction, Seed
 from perturbrl.config import require
 from perturbrl.data.readers.opened import listed
+from perturbrl.errors import UserError
 from perturbrl.screens.schema import Condition, Rows, Screen
 
 EMPTY: Rows = np.zeros(0, dtype=np.int64)
 Use = Literal["test", "validation"]
+
+
+class ImpossibleSplit(UserError):
+    """A screen lacks what a split holds out; another split, or another column, may do."""
 
 
 @dataclass(frozen=True)
@@ -164,13 +169,12 @@ def is_combination(condition: Condition) -> bool:
 
 
 def require_enough(names: list[str], least: int, what: str, where: str, screen: Screen) -> None:
-    """Raise a UserError if a screen has fewer than ``least`` of what a split holds out."""
-    require(len(names) >= least, where, too_few(screen, what, len(names), least))
+    """Raise ``ImpossibleSplit`` if a screen has fewer than ``least`` of what a split holds out."""
+    have = f"{len(names)}: {listed(names)}" if names else "none"
+    require_possible(len(names) >= least, where, f"needs {least} or more {what}; {screen.source} has {have}")
 
 
-def too_few(screen: Screen, what: str, n: int, least: int) -> str:
-    """Say in a sentence what a screen has too few of."""
-    return (
-        f"{screen.source} has {n} of what it holds out ({what}), at least {least} needed; choose another split=, "
-        "or another conditions= if labels were misread"
-    )
+def require_possible(condition: bool, where: str, message: str) -> None:
+    """Raise ``ImpossibleSplit('where: message')`` unless ``condition`` holds."""
+    if not condition:
+        raise ImpossibleSplit(f"{where}: {message}")

@@ -9,7 +9,8 @@ from typing import Annotated
 import numpy as np
 
 from perturbrl.bounds import NonNegativeInt, OneOf
-from perturbrl.config import require
+from perturbrl.data.readers.opened import listed
+from perturbrl.errors import UserError
 from perturbrl.registry import splits
 from perturbrl.screens.leaks import LEAST_CELLS
 from perturbrl.screens.schema import Rows, Screen
@@ -21,8 +22,8 @@ from perturbrl.screens.splits.builder import (
     chosen,
     names_of,
     require_enough,
+    require_possible,
     share_cells,
-    too_few,
 )
 
 DIRECTIONS = ("extrapolation", "interpolation")
@@ -69,7 +70,8 @@ def unseen_context(config: ContextSplit, screen: Screen, rng: np.random.Generato
     """
     builder = SplitBuilder(screen)
     contexts = sorted({c.context for c in screen.conditions})
-    require_enough(contexts, 2, "contexts", "split=unseen_context", screen)
+    what = f"contexts (values of conditions.context={screen.columns.get('context', 'null')})"
+    require_enough([c for c in contexts if c], 2, what, "split=unseen_context", screen)
     test = chosen(config.held_out, contexts, rng, "context")
     rest = [c for c in contexts if c != test]
     validation = rest[int(rng.integers(len(rest)))] if len(rest) > 1 else None
@@ -115,7 +117,9 @@ def unseen_dose(config: DoseSplit, screen: Screen, rng: np.random.Generator) -> 
                 drugs[condition.targets, condition.context].append(k)
         several = [doses for doses in drugs.values() if len(doses) > 1]
         enough = bool(several or builder.test)
-        require(enough, "split=unseen_dose", too_few(screen, "drugs with two doses", 0, 1))
+        column = screen.columns.get("dose", "null")
+        what = f"needs a perturbation with two doses (values of conditions.dose={column}); {screen.source} has none"
+        require_possible(enough, "split=unseen_dose", what)
         for doses in several:
             doses.sort(key=lambda k: float(screen.conditions[k].dose or 0.0))
             k = doses[-1] if config.direction == "extrapolation" else doses[(len(doses) - 1) // 2]
@@ -133,7 +137,9 @@ def unseen_batch(config: BatchSplit, screen: Screen, rng: np.random.Generator) -
     """
     builder = SplitBuilder(screen)
     batches = list(screen.batches)
-    require_enough(batches, 2, "batches", "split=unseen_batch", screen)
+    what = f"batches (values of conditions.batch={screen.columns.get('batch', 'null')})"
+    require_enough([b for b in batches if b], 2, what, "split=unseen_batch", screen)
+    _require_both_arms(screen, config.held_out)
     test = chosen(config.held_out, batches, rng, "batch")
     rest = [b for b in batches if b != test]
     validation = rest[int(rng.integers(len(rest)))] if len(rest) > 2 else None
@@ -160,6 +166,19 @@ def unseen_batch(config: BatchSplit, screen: Screen, rng: np.random.Generator) -
     lost = f"{len(too_small)} conditions have fewer than {LEAST_CELLS} cells in a held-out batch and are not used there"
     builder.notes = ((lost,) if too_small else ()) + builder.notes
     return builder
+
+
+def _require_both_arms(screen: Screen, wanted: str | None) -> None:
+    """Refuse to hold out a batch that is all control or all perturbed: it has nothing to be compared with."""
+    arms = {b: set(screen.is_control[screen.batch == k].tolist()) for k, b in enumerate(screen.batches)}
+    one_armed = [
+        f"{b} holds {'controls' if True in a else 'perturbed cells'} only" for b, a in arms.items() if len(a) < 2
+    ]
+    both = [b for b, a in arms.items() if len(a) == 2]
+    what = f"no batch holds both controls and perturbed cells ({listed(one_armed, 4)})"
+    require_possible(bool(both), "split=unseen_batch", what)
+    if wanted in arms and wanted not in both:
+        raise UserError(f"split.held_out={wanted}: the batch lacks controls or perturbed cells; choose {listed(both)}")
 
 
 @splits.register("iid_cells", CellSplit)
