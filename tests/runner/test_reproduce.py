@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from perturbrl import paths, records
 from perturbrl.errors import UserError
 from perturbrl.runner import reproduce as reproduction
-from perturbrl.runner.hydra.compose import compose_config
+from perturbrl.runner.hydra.compose import compose_config, compose_job
 from perturbrl.runner.reproduce import ARMS, QUICK, SCHEDULES, TABLES, _quick_budgets, reproduce
 from perturbrl.runner.sweep import Sweep
 
@@ -128,6 +129,25 @@ def test_quick_keeps_the_ratios_of_a_schedule(schedule: str) -> None:
     for key in ("total", "trpo", "ppo"):
         assert quick[key] == max(2048, whole[key] // QUICK)
     assert quick.name == f"{schedule}-quick"
+
+
+def test_the_experiment_is_the_same_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """``experiment=tables`` sweeps over the same agents, tables and seeds, and every run has the same config."""
+    wanted: dict[tuple[str, str], str] = {}
+
+    def stop(composed, progress, workers):
+        wanted.update({(job.config.data.name, job.config.agent.name): job.hash for job in (c.job() for c in composed)})
+        raise UserError("composed")
+
+    monkeypatch.setattr(reproduction, "sweep", stop)
+    with pytest.raises(UserError, match="composed"):
+        reproduce(out=tmp_path, progress="quiet")
+    params = compose_config(["experiment=tables"]).hydra.sweeper.params
+    assert set(params) == {"agent", "data", "seed"} and params.seed == "range(5)"
+    assert set(itertools.product(params.data.split(","), params.agent.split(","))) == set(wanted)
+    for (data, agent), config_hash in wanted.items():
+        job = compose_job(["experiment=tables", f"data={data}", f"agent={agent}", "seed=0"], tmp_path, "any")
+        assert job.hash == config_hash, (data, agent)
 
 
 def test_quick_says_so_and_goes_to_a_folder_of_its_own(run, monkeypatch) -> None:
