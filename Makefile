@@ -85,6 +85,10 @@ reproduce: $(STAMP) ## Tables I-III: train, evaluate, report, compare with the p
 tables: $(STAMP) ## Tables I-III with intervals over SEEDS=5 seeds
 	$(RUN) reproduce --seeds $(SEEDS) $(ARGS)
 
+.PHONY: results
+results: $(STAMP) ## the tables, figures and numbers of README and docs again: hours, resumable; DATA=folder of the public files
+	$(BIN)/python docs/make_results.py $(ARGS)
+
 .PHONY: docs
 docs: $(STAMP)-docs ## the documentation site with the API, offline, in build/docs; open build/docs/index.html
 	$(BIN)/python docs/make_house.py

@@ -52,8 +52,8 @@ RULES = (
     Rule(r"pip install .*-c constraints\.txt", how="install"),
     Rule(r"make (test|lint|reproduce ARGS=--quick)$", how="ci"),
     Rule(
-        r"make (test-full|bench|docs)\b", how="print", replace=((r"^make", "make --dry-run"),)
-    ),  # peers: gigabytes, an hour
+        r"make (test-full|bench|docs|results)\b", how="print", replace=((r"^make", "make --dry-run"),)
+    ),  # peers: gigabytes, hours
     Rule(r"make (reproduce|tables)$", how="checkout", extra=f"SEEDS=2 ARGS='{QUICK}'"),
     Rule(r"make (help|install|smoke|wheel|clean)$", how="checkout"),
     Rule(r"perturbrl train .*(--help|--cfg)"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import importlib.util
 import re
 import subprocess
@@ -76,48 +75,6 @@ def test_every_page_is_in_the_site() -> None:
     index = (DOCS / "index.md").read_text()
     listed = set(re.findall(r"^([\w/]+)$", index, re.MULTILINE))
     assert {page.stem for page in DOCS.glob("*.md")} - {"index"} <= listed
-
-
-def values(cells: Iterator[tuple[str, ...]]) -> set[tuple[str, ...]]:
-    """Row, kind, metric and value; without the name of the table, which a page may choose."""
-    return {(row, kind, metric, value, half) for _, row, kind, _, metric, _, value, half in cells}
-
-
-@pytest.mark.parametrize("folder", ["held_out", "paper"])
-def test_tables_of_a_page_are_in_its_csv(folder: str) -> None:
-    make_csv = script("make_csv")
-    page = {"held_out": "results_counterfactual.md", "paper": "results.md"}[folder]
-    seen = 0
-    for name, _, table in make_csv.tables((DOCS / page).read_text(encoding="utf-8")):
-        file = DOCS / "results" / folder / name
-        if file.is_file():
-            with file.open(encoding="utf-8", newline="") as lines:
-                stored = values(tuple(line.values()) for line in csv.DictReader(lines))
-            assert values(make_csv.entries("", table)) <= stored, name
-            seen += 1
-    assert seen >= len(list((DOCS / "results" / folder).glob("*.csv")))
-
-
-def test_cells_of_a_table_are_read_as_printed() -> None:
-    make_csv = script("make_csv")
-    page = """## Some cells
-    perturbrl train name=mine
-
-**Headline**
-
-| | PDS-cos ↑ | MSE ↓ | steps |
-|:--|--:|--:|--:|
-| bilinear [33 %] | \N{MINUS SIGN}0.140 ± 0.110 | \N{EN DASH} | 61,440 |
-| *published* | +1.0 | 2 | |
-"""
-    ((file, name, table),) = make_csv.tables(page)
-    assert (file, name) == ("mine.csv", "Headline")
-    assert list(make_csv.entries(name, table)) == [
-        ("Headline", "bilinear", "", "33", "PDS-cos", "higher", "-0.140", "0.110"),
-        ("Headline", "bilinear", "", "33", "steps", "", "61440", ""),
-        ("Headline", "bilinear", "published", "", "PDS-cos", "higher", "1.0", ""),
-        ("Headline", "bilinear", "published", "", "MSE", "lower", "2", ""),
-    ]
 
 
 def test_the_page_on_plugins_shows_the_examples() -> None:

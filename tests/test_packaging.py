@@ -217,7 +217,7 @@ def fake_python(folder: Path, body: str) -> str:
 def test_make_alone_lists_the_targets(checkout: Path) -> None:
     done = make(checkout)
     assert done.returncode == 0
-    for target in ("install", "test", "test-full", "bench", "lint", "smoke", "reproduce", "tables", "clean"):
+    for target in ("install", "test", "test-full", "bench", "lint", "smoke", "reproduce", "tables", "results", "clean"):
         assert f"make {target} " in done.stdout
 
 
