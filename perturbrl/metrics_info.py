@@ -139,6 +139,9 @@ HELD_OUT = MappingProxyType({**HEADLINE, **COMPARABILITY})
 CONTROL = _table(
     MetricInfo("return", "return"),
     MetricInfo("return_normalised", "normalised return"),
+    MetricInfo("return_share", "share of best allowed"),
+    MetricInfo("train_return", "training return"),
+    MetricInfo("train_return_share", "share of best allowed, training"),
     MetricInfo("success_rate", "success rate"),
     MetricInfo("regret", "regret", "down"),
     MetricInfo("mean_abs_action", "mean |a|", "neither"),
@@ -202,6 +205,7 @@ class RowInfo:
     kind: Kind
 
 
+BEST_ACTIONS = "best_actions"  # the demonstration: what a policy could predict if it saw the true changes
 SIMULATOR = "simulator"  # the known optimum, where cells were simulated
 _ROWS = (
     RowInfo("no_change", "no change (floor)", "floor"),
@@ -219,6 +223,7 @@ _ROWS = (
     RowInfo("permuted", "permuted labels (negative control)", "other"),
     RowInfo("technical_duplicate", "technical duplicate (oracle)", "oracle"),
     RowInfo("interpolated_duplicate", "interpolated duplicate (oracle)", "oracle"),
+    RowInfo(BEST_ACTIONS, "best allowed actions (oracle)", "oracle"),
     RowInfo(SIMULATOR, "simulator's own means (oracle)", "oracle"),
 )
 ROWS = MappingProxyType({row.name: row for row in _ROWS})

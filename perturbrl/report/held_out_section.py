@@ -192,7 +192,8 @@ def _dynamic_ranges(table: HeldOutTable) -> tuple[Cell, ...]:
 def _control(table: HeldOutTable) -> Grid:
     """Return what the task pays; where cells were simulated, every row's distance to the simulator's own means."""
     rows = tuple(row for row in table.rows if {"return", "regret"} & set(row.units))
-    note = "Return above doing nothing; normalised: 0 is doing nothing, 1 the truth. Kept apart from prediction."
+    note = "Return above doing nothing; normalised: 0 is doing nothing, 1 the truth; share: of what the "
+    note += "best allowed actions earn. On test conditions, and on training conditions. Kept apart from prediction."
     metrics = dict(CONTROL)
     if any("regret" in row.units for row in rows):
         note += " Regret: the part of the squared true change that is missed; 0 the simulator's own means, 1 no change."

@@ -81,13 +81,14 @@ def test_the_choices_that_the_task_makes_for_other_groups(tmp_path):
 
 def test_what_an_evaluation_leaves(finished):
     table, said = load_cells(finished), summary(finished.path)
-    assert list(said["rows"]) == ["policy", *baseline_names(), "simulator", *ORACLES]
+    assert list(said["rows"]) == ["policy", *baseline_names(), "best_actions", "simulator", *ORACLES]
     for row, found in said["rows"].items():
         assert {*COLUMNS, *(f"{kind}/{m}" for kind in ("calibrated", "median", "resistant") for m in COLUMNS)} <= set(
             found
         ), row
     policy, nothing = said["rows"]["policy"], said["rows"]["no_change"]
     rl = {"return", "return_normalised", "success_rate", "mean_abs_action", "steps", "wall_seconds"}
+    rl |= {"return_share", "train_return", "train_return_share"}
     assert rl <= set(policy) and all(nothing[name] == 0 for name in rl)
     assert nothing["pds_cosine"] == 0.5 and nothing["mse_norm"] == pytest.approx(1)
     assert policy["steps"] == 1024 and 0 <= policy["success_rate"] <= 1
@@ -134,6 +135,44 @@ def test_the_policy_row_is_the_policy_rolled_on_held_out_control_cells(finished)
     np.testing.assert_allclose(own, change.mean(0), atol=1e-4)
 
 
+def test_the_best_allowed_actions_are_a_row_and_returns_are_shares_of_theirs(finished):
+    """The true change of each test condition, clipped to two steps of the box, from the cells themselves."""
+    from perturbrl.evaluate.counterfactual.returns import policy_returns
+    from perturbrl.runner.evaluate import load_policy
+
+    table, config, rows = load_cells(finished), finished.config, summary(finished.path)["rows"]
+    split, best, policy = table.split, rows["best_actions"], rows["policy"]
+    made = {
+        use: registry.envs["counterfactual"].build([config.env], table, getattr(split, f"control_{use}"), 16, "cpu")
+        for use in ("train", "test")
+    }
+    geometry = made["test"].dynamics.geometry
+    frame = pd.read_parquet(finished.path / "evaluation" / "per_perturbation.parquet")
+    frame = frame[(frame.row == "best_actions") & (frame.metric == "pearson_delta_ctrl")].set_index("condition").value
+    x, condition = table.screen.x, table.screen.condition
+    for index in table.conditions_of(split.test):
+        own = split.test[condition[split.test] == index]
+        true = np.asarray(x[own].mean(0) - x[split.control_test].mean(0)).ravel()
+        most = 2 * config.env.step_size * geometry.reach
+        reached = np.clip(true @ geometry.change, -most, most) @ geometry.change.T
+        used = np.setdiff1d(np.arange(x.shape[1]), table.screen.target_columns(int(index)))
+        expected = np.corrcoef(true[used], reached[used])[0, 1]
+        assert frame[table.screen.conditions[index].name] == pytest.approx(expected, abs=1e-4)
+    for use, start in (("train", "train_"), ("test", "")):
+        env = made[use]
+        earned = {
+            "best_actions": policy_returns(lambda obs, env=env: env.demonstration(), env, 0).returns.mean().item(),
+            "policy": policy_returns(lambda obs: load_policy(finished, table)(obs[0])[None], env, 0)
+            .returns.mean()
+            .item(),
+        }
+        for row, value in earned.items():
+            assert rows[row][f"{start}return"] == pytest.approx(value, rel=1e-5)
+            assert rows[row][f"{start}return_share"] == pytest.approx(value / earned["best_actions"], rel=1e-5)
+    assert best["return_share"] == best["train_return_share"] == 1 and policy["return_share"] < 1
+    assert "steps" not in best  # nothing was trained
+
+
 def test_the_simulator_is_a_row_and_regret_is_the_distance_to_it(finished):
     """From fresh cells of the same landscape, and the changes that the evaluation kept."""
     config, said = finished.config, summary(finished.path)
@@ -164,7 +203,7 @@ def test_no_simulator_without_a_simulation(finished, tmp_path):
 def test_learning_curves_are_of_validation(finished):
     rows = progress(finished.path).dropna(subset=["eval/pds_cosine"])
     assert list(rows.iteration) == [0, 3]
-    for name in ("eval/pearson_delta_pert", "eval/mse", "eval/return", "eval/mean_abs_action"):
+    for name in ("eval/pearson_delta_pert", "eval/mse", "eval/return", "eval/return_share", "eval/mean_abs_action"):
         assert np.isfinite(rows[name]).all()
 
 

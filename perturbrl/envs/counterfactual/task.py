@@ -149,11 +149,17 @@ class CounterfactualEnv:
         """The condition of ``part`` that each cell is to reach, [S, B] int64."""
         return self._condition
 
+    @property
+    def goal(self) -> Tensor:
+        """Where the mean of each condition of ``part`` lies, beyond what it begins with: coordinates [P, A]."""
+        return self._goal
+
     def demonstration(self) -> Tensor:
         """Return the best next action of each cell, [S, B, A]: to the mean of its population, as near as actions lead.
 
         What is left to go, by least squares on the directions, is shared out evenly over the steps left, and clipped.
-        With ``reward=shift`` no action earns more, unless it is clipped; the other rewards look beyond the mean.
+        With ``reward=shift`` no episode earns more: the directions are orthonormal, so that clipping each coordinate
+        gives the nearest point of the box. The other rewards look beyond the mean.
         """
         return self.dynamics.towards(self._goal[self._condition], self._change, self._t)
 

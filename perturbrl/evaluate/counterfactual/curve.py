@@ -16,7 +16,7 @@ from perturbrl.envs.counterfactual.task import CounterfactualEnv
 from perturbrl.evaluate.actions import PopulationAct
 from perturbrl.evaluate.counterfactual.config import CounterfactualProtocolConfig
 from perturbrl.evaluate.counterfactual.profiles import ProfileMetrics
-from perturbrl.evaluate.counterfactual.returns import policy_returns
+from perturbrl.evaluate.counterfactual.returns import best_returns, policy_returns, share
 from perturbrl.evaluate.counterfactual.rollout import Rollouts
 from perturbrl.metrics_info import columns_of
 from perturbrl.screens.schema import PerturbationTable
@@ -44,6 +44,7 @@ class ValidationCurve:
         build = registry.envs[env_configs[0].name].build
         cells = EPISODES + -EPISODES % env_configs[0].mates
         self._env: CounterfactualEnv = build(env_configs, table, split.control_validation, cells, device)
+        self._best = best_returns(self._env, config.seed).returns
         truth = effects_of(table, config.score, split.validation, split.control_validation, "validation")
         self._metrics = ProfileMetrics(truth)
         columns = columns_of(**truth.design)
@@ -51,7 +52,7 @@ class ValidationCurve:
         if CONTROL_BASED in columns.ranking:
             profile_metrics.insert(0, CONTROL_BASED)
         self._profile_metrics = tuple(profile_metrics)
-        self.names = (*self._profile_metrics, "mean_abs_action", "return")
+        self.names = (*self._profile_metrics, "mean_abs_action", "return", "return_share")
         dynamics, controls = self._env.dynamics, split.control_validation
         self._rollouts = Rollouts(dynamics, table, controls, truth.conditions, config.curve_cells)
 
@@ -65,7 +66,7 @@ class ValidationCurve:
         means |= {"mean_abs_action": predicted.mean_abs_action}
         points = {name: torch.as_tensor(value, dtype=torch.float32) for name, value in means.items()}
         returns = policy_returns(act, self._env, self._config.seed).returns
-        return points | {"return": returns.mean(1).float().cpu()}
+        return points | {"return": returns.mean(1).float(), "return_share": share(returns, self._best).float()}
 
 
 def _mean(name: str, values: NDArray[np.float64]) -> float:

@@ -21,18 +21,19 @@ from perturbrl.effects.baselines import BaselineContext, baseline_names, make_ba
 from perturbrl.effects.observed import ObservedEffects, observe_effects
 from perturbrl.envs.counterfactual.task import CounterfactualEnv, CounterfactualEnvConfig
 from perturbrl.evaluate.actions import Act, together
+from perturbrl.evaluate.counterfactual.best_actions import best_changes
 from perturbrl.evaluate.counterfactual.config import CounterfactualProtocolConfig
 from perturbrl.evaluate.counterfactual.curve import ValidationCurve
 from perturbrl.evaluate.counterfactual.files import PolicyResult, RunScores
 from perturbrl.evaluate.counterfactual.metrics import score
 from perturbrl.evaluate.counterfactual.prediction import Prediction, predict
 from perturbrl.evaluate.counterfactual.predictions import read_predictions
-from perturbrl.evaluate.counterfactual.returns import policy_returns
+from perturbrl.evaluate.counterfactual.returns import best_returns, policy_returns
 from perturbrl.evaluate.counterfactual.rollout import Rollouts
 from perturbrl.evaluate.counterfactual.simulator import known_changes
 from perturbrl.evaluate.counterfactual.values import ConditionValues
 from perturbrl.evaluate.scoring import Simulated
-from perturbrl.metrics_info import SIMULATOR
+from perturbrl.metrics_info import BEST_ACTIONS, SIMULATOR
 from perturbrl.screens.schema import PerturbationTable
 
 PER_RUN = "random"  # the one baseline that depends on the policy: it takes actions as large
@@ -63,13 +64,14 @@ class CounterfactualEvaluation:
 
     @cached_property
     def predictions(self) -> Mapping[str, Prediction]:
-        """The predictions of the baselines, and of the simulator where the cells were simulated."""
+        """Those that need no policy: of baselines, of the best allowed actions, and of the simulator if any."""
         context = BaselineContext(seed=self._config.seed, action_rms=0.0)
         predictions = {}
         for name in baseline_names():
             if name != PER_RUN:
                 with status.step(f"baseline {name}"):
                     predictions[name] = predict(make_baseline(name, context), self.truth)
+        predictions[BEST_ACTIONS] = Prediction(self.best.change)
         if self._simulated is not None and self._config.truth_cells:
             predictions[SIMULATOR] = known_changes(self._simulated(self._config.truth_cells), self.truth)
         return predictions
@@ -88,25 +90,45 @@ class CounterfactualEvaluation:
         rows[PER_RUN] = predict(make_baseline(PER_RUN, context), truth)
         if predictions is not None:
             rows[f"predictions:{predictions.stem}"] = read_predictions(predictions, truth)
-        order = ["policy", *baseline_names(), SIMULATOR, *(name for name in rows if name.startswith("predictions:"))]
+        given = [name for name in rows if name.startswith("predictions:")]
+        order = ["policy", *baseline_names(), BEST_ACTIONS, SIMULATOR, *given]
         rows = {name: rows[name] for name in order if name in rows}
-        RunScores(score(truth, rows, self.values), rows, result, config, run).write(folder)
+        RunScores(score(truth, rows, self.values), rows, result, self.best, config, run).write(folder)
+
+    @cached_property
+    def best(self) -> PolicyResult:
+        """What the best allowed actions predict and earn: the demonstration, which sees the true changes."""
+        seed, (test, train) = self._config.seed, self._envs
+        with status.step("best allowed actions"):
+            changes = best_changes(test, self.truth.conditions)
+            return PolicyResult(changes, best_returns(test, seed), best_returns(train, seed))
+
+    @cached_property
+    def _envs(self) -> tuple[CounterfactualEnv, CounterfactualEnv]:
+        """The task on test conditions and on training conditions."""
+        split, n = self._table.split, self._config.episodes
+        n_envs = n + -n % self._env_config.mates
+        build = registry.envs[self._env_config.name].build
+        test, train = (
+            build([self._env_config], self._table, controls, n_envs, "cpu")
+            for controls in (split.control_test, split.control_train)
+        )
+        return test, train
 
     def _result(self, policy: Act) -> PolicyResult:
-        act, config, table = together([policy]), self._config, self._table
-        controls, mates = table.split.control_test, self._env_config.mates
-        n_envs = config.episodes + -config.episodes % mates
-        build = registry.envs[self._env_config.name].build
-        env: CounterfactualEnv = build([self._env_config], table, controls, n_envs, "cpu")
+        act, config, table, (test, train) = together([policy]), self._config, self._table, self._envs
         with status.step("policy: changes of the test conditions"):
-            rollouts = Rollouts(env.dynamics, table, controls, self.truth.conditions, config.most_cells)
+            rollouts = Rollouts(
+                test.dynamics, table, table.split.control_test, self.truth.conditions, config.most_cells
+            )
             changes = rollouts.changes(act, 1)
         with status.step("policy: returns"):
-            return PolicyResult(changes, policy_returns(act, env, config.seed))
+            returns = (policy_returns(act, env, config.seed) for env in (test, train))
+            return PolicyResult(changes, *returns)
 
 
 class CounterfactualScoring:
-    """``protocol=counterfactual`` as a ``Scoring``: a policy beside thirteen baselines and two oracles."""
+    """``protocol=counterfactual`` as a ``Scoring``: a policy beside baselines and oracles."""
 
     def __init__(self, config: CounterfactualProtocolConfig) -> None:
         self.config = config

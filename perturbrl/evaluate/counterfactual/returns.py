@@ -43,3 +43,22 @@ def policy_returns(act: PopulationAct, env: CounterfactualEnv, seed: int) -> Pol
     returns = episode_returns(act, env, seed, env.dynamics.horizon, env.device)
     env.reset(uniforms(Streams([seed], "cpu"), env, "evaluate/reset", 0, env.device))
     return PolicyReturns(returns.cpu(), env.best_returns().double().cpu())
+
+
+@torch.no_grad()
+def best_returns(env: CounterfactualEnv, seed: int) -> PolicyReturns:
+    """Play the demonstration, which sees the true change, on the draws that ``policy_returns`` gives a policy.
+
+    With ``reward=shift`` no policy earns more on the part of ``env``. The other rewards also look at single cells,
+    beyond the mean that is demonstrated: there it is what reaching the mean earns.
+    """
+    return policy_returns(lambda obs: env.demonstration(), env, seed)
+
+
+def share(returns: Tensor, allowed: Tensor) -> Tensor:
+    """Return the ratio [S] of mean returns to those of the best allowed actions, of returns [S, B].
+
+    NaN where those earn nothing: a baseline's prediction can be so far off that no action allowed makes up for it.
+    """
+    earned, most = returns.mean(1), allowed.mean(1)
+    return torch.where(most > 0, earned / most, torch.nan)
