@@ -60,8 +60,9 @@ def _calibrated(table: HeldOutTable, looks: Sequence[dict[str, Any]]) -> Drawn |
         ax.set_ylim(len(rows) - 0.5, -0.5)
         layout.name(ax, HELD_OUT[metric].title, x="0: training mean, 1: replicate" if lowest else "")
     caption = (
-        "Calibrated score of every method, mean and 95 % t interval: 0 is the training mean, 1 a replicate of the "
-        "experiment. Open triangles at the edge: beyond the axis. A row without a dot has no calibrated score."
+        "Calibrated score of every method, mean and 95 % t interval: 0 is the training mean, 1 a replicate of half "
+        "the cells, which is no upper limit. Open triangles at the edge: beyond the axis. A row without a dot has no "
+        "calibrated score."
     )
     return Drawn(figure, "Calibrated scores by method", caption)
 

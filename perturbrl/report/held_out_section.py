@@ -41,8 +41,8 @@ def grids(table: HeldOutTable) -> list[Grid]:
         table,
         headlines,
         note=f"{interval}. ↑ higher is better, ↓ lower is better. Dynamic range: part of the way from the training "
-        "mean to perfection that a replicate of the experiment covers; near 0 or below, this metric cannot separate "
-        "models on these data. [k %]: the part of the test conditions for which a method has a prediction; conditions "
+        "mean to perfection that a replicate of half the cells covers; near 0 or below, noise hides the effects in so "
+        "few cells. [k %]: the part of the test conditions for which a method has a prediction; conditions "
         "without one get the training mean (an oracle leaves them out).",
     )
     made = [
@@ -52,8 +52,8 @@ def grids(table: HeldOutTable) -> list[Grid]:
             table,
             headlines,
             "calibrated/",
-            note="(u - b) / (r - b): 0 is the training mean b, 1 a replicate r (technical duplicate); higher is "
-            "better. A dash: the replicate is no better than the training mean.",
+            note="(u - b) / (r - b): 0 is the training mean b, 1 a replicate r of half the cells (technical "
+            "duplicate); higher is better, also above 1. A dash: the replicate is no better than the training mean.",
         ),
         _grid(
             "Resistant perturbations",

@@ -1,4 +1,7 @@
-"""Where a value stands between the training mean and a replicate of the experiment. Letters: n conditions, G genes."""
+"""Where a value stands between the training mean and a replicate of the experiment. Letters: n conditions, G genes.
+
+A replicate is made of half the cells: its noise is larger than that of the whole experiment, and a model can do better.
+"""
 
 from __future__ import annotations
 
