@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,8 @@ from perturbrl.evaluate.counterfactual.best_actions import best_changes
 from perturbrl.evaluate.counterfactual.returns import best_returns, policy_returns, share
 from perturbrl.evaluate.returns import uniforms
 from perturbrl.rng import Streams
+from perturbrl.runner.dataset import load_cells
+from perturbrl.runner.hydra.compose import compose_job
 
 TABLE = additive()
 SMALL, HUGE = 0.4, 1000.0
@@ -97,3 +101,19 @@ def test_a_share_of_nothing_is_none():
     returns = torch.tensor([[1.0, 3.0], [1.0, 3.0], [1.0, 3.0]])
     allowed = torch.tensor([[4.0, 4.0], [-2.0, 1.0], [0.0, 0.0]])
     torch.testing.assert_close(share(returns, allowed), torch.tensor([0.5, torch.nan, torch.nan]), equal_nan=True)
+
+
+def test_the_box_of_the_experiment_does_not_bind(tmp_path):
+    """Every training effect is in reach: a wider box adds nothing to what the best actions earn, a narrow one loses."""
+    cells = ("source=landscape", "source.perturbations=single", "source.n_cells=1200", "conditions=landscape")
+    job = compose_job(
+        ["experiment=counterfactual", "agent=ppo", "seed=0", *cells, "conditions.min_cells=5"], tmp_path, "x"
+    )
+    table = load_cells(job)
+
+    def earned(step_size):
+        env = dataclasses.replace(job.config.env, step_size=step_size)
+        return best_returns(build([env], table, BATCH, table.split.control_train), 0).returns.mean().item()
+
+    assert earned(job.config.env.step_size) == pytest.approx(earned(HUGE), rel=1e-3)
+    assert earned(job.config.env.step_size / 4) < 0.95 * earned(HUGE)
