@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from perturbrl.agents.model.heads import gradient as gradient
     from perturbrl.agents.model.modules import ModuleActorCritic as ModuleActorCritic
     from perturbrl.agents.optim import Adam as Adam
+    from perturbrl.agents.optim import TorchOptimiser as TorchOptimiser
     from perturbrl.agents.ppo import PPO as PPO
     from perturbrl.agents.ppo import PPOConfig as PPOConfig
     from perturbrl.agents.recipe import LossRecipe as LossRecipe
@@ -67,7 +68,7 @@ HOMES = {
     "agents.losses": ("approx_kl", "clipped_surrogate", "importance_ratio", "normalise", "value_loss"),
     "agents.model.heads": ("Heads", "gradient"),
     "agents.model.modules": ("ModuleActorCritic",),
-    "agents.optim": ("Adam",),
+    "agents.optim": ("Adam", "TorchOptimiser"),
     "agents.ppo": ("PPO", "PPOConfig"),
     "agents.recipe": ("LossRecipe", "Recipe"),
     "agents.rollout": ("Rollout",),

@@ -133,7 +133,8 @@ class Learner:
                 self.collector.reset(iteration)
         with torch.no_grad():
             batch = self.collector.collect(iteration, stage.gamma, stage.gae_lambda, stage.teacher)
-        log = stage.recipe.update(batch, iteration)
+        with torch.enable_grad():  # whatever the caller has set: an update may use autograd
+            log = stage.recipe.update(batch, iteration)
         return {"return_mean": self.collector.episodes.last} | {key: value.detach() for key, value in log.items()}
 
     def state(self) -> dict[str, Tensor]:
@@ -141,8 +142,9 @@ class Learner:
         named = {"theta": self.model.theta} | with_prefix("collector", self.collector.state())
         for stage in self.stages:
             named |= with_prefix(stage.name, stage.recipe.state())
-        return named
+        return {name: tensor.detach() for name, tensor in named.items()}
 
+    @torch.no_grad()
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Go on from ``state()``."""
         self.model.theta.copy_(state["theta"])

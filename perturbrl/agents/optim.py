@@ -40,6 +40,7 @@ class Adam:
         one_rate = len(set(lr)) == 1
         self._groups = [(lr[0], slice(None))] if one_rate else [(r, slice(k, k + 1)) for k, r in enumerate(lr)]
 
+    @torch.no_grad()
     def step(self, grad: Tensor, mask: Tensor | None = None, scale: Tensor | None = None) -> None:
         """Take one step down a gradient.
 
@@ -97,6 +98,30 @@ class Adam:
         """Go on from ``state()``."""
         for name, tensor in self.state().items():
             tensor.copy_(state[name])
+
+
+class TorchOptimiser:
+    """The state of an optimiser of ``torch.optim`` for checkpoints: an entry of ``Recipe.stateful``.
+
+    Its tensors need the leading axis S, as they have where it optimises ``model.theta`` [S, n]. What schedulers change
+    is not part of it.
+    """
+
+    def __init__(self, optimiser: torch.optim.Optimizer) -> None:
+        self.optimiser = optimiser
+
+    def state(self) -> dict[str, Tensor]:
+        """Return its tensors as ``<number of the parameter>/<name>``; none before the first step."""
+        parts = self.optimiser.state_dict()["state"].items()
+        return {f"{k}/{name}": x for k, part in parts for name, x in part.items() if isinstance(x, Tensor)}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Go on from ``state()``."""
+        parts: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in state.items():
+            k, _, name = key.partition("/")
+            parts.setdefault(int(k), {})[name] = tensor.clone()
+        self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": parts})
 
 
 class PolicyValueAdam:

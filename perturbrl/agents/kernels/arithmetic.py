@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from perturbrl.agents.kernels import reference
-from perturbrl.agents.kernels.chain import Chain, Moments
+from perturbrl.agents.kernels.chain import Chain, Moments, followed
 from perturbrl.agents.kernels.native import Native
 
 P = ParamSpec("P")
@@ -51,8 +51,8 @@ class Arithmetic:
             torch.set_float32_matmul_precision(before)
 
     def mlp_forward(self, chain: Chain, theta: Tensor, x: Tensor) -> tuple[Tensor, Any]:
-        """See ``reference.mlp_forward``."""
-        if native := self.native_for(x):
+        """See ``reference.mlp_forward``; torch computes it where autograd follows."""
+        if (native := self.native_for(x)) and not followed(theta, x):
             return native.mlp_forward(chain, theta, x, self.bf16)
         return self._by_torch(reference.mlp_forward, chain, theta, x, self.bf16)
 
@@ -71,8 +71,9 @@ class Arithmetic:
         return self._by_torch(reference.mlp_vjp, chain, theta, cache, dy, grad, need_dx, self.bf16)
 
     def gaussian_log_prob(self, mean: Tensor, action: Tensor, log_std: Tensor) -> tuple[Tensor, Tensor]:
-        """See ``reference.gaussian_log_prob``."""
-        return (self.native_for(mean, False) or reference).gaussian_log_prob(mean, action, log_std)
+        """See ``reference.gaussian_log_prob``; torch computes it where autograd follows."""
+        native = None if followed(mean, log_std) else self.native_for(mean, False)
+        return (native or reference).gaussian_log_prob(mean, action, log_std)
 
     def gaussian_vjp(self, z: Tensor, log_std: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """See ``reference.gaussian_vjp``."""

@@ -6,10 +6,16 @@ import ctypes
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 Views = list[tuple[Tensor, Tensor]]
 ACTIVATIONS = {"identity": 0, "tanh": 1, "relu": 2}  # the numbers of kernels.h
+
+
+def followed(*tensors: Tensor) -> bool:
+    """Whether autograd records what is computed from one of these tensors."""
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
 class CChain(ctypes.Structure):
@@ -57,7 +63,7 @@ class Chain:
     def views(self, flat: Tensor) -> Views:
         """W [S, I, O] and b [S, 1, O] of each layer within ``flat`` [S, n]."""
         for tensor, cached in self._cached:
-            if tensor is flat:
+            if tensor is flat and not followed(flat):  # cached views are no part of a graph
                 return cached
         views, at = [], self.start
         for i, o in zip(self.sizes, self.sizes[1:], strict=False):

@@ -62,6 +62,8 @@ def gaussian_log_prob(mean: Tensor, action: Tensor, log_std: Tensor) -> tuple[Te
     """Return log pi(a|s) [S, M] and z = (a - mean) / std [S, M, A]; ``log_std`` is [S, A]."""
     z = (action - mean).mul_(log_std.neg().exp_().unsqueeze(1))
     constant = log_std.sum(1, keepdim=True).add_(HALF_LOG_2PI * mean.shape[-1])
+    if z.requires_grad:  # autograd needs what the operations in place would overwrite
+        return z.square().sum(-1).mul(-0.5).sub(constant), z
     return torch.linalg.vector_norm(z, dim=-1).square_().mul_(-0.5).sub_(constant), z
 
 
@@ -81,7 +83,7 @@ def clip_scale(grad: Tensor, limit: Tensor) -> Tensor:
 def _activate(z: Tensor, activation: str) -> Tensor:
     if activation == "tanh":
         # torch's vectorised logistic function takes half the time of its tanh on a CPU; they agree to 2e-7
-        fast = z.device.type == "cpu" and z.shape[1] * z.shape[2] % VECTOR == 0
+        fast = z.device.type == "cpu" and z.shape[1] * z.shape[2] % VECTOR == 0 and not z.requires_grad
         return z.mul_(TWO).sigmoid_().mul_(TWO).sub_(ONE) if fast else z.tanh_()
     return z.relu_() if activation == "relu" else z
 

@@ -94,9 +94,9 @@ class ActorCritic(Model):
         d_log_std = v[:, self.log_std_columns] if self.actions.kind == "box" else None
         return self.policy_net.jvp(self.theta, cache, v, None), d_log_std
 
-    def value(self, x: Tensor) -> tuple[Tensor, Any]:
+    def value(self, x: Tensor, theta: Tensor | None = None) -> tuple[Tensor, Any]:
         """Return V(s) [S, M] and the cache that ``value_vjp`` needs."""
-        v, cache = self.value_net.forward(self.theta, x)
+        v, cache = self.value_net.forward(self.theta if theta is None else theta, x)
         return v.squeeze(-1), cache
 
     def value_vjp(self, cache: Any, d_value: Tensor, grad: Tensor) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from perturbrl.agents.kernels.arithmetic import Arithmetic
 from perturbrl.agents.model.distributions import Distribution
@@ -55,6 +56,22 @@ def gradient(loss: Tensor, heads: Heads) -> None:
     heads.pull_back(*torch.autograd.grad(loss.sum(), (heads.log_prob, heads.value, heads.entropy), allow_unused=True))
 
 
+class _Networks(torch.autograd.Function):
+    """Both networks as one step of autograd, from theta to the three numbers of ``Heads``."""
+
+    @staticmethod
+    def forward(ctx: Any, theta: Tensor, log_prob: Tensor, value: Tensor, entropy: Tensor, *rest: Any) -> Any:
+        ctx.set_materialize_grads(False)
+        ctx.pull_back, ctx.grad = rest
+        return log_prob.clone(), value.clone(), entropy.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor | None) -> Any:
+        ctx.pull_back(*gradients)
+        return ctx.grad.clone(), None, None, None, None, None
+
+
 class Model(ABC):
     """A policy and a value network for each of S runs; all parameters of a run are one row of ``theta`` [S, n].
 
@@ -82,7 +99,7 @@ class Model(ABC):
         """Return the change of outputs [S, M, A] and log_std [S, A] along ``v`` [S, policy_size]."""
 
     @abstractmethod
-    def value(self, x: Tensor) -> tuple[Tensor, Any]:
+    def value(self, x: Tensor, theta: Tensor | None = None) -> tuple[Tensor, Any]:
         """Return V(s) [S, M], and the cache that ``value_vjp`` needs."""
 
     @abstractmethod
@@ -93,11 +110,17 @@ class Model(ABC):
         """Prepare for a tensor [S, n] that lives as long as the model, such as another gradient."""
 
     def heads(self, obs: Tensor, action: Tensor) -> Heads:
-        """Evaluate both networks on transitions: states [S, M, G], actions [S, M, A] or [S, M]."""
-        policy, policy_cache = self.policy(obs)
-        value, value_cache = self.value(obs)
-        log_prob, log_prob_cache = policy.log_prob(action)
+        """Evaluate both networks on transitions: states [S, M, G], actions [S, M, A] or [S, M].
 
+        Where ``theta`` requires a gradient, ``backward`` of a loss of these numbers adds to ``theta.grad``.
+        """
+        with torch.no_grad():
+            policy, policy_cache = self.policy(obs)
+            value, value_cache = self.value(obs)
+            log_prob, log_prob_cache = policy.log_prob(action)
+            entropy = policy.entropy()
+
+        @torch.no_grad()
         def pull_back(d_log_prob: Tensor | None, d_value: Tensor | None, d_entropy: Tensor | None) -> None:
             weight = torch.zeros_like(log_prob) if d_log_prob is None else d_log_prob
             d_outputs, d_log_std = policy.log_prob_vjp(log_prob_cache, weight)
@@ -110,8 +133,10 @@ class Model(ABC):
             self.policy_vjp(policy_cache, d_outputs, d_log_std, self.grad)
             self.value_vjp(value_cache, torch.zeros_like(value) if d_value is None else d_value, self.grad)
 
-        entropy = policy.entropy()
         # autograd starts here: what lies behind the three is differentiated by pull_back
+        if self.theta.requires_grad and torch.is_grad_enabled():
+            numbers = _Networks.apply(self.theta, log_prob, value, entropy, pull_back, self.grad)  # type: ignore[no-untyped-call]
+            return Heads(numbers[0], numbers[1], numbers[2], pull_back)
         return Heads(*(x.detach().requires_grad_() for x in (log_prob, value, entropy)), pull_back)  # type: ignore[arg-type, call-arg]
 
     def act(self, x: Tensor) -> Tensor:

@@ -134,9 +134,9 @@ class ModuleActorCritic(Model):
         d_log_std = v[:, self.log_std_columns] if self.actions.kind == "box" else None
         return self.policy_net.push_forward(self.theta, cache, v), d_log_std
 
-    def value(self, x: Tensor) -> tuple[Tensor, Any]:
+    def value(self, x: Tensor, theta: Tensor | None = None) -> tuple[Tensor, Any]:
         """See ``heads.Model``."""
-        return self.value_net(self.theta, x).squeeze(-1), x
+        return self.value_net(self.theta if theta is None else theta, x).squeeze(-1), x
 
     def value_vjp(self, cache: Any, d_value: Tensor, grad: Tensor) -> None:
         """See ``heads.Model``."""
