@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from perturbrl.registry import metrics as metrics
     from perturbrl.registry import sources as sources
     from perturbrl.registry import splits as splits
+    from perturbrl.runner.check_agent import check_agent as check_agent
     from perturbrl.screens.schema import PerturbationTable as PerturbationTable
     from perturbrl.screens.schema import Screen as Screen
     from perturbrl.screens.splits.builder import ScreenSplitConfig as ScreenSplitConfig
@@ -84,6 +85,7 @@ HOMES = {
     "envs.paper.continuous": ("PaperEnv", "PaperEnvConfig"),
     "errors": ("UserError",),
     "registry": ("baselines", "encoders", "envs", "metrics", "sources", "splits"),
+    "runner.check_agent": ("check_agent",),
     "screens.schema": ("PerturbationTable", "Screen"),
     "screens.splits.builder": ("ScreenSplitConfig", "SplitBuilder"),
 }

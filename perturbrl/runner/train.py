@@ -18,6 +18,7 @@ from perturbrl.runner.lockstep import Population
 from perturbrl.runner.machine import pick_device, require_machine
 from perturbrl.runner.outcome import Outcome
 from perturbrl.runner.progress import Progress
+from perturbrl.runner.resuming import require_resumable
 
 
 def train_jobs(jobs: Sequence[Job], progress: Progress) -> list[Outcome]:
@@ -61,6 +62,7 @@ def train_jobs(jobs: Sequence[Job], progress: Progress) -> list[Outcome]:
                 try:
                     with status.step("preparing task and agent"):
                         population = Population(group, table, progress)
+                    require_resumable(group, table, population.device)
                     outcomes += population.train()
                 except (OSError, SafetensorError) as error:  # a disk that has filled up, or gone
                     again = "what was saved is kept, the same command goes on from it"
