@@ -81,9 +81,20 @@ def test_the_page_on_plugins_shows_the_examples() -> None:
     make_excerpts = script("make_excerpts")
     page = (DOCS / "extend.md").read_text(encoding="utf-8")
     assert page == make_excerpts.updated(page), "run: python docs/make_excerpts.py"
-    for kind in PLUGIN_KINDS:
-        (file,) = (ROOT / "examples" / "plugins" / kind).glob("*.py")
+    files = [file for file in (ROOT / "examples" / "plugins").rglob("*") if file.suffix in (".py", ".yaml")]
+    assert {file.relative_to(ROOT / "examples" / "plugins").parts[0] for file in files} >= set(PLUGIN_KINDS)
+    for file in files:
         assert file.read_text(encoding="utf-8").rstrip() in page, file.name
+
+
+@pytest.mark.parametrize("page", [DOCS / "extend.md", ROOT / "README.md"], ids=ids)
+def test_every_plugin_that_a_page_shows_is_a_complete_file(page: Path) -> None:
+    """A block that registers something, or defaults for it, stands in a file of the examples word by word."""
+    examples = [file.read_text() for file in (ROOT / "examples" / "plugins").rglob("*") if file.is_file()]
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    for language, block in blocks:
+        if page.name == "extend.md" or "perturbrl.plugins" in block:
+            assert language in ("python", "yaml") and block in examples, block
 
 
 def test_the_picture_of_the_house_has_every_room() -> None:
