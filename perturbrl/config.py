@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import typing
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -15,9 +16,12 @@ from omegaconf.errors import OmegaConfBaseException
 from perturbrl import bounds
 from perturbrl.errors import UserError, choice, did_you_mean, one_of, require
 
-__all__ = ["bind", "choice", "fingerprint", "require"]
+__all__ = ["bind", "choice", "fingerprint", "new_names", "renamed", "require", "warn_of_old_name"]
 
 T = TypeVar("T")
+
+RENAMED = {("env", "counterfactual"): {"max_perturb": "max_train_targets"}}
+"""New names of keys by their old names, for a group and the entry that its ``name`` says."""
 
 
 def bind(schema: type[T], node: Any, group: str) -> T:
@@ -83,9 +87,42 @@ def _convert(annotation: Any, value: Any, key: str) -> Any:
         raise UserError(f"{key}: {value!r} is not a valid {name}") from None
 
 
+def new_names(group: str, node: Any) -> Mapping[str, str]:
+    """Return the new names of keys by their old names, in the group of a config with the content ``node``."""
+    return RENAMED.get((group, str(node.get("name"))), {}) if isinstance(node, Mapping | DictConfig) else {}
+
+
+def renamed(group: str, node: Mapping[str, Any], warn: bool = False) -> dict[str, Any]:
+    """Return a group with keys under their new names.
+
+    A value under an old name replaces that under the new name, which is a default where both are there.
+    """
+    names = new_names(group, node)
+    values = {key: value for key, value in node.items() if key not in names}
+    for old, new in names.items():
+        if old in node:
+            values[new] = node[old]
+            if warn:
+                warn_of_old_name(group, str(node["name"]), old)
+    return values
+
+
+def warn_of_old_name(group: str, name: str, old: str) -> None:
+    """Warn that a key has a new name; once, however many runs use it."""
+    new = RENAMED[group, name][old]
+    warnings.warn(f"{group}.{old}: is called {group}.{new} with {group}={name}; the old name is accepted", stacklevel=2)
+
+
 def fingerprint(config: DictConfig | dict[str, Any], ignore: tuple[str, ...] = ()) -> str:
-    """Return the sha256 of a resolved config without the top-level keys in ``ignore``."""
+    """Return the sha256 of a resolved config without the top-level keys in ``ignore``.
+
+    Renamed keys are hashed under their old names, so that finished runs stay valid.
+    """
     values = OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else dict(config)
     assert isinstance(values, dict)
     hashed = {k: v for k, v in values.items() if k not in ignore}
+    for group, node in hashed.items():
+        old_names = {new: old for old, new in new_names(str(group), node).items()}
+        if old_names:
+            hashed[group] = {old_names.get(key, key): value for key, value in node.items()}
     return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()

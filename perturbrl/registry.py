@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig, OmegaConf
 
 from perturbrl import paths
-from perturbrl.config import bind, choice
+from perturbrl.config import bind, choice, renamed
 from perturbrl.errors import UserError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -80,7 +80,7 @@ class Registry(Mapping[str, Entry]):
             There is no such entry, or as ``config.bind``.
         """
         name = choice(str(node.get(self.key)), self, f"{self.kind}.{self.key}")
-        return bind(self[name].schema, node, self.kind)
+        return bind(self[name].schema, renamed(self.kind, node, warn=True), self.kind)
 
     def defaults(self, name: str) -> DictConfig:
         """Return what ``conf/<kind>/<name>.yaml`` holds, of the package or of a plugin.

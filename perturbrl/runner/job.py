@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from perturbrl import paths, registry
 from perturbrl.bounds import shared_settings
-from perturbrl.config import fingerprint
+from perturbrl.config import fingerprint, renamed
 from perturbrl.data.split import holds_out_cells
 from perturbrl.errors import UserError
 from perturbrl.files import write_text
@@ -65,7 +65,7 @@ def make_job(config: DictConfig, path: Path, labels: Labels | None = None) -> Jo
         See ``schema.bind_run``.
     """
     registry.load_plugins()
-    raw = {k: v for k, v in resolve(config).items() if k != "experiment"}
+    raw = {k: renamed(k, v) if isinstance(v, dict) else v for k, v in resolve(config).items() if k != "experiment"}
     # a run must find its files again from another working directory
     for holder, key in ((raw, "path"), *((raw.get(group), key) for group, key in FILE_KEYS)):
         if holder and holder.get(key):

@@ -246,15 +246,15 @@ def test_start_cells_name_the_part_and_so_the_conditions():
         build([conf()], TABLE, 4, TABLE.split.control_train[:0])
 
 
-def test_conditions_and_cells_are_drawn_evenly_and_max_perturb_bounds_training_only():
-    env = made(n_envs=4000, max_perturb=1)
+def test_conditions_and_cells_are_drawn_evenly_and_max_train_targets_bounds_training_only():
+    env = made(n_envs=4000, max_train_targets=1)
     env.reset(uniforms(env, 0))
     drawn = np.bincount(env.condition[0], minlength=len(TRAIN))
     singles = [NAMES[i] for i in env.part.conditions[drawn > 0]]
     assert set(singles) == {"A", "B", "C", "D"} and drawn[drawn > 0].min() > 850
     cells = np.bincount(env.state()["cell"][0], minlength=len(env.part.cells))
     assert cells.min() > 0
-    env = made("test", n_envs=400, max_perturb=1)
+    env = made("test", n_envs=400, max_train_targets=1)
     env.reset(uniforms(env, 0))
     assert {NAMES[env.part.conditions[i]] for i in env.condition[0]} == set(TEST)
 
@@ -276,7 +276,9 @@ def test_cells_of_another_context_are_never_the_start():
 @pytest.mark.parametrize("kind", REWARDS)
 @pytest.mark.parametrize("cells", [8, 32])
 def test_run_k_of_a_population_is_run_k_alone(kind, cells):
-    configs = [conf(reward=kind, horizon=2, action="pca", step_size=s, max_perturb=m) for s, m in ((1.0, 2), (3.0, 1))]
+    configs = [
+        conf(reward=kind, horizon=2, action="pca", step_size=s, max_train_targets=m) for s, m in ((1.0, 2), (3.0, 1))
+    ]
     start = TABLE.split.control_train
     both = build(configs, TABLE, cells, start)
     u, a = uniforms(both, 0, 4), actions(both, 1, 3)
@@ -402,7 +404,7 @@ BAD = [
     ({"state_size": 0}, "env.state_size: must be at least 1, got 0"),
     ({"action_size": 0}, "env.action_size: must be at least 1, got 0"),
     ({"pool": 0}, "env.pool: must be at least 1, got 0"),
-    ({"max_perturb": 0}, "env.max_perturb: must be at least 1, got 0"),
+    ({"max_train_targets": 0}, "env.max_train_targets: must be at least 1, got 0"),
     ({"mates": 3, "reward": "energy"}, "env.mates: 8 cells cannot stand in groups of 3"),
 ]
 
@@ -422,8 +424,8 @@ def test_other_errors():
         build([conf(), conf(reward="mse")], TABLE, 8, TABLE.split.control_train)
     pairs = np.array([len(TABLE.screen.conditions[i].targets) == 2 for i in TABLE.screen.condition])
     split = dataclasses.replace(TABLE.split, train=TABLE.split.train[pairs[TABLE.split.train]])
-    with pytest.raises(UserError, match=r"env\.max_perturb: 1 leaves no condition to train on"):
-        build([conf(max_perturb=1)], dataclasses.replace(TABLE, split=split), 4, split.control_train)
+    with pytest.raises(UserError, match=r"env\.max_train_targets: 1 leaves no condition to train on"):
+        build([conf(max_train_targets=1)], dataclasses.replace(TABLE, split=split), 4, split.control_train)
 
 
 def test_spread_keeps_ends_evenly():

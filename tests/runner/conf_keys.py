@@ -216,7 +216,7 @@ SCREEN_ENV = {
     **{key: Change(value, p.trained) for key, value in {"horizon": 3, "state": "genes", "action": "de"}.items()},
     **{key: Change(value, p.trained) for key, value in {"state_size": 3, "action_size": 2, "step_size": 0.5}.items()},
     **{key: Change(value, p.trained) for key, value in {"reward": "mse", "residual": "bilinear", "pool": 5}.items()},
-    "max_perturb": Change(1, p.trained, ("split=additive",)),
+    "max_train_targets": Change(1, p.trained, ("split=additive",)),
     "mates": Change(2, p.trained, ("env.reward=energy",)),
 }
 ENV = {"paper": PAPER, "paper_discrete": PAPER | GENE, "counterfactual": SCREEN_ENV}

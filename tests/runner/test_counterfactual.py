@@ -19,7 +19,7 @@ from perturbrl.landscape.truth import true_means
 from perturbrl.metrics_info import DUPLICATES as ORACLES
 from perturbrl.metrics_info import HELD_OUT as COLUMNS
 from perturbrl.metrics_info import SIMPLE
-from perturbrl.runner import conf_tree, lockstep
+from perturbrl.runner import conf_tree
 from perturbrl.runner import train as training
 from perturbrl.runner.dataset import load_cells
 from perturbrl.runner.evaluate import Evaluator
@@ -27,7 +27,7 @@ from perturbrl.runner.hydra.compose import compose_job
 from perturbrl.runner.job import Job
 from perturbrl.screens.split_files import held_out
 
-from .tiny import BUILT_IN, assert_same_run, progress, small, status, train, variant
+from .tiny import BUILT_IN, assert_same_run, progress, small, status, train, train_until, variant
 
 CELLS = ("source.n_cells=1200", "source.n_target_genes=40", "source.n_peaks=4", "source.n_proteins=4")
 CELLS += ("conditions=landscape", "conditions.min_cells=5")
@@ -239,17 +239,7 @@ def test_a_run_of_a_population_is_that_run_alone(agent, more, tmp_path):
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(more, at, tmp_path, monkeypatch):
     whole, cut = job(tmp_path / "whole", "ppo", *more), job(tmp_path / "cut", "ppo", *more)
     train(whole)
-    plain = lockstep.Population._log
-
-    def stop(self, iteration, metrics):
-        if iteration == at:
-            raise KeyboardInterrupt
-        plain(self, iteration, metrics)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(lockstep.Population, "_log", stop)
-        with pytest.raises(KeyboardInterrupt):
-            train(cut)
+    train_until(cut, at, monkeypatch)
     assert status(cut.path) == "running"
     assert [o.status for o in train(cut)] == ["complete"]
     assert_same_run(whole.path, cut.path)

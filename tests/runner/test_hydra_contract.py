@@ -54,6 +54,7 @@ USED = {
         "hydra.types.TaskFunction",
     },
     "main.py": {"hydra.core.hydra_config.HydraConfig.get", "hydra.main"},
+    "old_names.py": {"hydra._internal.config_loader_impl.ConfigLoaderImpl._apply_overrides_to_config"},  # replaced
     "searchpath.py": {
         "hydra.core.config_search_path.ConfigSearchPath",
         "hydra.plugins.search_path_plugin.SearchPathPlugin",
@@ -74,6 +75,7 @@ BY_OBJECT = {
 """Attributes that are read on objects whose class does not stand in the file."""
 
 SIGNATURES = {
+    "hydra._internal.config_loader_impl.ConfigLoaderImpl._apply_overrides_to_config": ["overrides", "cfg"],
     "hydra._internal.hydra.Hydra.get_mode": ["self", "config_name", "overrides"],
     "hydra._internal.utils.get_args_parser": [],
     "hydra.compose": ["config_name", "overrides", "return_hydra_config"],

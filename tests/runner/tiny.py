@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from perturbrl import cli, paths, records
+from perturbrl.runner import lockstep
 from perturbrl.runner.hydra.compose import compose_job
 from perturbrl.runner.job import Job, make_job
 from perturbrl.runner.outcome import Outcome
@@ -64,6 +65,20 @@ def variant(base: Job, out: Path, *overrides: str) -> Job:
 
 def train(*jobs: Job) -> list[Outcome]:
     return train_jobs(jobs, QUIET)
+
+
+def train_until(job: Job, iteration: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train until an iteration, which is not logged."""
+    log = lockstep.Population._log
+
+    def stop(self: lockstep.Population, at: int, metrics: Any) -> None:
+        if at == iteration:
+            raise KeyboardInterrupt
+        log(self, at, metrics)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(lockstep.Population, "_log", stop)
+        train(job)
 
 
 def checkpoint(run: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -42,16 +42,8 @@ class CounterfactualEnvConfig:
     reward: Annotated[str, OneOf(*rewards.REWARDS)]
     mates: PositiveInt
     residual: Annotated[str, ResidualName()]
-    max_perturb: PerRun[PositiveInt]
+    max_train_targets: PerRun[PositiveInt]
     pool: PositiveInt
-
-    @property
-    def max_train_targets(self) -> int:
-        """What ``max_perturb`` bounds here: the targets that a training condition combines.
-
-        Of ``env=paper`` and ``paper_discrete`` the key bounds the genes of a CRISPR event, another quantity.
-        """
-        return self.max_perturb
 
 
 class CounterfactualEnv:
@@ -112,7 +104,9 @@ class CounterfactualEnv:
         allowed = np.searchsorted(part.n_targets, most, side="right")
         for config, n in zip(configs, allowed, strict=True):
             fewest = f"the fewest targets of a training condition are {part.n_targets.min()}"
-            require(n > 0, "env.max_perturb", f"{config.max_train_targets} leaves no condition to train on: {fewest}")
+            require(
+                n > 0, "env.max_train_targets", f"{config.max_train_targets} leaves no condition to train on: {fewest}"
+            )
         self._allowed = torch.as_tensor(allowed, device=self.device)[:, None]
         shape = (self.n_runs, n_envs)
         self._never = torch.zeros(shape, dtype=torch.bool, device=self.device)

@@ -41,10 +41,7 @@ class PaperEnvConfig:
 
     @property
     def max_event_genes(self) -> int:
-        """What ``max_perturb`` bounds here: the genes that one CRISPR event draws.
-
-        Of ``env=counterfactual`` the key bounds the targets of a training condition, another quantity.
-        """
+        """The most genes that one CRISPR event draws, ``max_perturb`` in the config."""
         return self.max_perturb
 
 

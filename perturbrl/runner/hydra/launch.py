@@ -16,6 +16,7 @@ from perturbrl.errors import UserError
 from perturbrl.registry import plugin_conf_dirs
 from perturbrl.runner import guard
 from perturbrl.runner.hydra import errors as hydra_errors
+from perturbrl.runner.hydra import old_names
 from perturbrl.runner.hydra.sweeps import check_sweep
 
 _WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")
@@ -64,6 +65,7 @@ def run(module: str, function: str, args: Sequence[str], program: str) -> None:
         _collected_failures() as failures,
         _replaced(sys, "argv", [program, *ordered]),
         _composed_once(ordered, overrides),
+        old_names.accepted(),
     ):
         try:
             main()
