@@ -11,6 +11,7 @@ from perturbrl import status
 from perturbrl.errors import UserError
 from perturbrl.files import write_text
 from perturbrl.report import held_out_section, paper
+from perturbrl.report.claims import Family
 from perturbrl.report.collect import Collection, collect
 from perturbrl.report.held_out import HeldOutTable, gather
 from perturbrl.report.paper import PaperTable, build_tables
@@ -57,7 +58,8 @@ def build_report(where: Sequence[str | Path], out: Path, figures: bool = True) -
         collection = collect(where)
     with status.step("tables: intervals and tests"):
         tables, held_out = build_tables(collection), gather(collection)
-        sections = [*map(held_out_section.section, held_out), *map(paper.section, tables)]
+        family = Family.of(held_out)
+        sections = [*(held_out_section.section(t, family) for t in held_out), *map(paper.section, tables)]
     written: list[Path] = []
 
     def write(name: str, text: str) -> Path:

@@ -1,6 +1,6 @@
 """One table for each data set and split of held-out perturbations.
 
-Letters: U units of replication (splits where several were drawn, else seeds), P test conditions.
+Letters: U units of replication (held-out sets where there are several, else seeds), P test conditions.
 """
 
 from __future__ import annotations
@@ -27,10 +27,13 @@ from perturbrl.metrics_info import (
     row_place,
 )
 from perturbrl.report.collect import Collection
+from perturbrl.report.declared import declared_late
+from perturbrl.report.missing import count_missing
 from perturbrl.report.table import Row, Table, agent_groups, groups, members
 from perturbrl.report.text import slug
+from perturbrl.report.units import PER_PERTURBATION, Units, units
 
-PER_PERTURBATION, CHANGES = "per_perturbation.parquet", "changes.parquet"
+CHANGES = "changes.parquet"
 KEY = ("name", "cells", "task", "schedule", "split")
 NO_CHANGE = "no_change"
 UNKNOWN_IF_DIVERGED = ("steps", "wall_seconds", "mean_abs_action")
@@ -38,10 +41,15 @@ UNKNOWN_IF_DIVERGED = ("steps", "wall_seconds", "mean_abs_action")
 
 @dataclass(frozen=True, eq=False)
 class HeldOutTable(Table[Row]):
-    """One data set and kind of split. ``summaries`` maps a run to its summary, ``unit`` maps it to its unit."""
+    """One data set and kind of split. ``summaries`` maps a run to its summary, ``tested`` to what it was tested on."""
 
     summaries: Mapping[str, Mapping[str, Any]]
-    unit: Mapping[str, str]
+    tested: Units
+
+    @property
+    def unit(self) -> Mapping[str, str]:
+        """The unit of replication of each run."""
+        return self.tested.unit
 
     @property
     def every_row(self) -> tuple[Row, ...]:
@@ -50,8 +58,8 @@ class HeldOutTable(Table[Row]):
 
     @property
     def splits(self) -> int:
-        """How many different splits these runs were scored on."""
-        return len({summary["split"]["sha256"] for summary in self.summaries.values()})
+        """How many different sets of test conditions and cells these runs were scored on."""
+        return len(set(self.tested.sets.values()))
 
     @cached_property
     def declared(self) -> Mapping[str, Any]:
@@ -68,6 +76,14 @@ class HeldOutTable(Table[Row]):
         empty = [name for name in chosen.ranking if not any(row.cell(name).n for row in self.rows)]
         return chosen.without(empty, "it is undefined for every row")
 
+    @cached_property
+    def exploratory(self) -> str:
+        """Why claims of this table are exploratory, empty where they were declared before training."""
+        if not self.declared.get("agents"):
+            return "the claims were not declared before training"
+        late = sum(declared_late(Path(run), summary) for run, summary in self.summaries.items())
+        return f"the claims of {late} of {len(self.summaries)} runs were declared after training" if late else ""
+
     @property
     def primary(self) -> MetricInfo:
         """The metric that claims are about: the declared one, or the first that can rank where that cannot."""
@@ -76,14 +92,21 @@ class HeldOutTable(Table[Row]):
 
     @cached_property
     def conditions(self) -> pd.DataFrame:
-        """The primary metric by condition: columns run, unit, row, condition, stratum, effect_size, value.
+        """The primary metric by condition; columns as of ``scores``."""
+        return self._by_metric.get(self.primary.name, self.scores.iloc[:0])
 
-        Read from per_perturbation.parquet of every run that has one; undefined values as the metric defines them.
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """Metrics by condition: columns run, unit, row, condition, stratum, effect_size, metric, value.
+
+        The headline metrics and the primary one, from per_perturbation.parquet of every run that has one; undefined
+        values as the metric defines them.
         """
-        columns = ["row", "condition", "stratum", "effect_size", "value"]
+        columns = ["row", "condition", "stratum", "effect_size", "metric", "value"]
+        metrics = sorted({*self.columns.ranking, self.primary.name})
         parts = []
         for run in self.summaries:
-            part = read_columns(Path(run), PER_PERTURBATION, columns, [("metric", "==", self.primary.name)])
+            part = read_columns(Path(run), PER_PERTURBATION, columns, [("metric", "in", metrics)])
             if part is not None:
                 parts.append(part.assign(run=run, unit=self.unit[run]))
         if not parts:
@@ -91,11 +114,16 @@ class HeldOutTable(Table[Row]):
         frame = pd.concat(parts, ignore_index=True)
         # conditions that cannot be halved have no oracle; it is not one that scores badly there
         frame = frame[frame["value"].notna() | ~frame["row"].isin(DUPLICATES)]
-        return frame.fillna({"value": self.primary.undefined})
+        undefined = {name: info.undefined for name, info in HELD_OUT.items()}
+        return frame.assign(value=frame["value"].fillna(frame["metric"].map(undefined)))
 
-    def of(self, row: Row) -> pd.DataFrame:
-        """Return the lines of ``conditions`` of one row; runs of an agent that diverged count as no change."""
-        frame = self.conditions
+    @cached_property
+    def _by_metric(self) -> dict[str, pd.DataFrame]:
+        return {str(metric): part for metric, part in self.scores.groupby("metric", sort=False)}
+
+    def of(self, row: Row, metric: str = "") -> pd.DataFrame:
+        """Return the scores of one row (the primary metric, or another); runs that diverged count as no change."""
+        frame = self._by_metric.get(metric, self.scores.iloc[:0]) if metric else self.conditions
         if not row.agent:
             return frame[frame["row"] == row.name]
         ended = {status: [run for run, _, s in row.runs if s == status] for status in ("complete", "diverged")}
@@ -142,28 +170,29 @@ def gather(collection: Collection) -> list[HeldOutTable]:
         split=[str(summaries[run]["split"]["kind"]) for run in runs["run"]],
     )
     frames = dict(iter(collection.frame.groupby("run", sort=False)))
-    return [
+    tables = [
         _table(key, alike, {run: summaries[run] for run in alike["run"]}, pd.concat([frames[r] for r in alike["run"]]))
         for key, alike in groups(runs, KEY)
     ]
+    unscored = set(collection.summaries) - set(summaries)  # diverged, and never evaluated
+    return count_missing(tables, [*(item.run for item in collection.incomplete), *map(Path, sorted(unscored))])
 
 
 def _table(
     key: Mapping[str, str], runs: pd.DataFrame, summaries: Mapping[str, Mapping[str, Any]], frame: pd.DataFrame
 ) -> HeldOutTable:
-    drawn = {run: str(summary["split"]["sha256"]) for run, summary in summaries.items()}
     seeds = {run: str(seed) for run, seed in zip(runs["run"], runs["seed"], strict=True)}
-    unit = drawn if len(set(drawn.values())) > 1 else seeds
-    frame = frame.assign(unit=frame["run"].map(unit))
+    tested = units(summaries, seeds)
+    frame = frame.assign(unit=frame["run"].map(tested.unit))
     agents = [_agent(agent, label, part, frame) for agent, label, part in agent_groups(runs)]
     others = []
     for name in sorted(set(frame["row"]) - {"policy"}, key=row_place):
         coverage = float(np.mean([summary.get("coverage", {}).get(name, 1.0) for summary in summaries.values()]))
-        units = _units(frame[frame["row"] == name])
-        others.append(Row(name, name, "", row_info(name).kind, units, coverage=coverage))
+        values = _units(frame[frame["row"] == name])
+        others.append(Row(name, name, "", row_info(name).kind, values, coverage=coverage))
     details = [part for part in (key["cells"], key["split"], key["task"], key["name"], key["settings"]) if part]
     title = f"Held-out perturbations: {' · '.join(details)}"
-    return HeldOutTable(title, slug(key.values()), (*_merged(others), *agents), runs, summaries, unit)
+    return HeldOutTable(title, slug(key.values()), (*_merged(others), *agents), runs, summaries, tested)
 
 
 def _merged(rows: Sequence[Row]) -> list[Row]:
@@ -205,8 +234,8 @@ def _agent(agent: str, label: str, runs: pd.DataFrame, frame: pd.DataFrame) -> R
     scored = ~frame["metric"].isin(UNKNOWN_IF_DIVERGED)
     diverged = int((runs["status"] == "diverged").sum())
     mark = f"diverged ({diverged} of {len(runs)} runs)" if diverged else ""
-    units = _units(pd.concat([frame[complete], frame[replaced & scored]]))
-    return Row(label, "policy", agent, "agent", units, members(runs), mark)
+    values = _units(pd.concat([frame[complete], frame[replaced & scored]]))
+    return Row(label, "policy", agent, "agent", values, members(runs), mark)
 
 
 def _units(part: pd.DataFrame) -> pd.DataFrame:
@@ -214,7 +243,7 @@ def _units(part: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_columns(
-    run: Path, file: str, columns: list[str], filters: list[tuple[str, str, str]] | None = None
+    run: Path, file: str, columns: list[str], filters: list[tuple[str, str, Any]] | None = None
 ) -> pd.DataFrame | None:
     """Read a table of a run's evaluation; None where there is no readable one with these columns."""
     import pyarrow.parquet as pq

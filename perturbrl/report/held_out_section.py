@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from perturbrl.metrics_info import COMPARABILITY, CONTROL, HELD_OUT, MetricInfo
-from perturbrl.report.claims import ALPHA, exploratory, statements
+from perturbrl.report.claims import ALPHA, Family, exploratory, statements
 from perturbrl.report.held_out import HeldOutTable, full_title, names_of
 from perturbrl.report.table import Cell, Grid, Line, Row, Section
 from perturbrl.report.text import DASH, NBSP, spell
@@ -19,22 +19,22 @@ VALUES = ("row", "kind", "coverage", "statistic", "metric", "units", "mean", "lo
 STATISTICS = ("", "calibrated/", "median/", "resistant/")
 
 
-def section(table: HeldOutTable) -> Section:
-    """Return what is printed of a table: claims first, then the grids."""
+def section(table: HeldOutTable, family: Family | None = None) -> Section:
+    """Return what is printed of a table: claims first (``family``: those of the whole report), then the grids."""
     return Section(
         table.title,
         table.slug,
         tuple(grids(table)),
         tuple(_values(table)),
         summary=header(table),
-        claims=tuple(statements(table)),
+        claims=tuple(statements(table, family)),
         remarks=tuple(_remarks(table)),
     )
 
 
 def grids(table: HeldOutTable) -> list[Grid]:
     """Return the printed tables of one data set and split: headline raw and calibrated, strata, comparability, RL."""
-    interval = "Mean ± half-width of the 95 % t interval over " + ("splits" if table.splits > 1 else "seeds")
+    interval = "Mean ± half-width of the 95 % t interval over " + ("held-out sets" if table.splits > 1 else "seeds")
     headlines = table.columns.ranking
     headline = _grid(
         "Headline",
@@ -103,12 +103,14 @@ def header(table: HeldOutTable) -> str:
     shas = sorted({str(s["split"]["sha256"])[:10] for s in summaries})
     controls = sorted({str(s["n_control_cells"]) for s in summaries if "n_control_cells" in s})
     shown = ", ".join(shas[:5]) + (f" and {len(shas) - 5} more" if len(shas) > 5 else "")
+    distinct = table.conditions["condition"].nunique() or "an unknown number of"
     text = (
-        f"Split: {kinds}, {table.splits} drawn (sha256 {shown}).{_held_out(summaries)} Test conditions: "
-        f"{span('n_test')}, median {span('median_cells')} cells; systematic variation "
-        f"{span('systematic_variation', 2)}; without differential genes and so not in the DE columns: "
-        f"{span('n_excluded_de')}; part of the genes that is differential (AUPRC-DE of chance): "
-        f"{span('de_prevalence', 2)}."
+        f"Split: {kinds}; {len(table.runs)} runs on {table.splits} distinct held-out set{'s'[: table.splits - 1]} "
+        f"(splits: sha256 {shown}), {distinct} distinct test conditions in all.{_held_out(summaries)} "
+        f"Test conditions: {span('n_test')}, median {span('median_cells')} cells; "
+        f"systematic variation {span('systematic_variation', 2)}; "
+        f"without differential genes and so not in the DE columns: {span('n_excluded_de')}; part of "
+        f"the genes that is differential (AUPRC-DE of chance): {span('de_prevalence', 2)}."
     )
     text += f" Control cells of each prediction: {', '.join(controls)}." if controls else ""
     return text + _left_out(table) + _alike(table)
@@ -128,6 +130,8 @@ def _alike(table: HeldOutTable) -> str:
 
 def _remarks(table: HeldOutTable) -> Iterator[str]:
     """Yield what the evaluations remarked, each once, with the number of runs that it holds for."""
+    if table.tested.note:
+        yield table.tested.note
     count = Counter(str(flag) for summary in table.summaries.values() for flag in summary.get("flags", []))
     for flag, n in sorted(count.items()):
         yield f"{flag} ({n} of {len(table.summaries)} runs)"

@@ -11,6 +11,7 @@ import pandas as pd
 from perturbrl.metrics_info import PAPER, PAPER_COLUMNS, PAPER_TASK
 from perturbrl.report import published
 from perturbrl.report.collect import Collection
+from perturbrl.report.missing import count_missing
 from perturbrl.report.table import Cell, Grid, Line, Row, Section, Table, agent_groups, groups, members
 from perturbrl.report.text import DASH, natural, slug, spell
 from perturbrl.run_dirs import Labels
@@ -93,6 +94,7 @@ def build_tables(collection: Collection) -> list[PaperTable]:
     frames = dict(iter(collection.frame.groupby("run", sort=False)))
     keyed = groups(collection.paper, KEY)
     tables = [_table(key, runs, pd.concat([frames[run] for run in runs["run"]])) for key, runs in keyed]
+    tables = count_missing(tables, (item.run for item in collection.incomplete))
     tables.sort(key=_order)
     slugs = [table.slug for table in tables]
     return [

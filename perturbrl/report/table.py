@@ -21,8 +21,9 @@ class Row:
 
     ``units`` [units of replication, metrics] has seeds as index (or splits, where several were drawn), ``name`` is
     what the files of an evaluation call the row, ``runs`` are (directory, seed, status) of all runs, diverged ones
-    included. ``coverage`` is the part of the test conditions for which the method has a prediction. ``alike`` are
-    rows with the same values everywhere, which this row stands for too.
+    included. ``coverage`` is the part of the test conditions for which the method has a prediction, ``missing`` the
+    number of its runs that have no evaluation and so are not in ``runs`` or ``units``. ``alike`` are rows with the same
+    values everywhere, which this row stands for too.
     """
 
     label: str
@@ -34,6 +35,7 @@ class Row:
     mark: str = ""
     coverage: float = 1.0
     alike: tuple[Row, ...] = ()
+    missing: int = 0
 
     @property
     def n(self) -> int:
@@ -113,16 +115,21 @@ class Grid:
 
 @dataclass(frozen=True)
 class Statement:
-    """What may be stated of one agent: ``claim`` is None where nothing could be compared."""
+    """What may be stated of one agent: ``claim`` is None where nothing could be compared.
+
+    ``exploratory`` says why the statement is no more than exploratory, empty where it was declared before training.
+    """
 
     agent: Row
     claim: Claim | None
     text: str
+    exploratory: str = ""
 
     @property
     def word(self) -> str:
-        """``better``, ``worse`` or ``no evidence``."""
-        return self.claim.word if self.claim else "no evidence"
+        """``better``, ``worse`` or ``no evidence``; then ``(exploratory)`` where it is no more."""
+        word = self.claim.word if self.claim else "no evidence"
+        return f"{word} (exploratory)" if self.exploratory and word != "no evidence" else word
 
 
 @dataclass(frozen=True)

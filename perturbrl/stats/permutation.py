@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -54,6 +55,22 @@ def sign_flip_test(differences: ArrayLike) -> float:
 def smallest_p(n: int) -> float:
     """Return the smallest two-sided p that ``sign_flip_test`` can give for n seeds: 2 / 2^n."""
     return float(min(1.0, 2.0 ** (1 - n)))
+
+
+def least_units(tests: int, alpha: float) -> int:
+    """Return the least n that can support a claim: that n differences of one sign give p <= alpha in a family of tests.
+
+    That is the exact paired test at its best, ``smallest_p(n) * tests <= alpha``. A t test would give smaller p values
+    to fewer units, but only by trusting the normal distribution where it cannot be checked.
+
+    Parameters
+    ----------
+    tests
+        Size of the family that Holm's correction covers.
+    alpha
+        Level of the test.
+    """
+    return next(n for n in itertools.count(2) if smallest_p(n) * tests <= alpha)
 
 
 def _signed_sums(d: Array) -> Array:
