@@ -43,8 +43,8 @@ class Evaluation(Protocol):
     def evaluate(self, policy: Act | None, run: Mapping[str, Any], folder: Path, predictions: Path | None) -> None:
         """Score one policy (None: it diverged) and write ``folder``.
 
-        ``run`` is the content of ``run.json``; ``predictions`` is a file of another program's predictions, which get a
-        row of their own.
+        ``run`` is the content of ``run.json``, and ``claims`` as the run was trained with (None: not known);
+        ``predictions`` is a file of another program's predictions, which get a row of their own.
 
         Raises
         ------

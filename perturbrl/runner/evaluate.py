@@ -25,7 +25,7 @@ from perturbrl.records import RunDir
 from perturbrl.run_dirs import find_runs
 from perturbrl.runner.build import build_model
 from perturbrl.runner.dataset import DatasetInfo, load_cells
-from perturbrl.runner.job import Job, load_job
+from perturbrl.runner.job import Job, holds_config, load_job
 from perturbrl.runner.outcome import failed
 from perturbrl.screens.schema import PerturbationTable
 
@@ -90,7 +90,7 @@ class Evaluator:
         out = folder / paths.EVALUATION
         (out / paths.DIGESTS).unlink(missing_ok=True)
         with status.step(f"evaluating {_short(folder)}"):
-            self._evaluations[key].evaluate(policy, run, out, self.predictions)
+            self._evaluations[key].evaluate(policy, run | _claims(job, run), out, self.predictions)
         written = sorted(file.name for file in out.iterdir() if file.suffix in (".json", ".parquet"))
         records.write_json(out / paths.DIGESTS, files.digests(out, written))
 
@@ -119,6 +119,12 @@ class Evaluator:
         except yaml.YAMLError as error:
             raise UserError(f"{' '.join(self.overrides)}: a value cannot be read ({error})") from None
         return registry.protocols.bind(OmegaConf.merge(protocol, changed))
+
+
+def _claims(job: Job, run: dict[str, Any]) -> dict[str, Any]:
+    """Return ``claims`` as the run was trained with; none if its config is no longer the one it was trained with."""
+    same = holds_config(job.path, run["config_hash"])
+    return {"claims": job.raw["protocol"].get("claims") if same else None}
 
 
 def _simulated(job: Job, table: Table) -> Simulated | None:

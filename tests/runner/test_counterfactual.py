@@ -63,6 +63,21 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Job:
     return one
 
 
+def test_claims_that_are_declared_after_training_are_marked(finished: Job, tmp_path: Path) -> None:
+    shutil.copytree(finished.path, tmp_path / "run")
+    Evaluator(["protocol.claims.metric=mse_norm"]).evaluate(tmp_path / "run")
+    said = summary(tmp_path / "run")
+    assert (said["claims"]["metric"], said["claims_declared"]) == ("mse_norm", "after training")
+    config = tmp_path / "run" / paths.CONFIG
+    config.write_text(config.read_text().replace("metric: pds_cosine", "metric: wr2_delta"))
+    with pytest.warns(UserWarning, match="has been changed since the run was trained"):
+        Evaluator().evaluate(tmp_path / "run")
+    said = summary(tmp_path / "run")
+    assert (said["claims"]["metric"], said["claims_declared"]) == ("wr2_delta", "after training")
+    Evaluator(["protocol.success=0.4"]).evaluate(finished.path)
+    assert summary(finished.path)["claims_declared"] == "before training"
+
+
 def test_the_choices_that_the_task_makes_for_other_groups(tmp_path):
     made = job(tmp_path)
     config = made.config

@@ -109,6 +109,7 @@ class RunScores:
             "return_episodes": config.episodes,
             "evaluation_seed": config.seed,
             "claims": asdict(config.claims),
+            "claims_declared": "before training" if run.get("claims") == asdict(config.claims) else "after training",
             **{name: run[name] for name in INFO},
             "rows": self._rows(),
             "coverage": self.scores.coverage,
