@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from perturbrl.metrics_info import COMPARABILITY, CONTROL, HELD_OUT, MetricInfo
+from perturbrl.report import missing
 from perturbrl.report.claims import ALPHA, Family, exploratory, statements
 from perturbrl.report.held_out import HeldOutTable, full_title, names_of
 from perturbrl.report.table import Cell, Grid, Line, Row, Section
@@ -35,6 +36,11 @@ def section(table: HeldOutTable, family: Family | None = None) -> Section:
 def grids(table: HeldOutTable) -> list[Grid]:
     """Return the printed tables of one data set and split: headline raw and calibrated, strata, comparability, RL."""
     interval = "Mean ± half-width of the 95 % t interval over " + ("held-out sets" if table.splits > 1 else "seeds")
+    held_out = table.conditions.groupby("condition")["run"].agg(lambda runs: len({table.tested.sets[r] for r in runs}))
+    if table.splits > 1 and (held_out > 1).any():
+        interval += (
+            " (too narrow where sets share conditions, as here: claims and differences use the crossed interval)"
+        )
     headlines = table.columns.ranking
     headline = _grid(
         "Headline",
@@ -130,6 +136,7 @@ def _alike(table: HeldOutTable) -> str:
 
 def _remarks(table: HeldOutTable) -> Iterator[str]:
     """Yield what the evaluations remarked, each once, with the number of runs that it holds for."""
+    yield from missing.notes(table)
     if table.tested.note:
         yield table.tested.note
     count = Counter(str(flag) for summary in table.summaries.values() for flag in summary.get("flags", []))
@@ -241,5 +248,6 @@ def _exploratory(table: HeldOutTable) -> Grid | None:
         "Differences to the best simple baseline of each column",
         tuple(info.title for info in table.columns.ranking.values()),
         tuple(lines),
-        "Exploratory. Positive: better. * at a false discovery rate of 5 % (Benjamini & Hochberg over this table).",
+        "Exploratory. Positive: better. Intervals are crossed over units and test conditions. "
+        "* at a false discovery rate of 5 % (Benjamini & Hochberg over this table).",
     )

@@ -28,6 +28,15 @@ def count_missing(tables: Sequence[T], without: Iterable[Path]) -> list[T]:
     return [replace(table, rows=tuple(_counted(table, row, about) for row in table.rows)) for table in tables]
 
 
+def notes(table: Table[Any]) -> list[str]:
+    """Return a sentence for each agent of which runs are missing."""
+    return [
+        f"{row.label}: {row.missing} of {row.missing + len(row.runs)} runs have no evaluation and are not counted."
+        for row in table.agents
+        if row.missing
+    ]
+
+
 def _counted(table: Table[Any], row: Row, about: Sequence[tuple[Path, str, str, str]]) -> Row:
     if not row.agent:
         return row

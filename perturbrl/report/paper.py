@@ -9,9 +9,8 @@ from typing import Any
 import pandas as pd
 
 from perturbrl.metrics_info import PAPER, PAPER_COLUMNS, PAPER_TASK
-from perturbrl.report import published
+from perturbrl.report import missing, published
 from perturbrl.report.collect import Collection
-from perturbrl.report.missing import count_missing
 from perturbrl.report.table import Cell, Grid, Line, Row, Section, Table, agent_groups, groups, members
 from perturbrl.report.text import DASH, natural, slug, spell
 from perturbrl.run_dirs import Labels
@@ -94,7 +93,7 @@ def build_tables(collection: Collection) -> list[PaperTable]:
     frames = dict(iter(collection.frame.groupby("run", sort=False)))
     keyed = groups(collection.paper, KEY)
     tables = [_table(key, runs, pd.concat([frames[run] for run in runs["run"]])) for key, runs in keyed]
-    tables = count_missing(tables, (item.run for item in collection.incomplete))
+    tables = missing.count_missing(tables, (item.run for item in collection.incomplete))
     tables.sort(key=_order)
     slugs = [table.slug for table in tables]
     return [
@@ -117,7 +116,12 @@ def section(table: PaperTable) -> Section:
         spans=(("released metrics", len(PAPER)), ("what they leave out", len(PAPER_TASK))),
     )
     return Section(
-        table.title, table.slug, (grid,), tuple(_values(table)), result=str(table.within), notes=table.footer
+        table.title,
+        table.slug,
+        (grid,),
+        tuple(_values(table)),
+        result=str(table.within),
+        notes=(*table.footer, *missing.notes(table)),
     )
 
 

@@ -41,6 +41,8 @@ def true_task(table: PaperTable) -> Verdict:
     if proposed is None or (gain := proposed.cell("return_gain")).n == 0:
         return verdict
     answer = verdict.answer
+    if proposed.missing:
+        return verdict
     if gain.half is not None and not gain.excludes(0.0):
         word = "not told apart from doing nothing"
         answer = "Open" if answer == "Yes" else answer
@@ -53,26 +55,54 @@ def true_task(table: PaperTable) -> Verdict:
 
 
 def _judge(table: PaperTable, metric: str) -> Verdict:
+    """Compare the proposed method with every other agent, paired by seed.
+
+    A seed that diverged has no number, so it may not speak for its agent by being left out: there is no Yes while a
+    seed of the proposed method diverged, no No by an agent of which one did, and neither while runs that it rests on
+    have no evaluation.
+    """
     proposed, others = _sides(table)
+    uncounted = _uncounted(table)
     if proposed is None:
-        return Verdict("Open", f"{PROPOSED} is not among these runs, or no seed of it finished.")
+        return Verdict("Open", f"{PROPOSED} is not among these runs, or no seed of it finished.{uncounted}")
     info = PAPER_COLUMNS[metric]
     text = f"{info.title} of {proposed.label}: {_spell(proposed, info)}"
     if not others:
-        return Verdict("Open", f"{text}; no other agent to compare with.")
-    text += f" against {'; '.join(f'{other.label} {_spell(other, info)}' for other in others)}."
+        return Verdict("Open", f"{text}; no other agent to compare with.{uncounted}")
+    text += f" against {'; '.join(f'{other.label} {_spell(other, info)}' for other in others)}.{uncounted}"
     gaps = {other.label: _paired(proposed, other, metric) for other in others}
     if any(gap.n == 0 for gap in gaps.values()):
         return Verdict("Open", f"{text} Not every pair shares a finished seed.")
     unsure = [name for name, gap in gaps.items() if gap.half is not None and not gap.excludes(0.0)]
     behind = [name for name, gap in gaps.items() if info.sign * gap.mean <= 0]
+    ahead = set(behind) - set(unsure)
     if behind:  # one agent that is surely ahead is enough for a No
-        unsure = behind if set(behind) <= set(unsure) else []
+        unsure = [] if ahead else behind
     if unsure:
         return Verdict("Open", f"{text} The paired 95 % interval holds 0 against {', '.join(unsure)}.")
     if any(gap.half is None for gap in gaps.values()):
         return Verdict("Open", f"{text} One shared seed: no interval, so no test.")
+    if proposed.missing or (behind and not any(other.label in ahead and _whole(other) for other in others)):
+        return Verdict("Open", text)
+    if not behind and (proposed.diverged or any(other.missing for other in others)):
+        return Verdict("Open", text)
     return Verdict("No" if behind else "Yes", text)
+
+
+def _whole(row: PaperRow) -> bool:
+    """Return whether every run of a row has a number."""
+    return not (row.diverged or row.missing)
+
+
+def _uncounted(table: PaperTable) -> str:
+    """Say which runs have no number, empty if all have one."""
+    parts = []
+    for row in table.agents:
+        why = [f"{n} {what}" for n, what in ((row.diverged, "diverged"), (row.missing, "not evaluated")) if n]
+        if why:
+            total = len(row.runs) + row.missing
+            parts.append(f"{row.label} {total - row.diverged - row.missing} of {total} ({', '.join(why)})")
+    return f" Runs counted: {'; '.join(parts)}, of the others all." if parts else ""
 
 
 def _sides(table: PaperTable) -> tuple[PaperRow | None, list[PaperRow]]:

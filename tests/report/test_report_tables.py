@@ -231,3 +231,39 @@ def test_decimals_and_signs() -> None:
     assert spell(-1.006, 2, signed=True) == "\N{MINUS SIGN}1.01"
     assert spell(0.25, signed=True) == "+0.250"
     assert spell(math.nan) == "\N{EN DASH}"
+
+
+def test_seeds_that_diverged_do_not_vanish_from_the_verdict(tmp_path: Path) -> None:
+    for seed in range(10):
+        status = "diverged" if seed >= 3 else "complete"
+        won = {"mse": 0.1 + 0.001 * seed, "return_gain": 5.0 + 0.01 * seed}
+        make_run(tmp_path, "trpo_ppo", seed=seed, status=status, values=won)
+        make_run(tmp_path, "ppo", seed=seed, values={"mse": 0.5 + 0.002 * seed, "return_gain": 1.0})
+    [table] = tables(tmp_path)
+    for verdict in (released(table), true_task(table)):
+        assert verdict.answer == "Open"
+        assert "Runs counted: trpo_ppo 3 of 10 (7 diverged), of the others all." in verdict.why
+
+
+def test_an_agent_is_not_beaten_by_the_seeds_that_another_finished(tmp_path: Path) -> None:
+    for seed in range(6):
+        make_run(tmp_path, "trpo_ppo", seed=seed, values={"mse": 0.5 + 0.001 * seed})
+        status = "diverged" if seed >= 3 else "complete"
+        make_run(tmp_path, "ppo", seed=seed, status=status, values={"mse": 0.1 + 0.002 * seed})
+    assert released(tables(tmp_path)[0]).answer == "Open"
+    for seed in range(6):
+        make_run(tmp_path, "trpo", seed=seed, values={"mse": 0.2 + 0.003 * seed})
+    assert released(tables(tmp_path)[0]).answer == "No"
+
+
+@pytest.mark.parametrize("agent", ["ppo", "trpo_ppo"])
+def test_runs_without_an_evaluation_do_not_vanish_from_the_verdict(tmp_path: Path, agent: str) -> None:
+    for seed in range(5):
+        make_run(tmp_path, "trpo_ppo", seed=seed, values={"mse": 0.1 + 0.001 * seed})
+        make_run(tmp_path, "ppo", seed=seed, values={"mse": 0.5 + 0.002 * seed})
+    assert released(tables(tmp_path)[0]).answer == "Yes"
+    make_run(tmp_path, agent, seed=5, evaluated=False)
+    [table] = tables(tmp_path)
+    verdict = released(table)
+    assert verdict.answer == "Open" and f"Runs counted: {agent} 5 of 6 (1 not evaluated)" in verdict.why
+    assert f"{agent}: 1 of 6 runs have no evaluation and are not counted." in section(table).notes
