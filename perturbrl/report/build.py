@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from perturbrl import status
 from perturbrl.errors import UserError
 from perturbrl.files import write_text
-from perturbrl.report import held_out_section, paper
+from perturbrl.report import comparisons_section, held_out_section, paper
 from perturbrl.report.claims import Family
 from perturbrl.report.collect import Collection, collect
+from perturbrl.report.comparisons import compare
 from perturbrl.report.held_out import HeldOutTable, gather
 from perturbrl.report.paper import PaperTable, build_tables
 from perturbrl.report.style import Picture
@@ -59,7 +60,9 @@ def build_report(where: Sequence[str | Path], out: Path, figures: bool = True) -
     with status.step("tables: intervals and tests"):
         tables, held_out = build_tables(collection), gather(collection)
         family = Family.of(held_out)
+        compared = compare(tables, held_out)
         sections = [*(held_out_section.section(t, family) for t in held_out), *map(paper.section, tables)]
+        sections = [comparisons_section.with_pairs(s, compared.get(s.slug, ())) for s in sections]
     written: list[Path] = []
 
     def write(name: str, text: str) -> Path:
@@ -79,6 +82,8 @@ def build_report(where: Sequence[str | Path], out: Path, figures: bool = True) -
         for section in sections:
             write(f"tables/{section.slug}.csv", csv_text(section))
             write(f"tables/{section.slug}.tex", latex(section))
+        if compared:
+            write(comparisons_section.FILE, comparisons_section.values(compared))
         write("values.csv", collection.frame.to_csv(index=False, lineterminator="\n"))
     except OSError as error:
         raise UserError(f"{error.filename or out}: the report cannot be written: {error.strerror or error}") from error

@@ -53,7 +53,7 @@ class Tested:
             return f"{row.missing} of its {row.missing + len(row.runs)} runs have no evaluation"
         if mean is None:
             return f"the scores by condition ({self.table.primary.title}) are missing; perturbrl evaluate writes them"
-        return too_few(self.table, mean, least_units(family, alpha_of(self.table)))
+        return too_few(self.table, mean.conditions, mean.units, least_units(family, alpha_of(self.table)))
 
 
 @dataclass(frozen=True)
@@ -117,10 +117,10 @@ def alpha_of(table: HeldOutTable) -> float:
     return float(table.declared.get("alpha", ALPHA))
 
 
-def too_few(table: HeldOutTable, mean: CrossedMean, least: int) -> str:
+def too_few(table: HeldOutTable, conditions: int, units: int, least: int) -> str:
     """Return what there are too few of to support a claim, empty if nothing."""
     unit = "held-out set" if table.splits > 1 else "seed"
-    both = ((mean.conditions, "distinct test condition"), (mean.units, unit))
+    both = ((conditions, "distinct test condition"), (units, unit))
     lacking = [_number(n, what) for n, what in both if n < least]
     return f"too few: {' and '.join(lacking)}, where it takes {least}" if lacking else ""
 

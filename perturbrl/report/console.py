@@ -73,6 +73,7 @@ def console(sections: Sequence[Section]) -> RenderableType:
         parts.append(ConsoleGrid(section.grids[0]))
         parts += [Text(section.result, style="bold")] if section.result else []
         parts += [Text(claim.text) for claim in section.claims]
+        parts += [Text(section.short)] if section.short else []
         parts += [Text(note, style="dim") for note in section.notes if note not in shared]
         parts.append(Text(""))
     return Group(*parts, *(Text(note, style="dim") for note in ([*shared, ""] if shared else [])))

@@ -78,7 +78,7 @@ def _tex_label(line: Line) -> str:
 
 
 def _tex_cell(cell: Cell) -> str:
-    if not cell.value or cell.value == DASH:
+    if not cell.value or cell.value == DASH or any(letter.isalpha() for letter in cell.value):
         return escape_tex(cell.value)
     half = rf" \pm {cell.half}" if cell.half else ""
     return f"${cell.value.replace(MINUS, '-')}{half}$".replace(",", "{,}")

@@ -137,7 +137,7 @@ class Section:
     """All that is printed of a table, in any format. ``values`` are the lines of its CSV, in full precision.
 
     ``summary`` stands above the grids and ``result`` right below; ``notes`` say how to read the numbers, ``remarks``
-    are those of the evaluations (not on the console and not in LaTeX).
+    are those of the evaluations (not on the console and not in LaTeX). ``short`` is for the console alone.
     """
 
     title: str
@@ -149,6 +149,7 @@ class Section:
     result: str = ""
     notes: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    short: str = ""
 
 
 def groups(runs: pd.DataFrame, key: Sequence[str]) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:

@@ -11,7 +11,7 @@ from perturbrl.stats.aggregates import iqm, optimality_gap, probability_of_impro
 from perturbrl.stats.bootstrap import stratified_bootstrap
 from perturbrl.stats.claims import Claim, claim
 from perturbrl.stats.crossed import CrossedMean, crossed_mean
-from perturbrl.stats.intervals import Interval, Span, mean_interval
+from perturbrl.stats.intervals import Interval, Span, mean_interval, t_test
 from perturbrl.stats.permutation import holm, least_units, sign_flip_test, smallest_p
 
 __all__ = [
@@ -30,4 +30,5 @@ __all__ = [
     "sign_flip_test",
     "smallest_p",
     "stratified_bootstrap",
+    "t_test",
 ]

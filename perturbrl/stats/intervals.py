@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
 
 @dataclass(frozen=True)
@@ -82,3 +82,18 @@ def mean_interval(values: Iterable[float], level: float = 0.95) -> Interval:
         return Interval(mean, None, 1, "one seed: no interval")
     half = float(stdtrit(n - 1, 0.5 + level / 2) * x.std(ddof=1) / math.sqrt(n))
     return Interval(mean, half, n)
+
+
+def t_test(values: Iterable[float]) -> float:
+    """Return the two-sided p value of Student's t test of a mean against 0: the test of ``mean_interval``.
+
+    1 where that has no interval. NaN is a missing value.
+    """
+    x = np.asarray(list(values), dtype=np.float64)
+    interval = mean_interval(x)
+    if interval.half is None:
+        return 1.0
+    spread = float(x[~np.isnan(x)].std(ddof=1))
+    if spread == 0.0:
+        return float(interval.mean == 0.0)
+    return min(1.0, 2 * float(stdtr(interval.n - 1, -abs(interval.mean) * math.sqrt(interval.n) / spread)))

@@ -72,7 +72,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_files(built: tuple[Path, Path]) -> None:
     _, out = built
     suffixes = sorted(f.suffix for f in out.rglob("*") if f.is_file())
-    assert suffixes == sorted([".html", ".md", ".csv", ".csv", ".tex", *[".png", ".svg"] * 3])
+    assert suffixes == sorted([".html", ".md", ".csv", ".csv", ".csv", ".tex", *[".png", ".svg"] * 3])
 
 
 def test_page_is_well_formed_escaped_and_asks_for_nothing(built: tuple[Path, Path]) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as reference
 
-from perturbrl.stats import mean_interval
+from perturbrl.stats import mean_interval, t_test
 
 numbers = st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=30)
 
@@ -69,3 +69,11 @@ def test_coverage() -> None:
     n, trials = 3, 4000
     hits = sum(not mean_interval(rng.normal(5, 2, n)).excludes(5) for _ in range(trials))
     assert abs(hits / trials - 0.95) < 4 * math.sqrt(0.95 * 0.05 / trials)
+
+
+def test_the_t_test_is_that_of_the_interval() -> None:
+    x = np.random.default_rng(0).normal(0.5, 1, size=7)
+    assert t_test([*x, math.nan]) == pytest.approx(reference.ttest_1samp(x, 0).pvalue)
+    level = 1 - t_test(x)
+    assert mean_interval(x, level).low == pytest.approx(0, abs=1e-9)
+    assert [t_test(each) for each in ([], [1.0], [2.0, 2.0], [0.0, 0.0], [1.0, math.inf])] == [1, 1, 0, 1, 1]
