@@ -41,6 +41,8 @@ def across(tables: Sequence[HeldOutTable]) -> Grid | None:
         "shortfall from 1, and the mean over tables of the part of runs above the best simple baseline. 95 % bootstrap "
         "interval, runs drawn anew within each table."
     )
+    if late := next((table.exploratory for table in tables if table.exploratory), ""):
+        note += f" Exploratory: {late}."
     return Grid("Over all tables", COLUMNS, tuple(lines), note)
 
 

@@ -58,9 +58,14 @@ class Tested:
 
 @dataclass(frozen=True)
 class Family:
-    """All tests of a report: Holm's correction covers them together. ``p`` maps each to its corrected p value."""
+    """All tests of a report: Holm's correction covers them together. ``p`` maps each to its corrected p value.
+
+    ``size`` counts the tests, ``absent`` of them of agents that were declared and have no result, in ``tables`` tables.
+    """
 
     size: int
+    absent: int
+    tables: int
     p: dict[tuple[str, str], float]
 
     @classmethod
@@ -71,14 +76,25 @@ class Family:
         family: leaving them out after the fact would make it smaller.
         """
         tested: list[Tested] = []
-        absent = 0
+        absent, n_tables = 0, 0
         for table in tables:
+            n_tables += 1
             tested += (agents := _tested(table))
             present = {name for each in agents for name in (each.row.agent, each.row.label) if each.row.n}
             absent += len(set(table.declared.get("agents", [])) - present)
         size = len(tested) + absent
         p = holm([1.0 if each.obstacle(size) else each.p for each in tested] + [1.0] * absent)
-        return cls(size, {each.name: float(value) for each, value in zip(tested, p, strict=False)})
+        return cls(size, absent, n_tables, {each.name: float(value) for each, value in zip(tested, p, strict=False)})
+
+    def rule(self, alpha: float) -> str:
+        """Return the sentence on what the family counts and on how little supports no claim."""
+        absent = f", {self.absent} of them of declared agents without a result" if self.absent else ""
+        n = least_units(self.size, alpha)
+        return (
+            f"Claims: Holm's correction covers all {self.size} tests of this report ({_number(self.tables, 'table')}"
+            f"{absent}). A claim takes {n} or more distinct test conditions, and {n} or more held-out sets (seeds "
+            f"where all runs have the same set): the least n for which 2/2^n times {self.size} is at most {alpha:g}."
+        )
 
 
 def statements(table: HeldOutTable, family: Family | None = None) -> list[Statement]:

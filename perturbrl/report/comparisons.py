@@ -29,7 +29,7 @@ class Comparison:
 
     ``p`` is corrected over all ``family`` comparisons of the report. ``unit`` names what ``difference.n`` counts,
     ``conditions`` is the number of distinct test conditions (None: those do not matter). ``obstacle`` says why neither
-    may be called better, empty if one may.
+    may be called better, empty if one may; ``exploratory`` why the metric was not one declared before training.
     """
 
     table: Table[Row]
@@ -41,6 +41,7 @@ class Comparison:
     unit: str
     conditions: int | None = None
     obstacle: str = ""
+    exploratory: str = ""
     alpha: float = ALPHA
     family: int = 1
 
@@ -122,10 +123,12 @@ def _held_out(table: HeldOutTable) -> Iterator[Comparison]:
         gap = metric.sign * (scores[first.label] - scores[second.label])
         values = gap.to_numpy(np.float64)
         obstacle = _lacking(first, second, None)  # runs that diverged count as no change
-        about = (table, metric, first, second)
-        if not np.isfinite(values).any():
-            nothing = f"no {unit} that both have scores by condition of"
-            yield Comparison(*about, mean_interval([]), 1.0, unit, 0, nothing, alpha_of(table))
-            continue
-        mean = crossed_mean(values)
-        yield Comparison(*about, mean.interval(), mean.p, unit, mean.conditions, obstacle, alpha_of(table))
+        conditions = 0
+        difference, p = mean_interval([]), 1.0
+        if np.isfinite(values).any():
+            mean = crossed_mean(values)
+            difference, p, conditions = mean.interval(), mean.p, mean.conditions
+        else:
+            obstacle = f"no {unit} that both have scores by condition of"
+        late, alpha = table.exploratory, alpha_of(table)
+        yield Comparison(table, metric, first, second, difference, p, unit, conditions, obstacle, late, alpha)

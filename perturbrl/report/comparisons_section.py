@@ -15,7 +15,7 @@ FILE = "comparisons.csv"
 MOST_SHOWN = 45  # pairs of a grid, those of ten agents; the file has all
 VALUES = (
     *("table", "metric", "first", "second", "difference", "low", "high", "p_holm", "family", "better", "obstacle"),
-    *("n", "unit", "conditions", "first_runs", "second_runs", "first_diverged", "second_diverged"),
+    *("exploratory", "n", "unit", "conditions", "first_runs", "second_runs", "first_diverged", "second_diverged"),
     *("first_missing", "second_missing", "first_steps", "second_steps", "equal_steps"),
 )
 """Columns of the file: ``difference`` is the first minus the second, positive where the first is better."""
@@ -40,7 +40,18 @@ def values(compared: Mapping[str, Sequence[Comparison]]) -> str:
         counts = [gap.n, each.unit, "" if each.conditions is None else each.conditions, *(len(r.runs) for r in rows)]
         lost = [*(row.diverged for row in rows), *(row.missing for row in rows)]
         steps = [" ".join(map(str, s)) for s in each.steps]
-        writer.writerow([*about, each.better, each.obstacle, *counts, *lost, *steps, str(each.equal_steps).lower()])
+        writer.writerow(
+            [
+                *about,
+                each.better,
+                each.obstacle,
+                each.exploratory,
+                *counts,
+                *lost,
+                *steps,
+                str(each.equal_steps).lower(),
+            ]
+        )
     return out.getvalue()
 
 
@@ -63,6 +74,7 @@ def _grid(compared: Sequence[Comparison]) -> Grid:
     )
     obstacles = list(dict.fromkeys(each.obstacle for each in compared if each.obstacle))
     note += f" No conclusion where: {'; '.join(obstacles[:5])}." if obstacles else ""
+    note += f" Exploratory: {first.exploratory}." if first.exploratory else ""
     if more := len(pairs) - len(shown):
         note += f" {more} more pairs are in {FILE}."
     return Grid("Any two agents", tuple(heads), tuple(lines), note)
@@ -97,4 +109,5 @@ def _short(compared: Sequence[Comparison]) -> str:
         parts.append(f"{metric.title}: {'; '.join(words)}")
     unequal = sum(not each.equal_steps for each in compared)
     steps = "" if not unequal else "not at equal steps; " if unequal == len(compared) else "some not at equal steps; "
+    steps = f"exploratory; {steps}" if compared[0].exploratory else steps
     return f"Any two agents ({steps}Holm over {compared[0].family}; {FILE}): {'. '.join(parts)}."

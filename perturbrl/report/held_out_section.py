@@ -9,7 +9,7 @@ from typing import Any
 
 from perturbrl.metrics_info import COMPARABILITY, CONTROL, HELD_OUT, MetricInfo
 from perturbrl.report import missing
-from perturbrl.report.claims import ALPHA, Family, exploratory, statements
+from perturbrl.report.claims import ALPHA, Family, alpha_of, exploratory, statements
 from perturbrl.report.held_out import HeldOutTable, full_title, names_of
 from perturbrl.report.table import Cell, Grid, Line, Row, Section
 from perturbrl.report.text import DASH, NBSP, spell
@@ -22,6 +22,7 @@ STATISTICS = ("", "calibrated/", "median/", "resistant/")
 
 def section(table: HeldOutTable, family: Family | None = None) -> Section:
     """Return what is printed of a table: claims first (``family``: those of the whole report), then the grids."""
+    family = family or Family.of([table])
     return Section(
         table.title,
         table.slug,
@@ -29,6 +30,7 @@ def section(table: HeldOutTable, family: Family | None = None) -> Section:
         tuple(_values(table)),
         summary=header(table),
         claims=tuple(statements(table, family)),
+        notes=(family.rule(alpha_of(table)),) if table.agents else (),
         remarks=tuple(_remarks(table)),
     )
 

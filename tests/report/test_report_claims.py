@@ -7,15 +7,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 from fakes.screen_runs import make_screen_run
 
 from perturbrl.report import build_report
-from perturbrl.report.claims import Family, statements
+from perturbrl.report.claims import Family, best_simple, statements
 from perturbrl.report.collect import collect
 from perturbrl.report.held_out import HeldOutTable, gather
 from perturbrl.report.held_out_section import header, section
-from perturbrl.stats import holm
+from perturbrl.stats import crossed_mean, holm
 
 DECLARED = {"metric": "pds_cosine", "agents": ["ppo", "trpo"], "alpha": 0.05}
 PPO = {"claims": {**DECLARED, "agents": ["ppo"]}}
@@ -65,6 +67,28 @@ def test_three_sets_in_five_runs_are_three_units(tmp_path: Path) -> None:
     [statement] = statements(table)
     assert "3 held-out sets, 12 distinct test conditions, 5 runs" in statement.text
     assert "too few: 3 held-out sets, where it takes 6" in statement.text
+
+
+def test_a_condition_that_is_held_out_again_is_no_new_one(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frames = []
+    for seed in range(8):
+        run = make_screen_run(tmp_path, seed=seed, split_seed=seed, skill=0.5, conditions=5)
+        held = rng.permutation(14)[:5]
+        file = run / "evaluation" / "per_perturbation.parquet"
+        frame = pd.read_parquet(file)
+        frame["condition"] = frame["condition"].map({f"T{seed}_{k}": f"A{held[k]}" for k in range(5)})
+        frame.to_parquet(file)
+        frames.append(frame[frame["metric"] == "pds_cosine"].pivot(index="condition", columns="row", values="value"))
+    table = one(tmp_path)
+    [statement] = statements(table)
+    best = best_simple(table, table.primary)
+    assert best is not None
+    wanted = crossed_mean(pd.DataFrame({k: frame["policy"] - frame[best.name] for k, frame in enumerate(frames)}).T)
+    assert statement.claim is not None
+    assert statement.claim.difference.low == pytest.approx(wanted.interval().low)
+    assert statement.claim.p == pytest.approx(wanted.p)
+    assert f"8 held-out sets, {wanted.conditions} distinct test conditions, 8 runs" in statement.text
 
 
 def test_few_distinct_test_conditions_support_no_claim_with_many_seeds(tmp_path: Path) -> None:
@@ -128,6 +152,8 @@ def test_the_family_is_the_whole_report(tmp_path: Path) -> None:
     assert [s.claim.p for s in together if s.claim] == pytest.approx(wanted.tolist())
     shown = [s.claims[0].text for s in build_report([tmp_path], tmp_path / "out", figures=False).held_out]
     assert shown == [s.text for s in together]
+    said = (tmp_path / "out" / "tables.md").read_text()
+    assert "covers all 3 tests of this report (3 tables). A claim takes 7 or more distinct test conditions" in said
 
 
 @pytest.mark.parametrize("recorded", [True, False])
@@ -144,5 +170,5 @@ def test_what_was_declared_after_training_is_exploratory_everywhere(tmp_path: Pa
     report = build_report([tmp_path / "runs"], tmp_path / "out", figures=False)
     for file in ("report.html", "tables.md"):
         text = (tmp_path / "out" / file).read_text()
-        assert text.count("is better than") == text.count("Exploratory: the claims of 1 of 8 runs") == 1, file
+        assert text.count("ppo is better than") == text.count("Exploratory: the claims of 1 of 8 runs") == 1, file
     assert '<b class="v open">better (exploratory)</b>' in report.page.read_text()
