@@ -20,6 +20,7 @@ from perturbrl.report.paper import PaperTable
 from perturbrl.report.table import Row, Table
 from perturbrl.stats import Interval, claim, crossed_mean, holm, least_units, mean_interval, t_test
 
+Steps = tuple[int, ...]  # of environment; several where runs differ
 PAPER_METRICS = ("mse", "return_gain")
 
 
@@ -27,9 +28,10 @@ PAPER_METRICS = ("mse", "return_gain")
 class Comparison:
     """Two agents at one metric; ``difference`` is the first minus the second, positive where the first is better.
 
-    ``p`` is corrected over all ``family`` comparisons of the report. ``unit`` names what ``difference.n`` counts,
-    ``conditions`` is the number of distinct test conditions (None: those do not matter). ``obstacle`` says why neither
-    may be called better, empty if one may; ``exploratory`` why the metric was not one declared before training.
+    ``steps`` are those of the finished runs of both. ``p`` is corrected over all ``family`` comparisons of the report.
+    ``unit`` names what ``difference.n`` counts, ``conditions`` is the number of distinct test conditions (None: those
+    do not matter). ``obstacle`` says why neither may be called better, empty if one may; ``exploratory`` why the metric
+    was not one declared before training.
     """
 
     table: Table[Row]
@@ -39,6 +41,7 @@ class Comparison:
     difference: Interval
     p: float
     unit: str
+    steps: tuple[Steps, Steps]
     conditions: int | None = None
     obstacle: str = ""
     exploratory: str = ""
@@ -50,16 +53,6 @@ class Comparison:
         """The label of the better agent, empty where there is no evidence."""
         word = "no evidence" if self.obstacle else claim(self.difference, self.p, self.alpha).word
         return {"better": self.first.label, "worse": self.second.label}.get(word, "")
-
-    @property
-    def steps(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Environment steps of the finished runs of the first and of the second agent."""
-        runs = self.table.runs[self.table.runs["status"] == "complete"].set_index("run")["steps"]
-        first, second = (
-            tuple(sorted({int(runs[run]) for run, _, status in row.runs if status == "complete"}))
-            for row in (self.first, self.second)
-        )
-        return first, second
 
     @property
     def equal_steps(self) -> bool:
@@ -93,14 +86,16 @@ def _corrected(each: Comparison, p: float, size: int) -> Comparison:
 def _paper(table: PaperTable) -> Iterator[Comparison]:
     """Yield the comparisons of one of Tables I-III and their like, paired by seed."""
     seeds: Mapping[str, pd.DataFrame] = {row.label: row.units.groupby(level=0).mean() for row in table.agents}
+    steps = _steps(table)
     for first, second in itertools.combinations(table.agents, 2):
+        both = steps[first.label], steps[second.label]
         for metric in (PAPER_COLUMNS[name] for name in PAPER_METRICS):
             a, b = (seeds[row.label][metric.name] for row in (first, second))
             gaps = metric.sign * (a - b).dropna()
             gap = mean_interval(gaps)
             leads = first if gap.mean > 0 else second
             obstacle = "no shared seed that both finished" if not gap.n else _lacking(first, second, leads)
-            yield Comparison(table, metric, first, second, gap, t_test(gaps), "seed", obstacle=obstacle)
+            yield Comparison(table, metric, first, second, gap, t_test(gaps), "seed", both, obstacle=obstacle)
 
 
 def _lacking(first: Row, second: Row, leads: Row | None) -> str:
@@ -118,6 +113,7 @@ def _of(row: Row, n: int, what: str) -> str:
 def _held_out(table: HeldOutTable) -> Iterator[Comparison]:
     """Yield the comparisons of a table on held-out perturbations, paired by unit and test condition."""
     metric, unit = table.primary, "held-out set" if table.splits > 1 else "seed"
+    steps = _steps(table)
     scores = {row.label: by_condition(table.of(row), "unit") for row in table.agents}
     for first, second in itertools.combinations(table.agents, 2):
         gap = metric.sign * (scores[first.label] - scores[second.label])
@@ -131,4 +127,14 @@ def _held_out(table: HeldOutTable) -> Iterator[Comparison]:
         else:
             obstacle = f"no {unit} that both have scores by condition of"
         late, alpha = table.exploratory, alpha_of(table)
-        yield Comparison(table, metric, first, second, difference, p, unit, conditions, obstacle, late, alpha)
+        both = steps[first.label], steps[second.label]
+        yield Comparison(table, metric, first, second, difference, p, unit, both, conditions, obstacle, late, alpha)
+
+
+def _steps(table: Table[Row]) -> dict[str, Steps]:
+    """Return the environment steps of the finished runs of each agent."""
+    taken = dict(zip(table.runs["run"], table.runs["steps"], strict=True))
+    return {
+        row.label: tuple(sorted({int(taken[run]) for run, _, status in row.runs if status == "complete"}))
+        for row in table.agents
+    }
