@@ -62,8 +62,8 @@ def crossed_mean(values: ArrayLike) -> CrossedMean:
     V_U from sums over rows, V_P over columns, V_N of single values. It counts the noise of a single value three times,
     so that a nominal 95 % covers up to 99.9 % where units share few conditions. Here it counts once: the variance
     is V_N + max(0, V_U - V_N) + max(0, V_P - V_N), each with the correction for its own number, and the quantile is
-    that of t with Satterthwaite's degrees of freedom. Where no condition is in two units (no unit has two conditions),
-    units (conditions) are independent, and theirs is the usual t interval.
+    that of t with min(U, P) - 1 degrees of freedom (after Cameron, Gelbach & Miller 2011). Where no condition is in two
+    units (no unit has two conditions), units (conditions) are independent, and theirs is the usual t interval.
 
     Parameters
     ----------
@@ -101,12 +101,8 @@ def crossed_mean(values: ArrayLike) -> CrossedMean:
     if present.sum(axis=1).max() == 1:
         return made(by_condition, conditions - 1)
     single = _variance(deviation[present])
-    parts = [(v, k - 1) for v, k in ((by_unit, units), (by_condition, conditions)) if v > single]
-    variance = single + sum(v - single for v, _ in parts)
-    if not parts:
-        return made(single, max(1, n - units - conditions + 1))
-    freedom = variance**2 / sum(v**2 / k for v, k in parts)
-    return made(variance, min(max(1.0, freedom), n - 1))
+    variance = single + max(0.0, by_unit - single) + max(0.0, by_condition - single)
+    return made(variance, min(units, conditions) - 1)
 
 
 def _variance(sums: Array) -> float:

@@ -121,17 +121,20 @@ def word(found: CrossedMean, p: float) -> str:
 @pytest.mark.parametrize("effects", EFFECTS)
 @pytest.mark.parametrize("design", DESIGNS)
 def test_coverage_and_false_claims_without_a_difference(design: str, effects: tuple[float, float, float]) -> None:
-    rng, trials = np.random.default_rng(0), 2000
-    hits, false = 0, 0
+    rng, trials, family = np.random.default_rng(0), 1500, 12
+    hits = 0
+    false = {3: 0, family: 0}
     for _ in range(trials):
-        # a family of three agents on the same held-out sets
         held = DESIGNS[design](rng)
-        agents = [crossed_mean(scores(held, effects, rng)) for _ in range(3)]
+        agents = [crossed_mean(scores(held, effects, rng)) for _ in range(family)]
         hits += sum(not each.interval().excludes(0.0) for each in agents)
-        words = [word(each, p) for each, p in zip(agents, holm([a.p for a in agents]), strict=True)]
-        false += any(each != "no evidence" for each in words)
-    assert 0.93 <= hits / (3 * trials) <= 0.97
-    assert false / trials <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / trials)
+        for m in false:
+            p = holm([each.p for each in agents[:m]])
+            false[m] += any(word(each, q) != "no evidence" for each, q in zip(agents[:m], p, strict=True))
+    assert 0.93 <= hits / (family * trials) <= 0.97
+    # where units share nothing the test is exactly that of t, so its rate is 5 % and half of all counts are above
+    luck = 0.0 if design == "overlapping" else 2.5 * math.sqrt(0.05 * 0.95 / trials)
+    assert max(false.values()) / trials <= 0.05 + luck
 
 
 @pytest.mark.slow
