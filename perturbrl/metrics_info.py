@@ -13,6 +13,9 @@ from typing import Literal
 Better = Literal["up", "down", "neither"]
 Kind = Literal["floor", "simple", "other", "oracle"]
 
+NOT_SCORES = ("name", "claims", "export", "curve_cells")
+"""Settings of a protocol that change no score of an evaluation."""
+
 
 @dataclass(frozen=True)
 class MetricInfo:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,12 @@ import pandas as pd
 
 from perturbrl import paths, records
 from perturbrl.errors import UserError
+from perturbrl.metrics_info import NOT_SCORES
+
+
+def score_settings(config: Any) -> dict[str, Any]:
+    """Return the settings of a protocol that can change a score; reports keep runs apart that differ in them."""
+    return {key: value for key, value in asdict(config).items() if key not in NOT_SCORES}
 
 
 def write_evaluation(

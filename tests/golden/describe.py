@@ -100,6 +100,7 @@ def _table(name: str, frame: pd.DataFrame) -> Part:
 def _summary(file: Path) -> Part:
     content = json.loads(file.read_text(encoding="utf-8"))
     rows = {row: {k: v for k, v in cells.items() if k not in CLOCK} for row, cells in content.pop("rows").items()}
+    content.pop("settings", None)  # said since the numbers were recorded
     leaves: Leaves = {"rows": list(rows), **dict(_flat(content))}
     for row, cells in rows.items():
         leaves[f"{row}.metrics"] = f"{len(cells)} texts {_sha(json.dumps(list(cells)))[:16]}"

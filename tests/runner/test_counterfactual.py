@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from perturbrl import paths, records, registry
-from perturbrl.effects.baselines import baseline_names
+from perturbrl.effects.baselines import baseline_config, baseline_names
 from perturbrl.errors import UserError
 from perturbrl.landscape.truth import true_means
 from perturbrl.metrics_info import DUPLICATES as ORACLES
@@ -112,6 +112,14 @@ def test_what_an_evaluation_leaves(finished):
     tests = {table.screen.conditions[c].name for c in table.conditions_of(table.split.test)}
     assert said["header"]["n_test"] == len(tests)
     assert (said["protocol"], said["agent"], said["seed"], said["n_control_cells"]) == ("counterfactual", "ppo", 0, 8)
+    protocol = finished.config.protocol
+    assert said["settings"]["score"] == dataclasses.asdict(protocol.score)
+    assert said["settings"]["truth_cells"] == protocol.truth_cells
+    assert set(said["settings"]["baselines"]) == set(baseline_names()) and not set(said["settings"]) & {
+        "name",
+        "claims",
+    }
+    assert said["settings"]["baselines"]["knn"].items() <= dataclasses.asdict(baseline_config("knn")).items()
     frame = pd.read_parquet(finished.path / "evaluation" / "per_perturbation.parquet")
     assert list(frame) == ["row", "condition", "stratum", "n_cells", "effect_size", "metric", "value"]
     assert set(frame.condition) == tests and set(frame.row) == set(said["rows"])

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from perturbrl.effects.baselines import baseline_config, baseline_names
 from perturbrl.effects.observed import ObservedEffects
 from perturbrl.evaluate.counterfactual.cellwise import CellMetrics
 from perturbrl.evaluate.counterfactual.config import CounterfactualProtocolConfig
@@ -20,7 +21,7 @@ from perturbrl.evaluate.counterfactual.prediction import Prediction
 from perturbrl.evaluate.counterfactual.returns import PolicyReturns, share
 from perturbrl.evaluate.counterfactual.rollout import PredictedChanges
 from perturbrl.evaluate.counterfactual.simulator import regrets
-from perturbrl.evaluate.files import write_evaluation
+from perturbrl.evaluate.files import score_settings, write_evaluation
 from perturbrl.evaluate.scoring import INFO
 from perturbrl.metrics_info import BEST_ACTIONS, PRIMARY, SIMPLE, columns_of
 from perturbrl.screens.held_out import held_out_names
@@ -108,6 +109,8 @@ class RunScores:
             "n_control_cells": config.most_cells or "all",
             "return_episodes": config.episodes,
             "evaluation_seed": config.seed,
+            # settings of baselines are in no config of a run
+            "settings": score_settings(config) | {"baselines": _baseline_settings()},
             "claims": asdict(config.claims),
             "claims_declared": "before training" if run.get("claims") == asdict(config.claims) else "after training",
             **{name: run[name] for name in INFO},
@@ -158,6 +161,12 @@ class RunScores:
         about = {"run": f"{run['env']} {run['agent']} seed {run['seed']}", "split": truth.table.split.sha256}
         change = np.nan_to_num(self.predictions["policy"].change)
         write_predictions(folder / PREDICTIONS, change, truth, about)
+
+
+def _baseline_settings() -> dict[str, dict[str, Any]]:
+    """Return the settings of every baseline, by its name."""
+    configs = {name: asdict(baseline_config(name)) for name in baseline_names()}
+    return {name: {k: v for k, v in config.items() if k not in ("name", "row")} for name, config in configs.items()}
 
 
 def differential(truth: ObservedEffects, index: int) -> NDArray[np.bool_]:

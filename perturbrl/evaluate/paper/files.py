@@ -11,6 +11,7 @@ import pandas as pd
 from perturbrl import paths
 from perturbrl.data.schema import CellTable
 from perturbrl.errors import UserError
+from perturbrl.evaluate.files import score_settings
 from perturbrl.evaluate.paper.config import PaperProtocolConfig
 from perturbrl.evaluate.paper.rows import Row
 
@@ -35,6 +36,7 @@ def summarise(
         "discrete_step": config.discrete_step,
         "return_episodes": config.return_episodes,
         "evaluation_seed": config.seed,
+        "settings": score_settings(config),
         "diverged": [name for name, row in rows.items() if row.diverged],
     }
     if taken := set(info) & {*summary, "rows"}:

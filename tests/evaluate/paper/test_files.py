@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ def test_the_summary_has_the_documented_form(tmp_path):
     assert (summary["protocol"], summary["n_cells"], summary["steps"], summary["seed"]) == ("paper", 30, 61440, 3)
     asked = protocol()
     assert (summary["clip"], summary["discrete_step"]) == (asked.clip, asked.discrete_step)
+    assert summary["settings"] == {k: v for k, v in asdict(asked).items() if k != "name"}
     assert list(summary["rows"]) == ["policy", "do_nothing", "random_uniform", "random_sign", "best_constant"]
     for row in summary["rows"].values():
         assert set(row) >= COLUMNS
