@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ import pandas as pd
 from perturbrl import paths
 from perturbrl.errors import UserError
 from perturbrl.metrics_info import PAPER_COLUMNS
-from perturbrl.report import run_files
+from perturbrl.report import recorded, run_files
+from perturbrl.report.differences import label_runs, part_repeats
+from perturbrl.report.recorded import Recorded, Settings, spelled
 from perturbrl.report.run_files import COUNTERFACTUAL, LeftOut
 from perturbrl.run_dirs import HOW_TO_RUN, find_runs, labels
 
@@ -22,8 +24,8 @@ FRAME_COLUMNS = (
     *("run", "name", "source", "data", "env", "agent", "seed", "schedule", "steps", "preset", "status"),
     *("row", "metric", "value"),
 )
-# of a summary: runs that differ in them stand in tables of their own
-SETTINGS = ("n_cells", "n_control_cells", "clip", "discrete_step", "return_episodes", "evaluation_seed")
+# of which two runs must differ in one, or they are the same run twice
+UNIT = ("seed", "split", "schedule", "preset", "policy", "settings")
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,14 @@ class Incomplete:
 class Collection:
     """What the run directories hold.
 
-    ``runs``: one row a run; ``cells``, ``task`` and ``label`` are source-data, env and agent
-    together with the values overridden on the command line; ``settings`` are those of the evaluation
-    (``n_cells=30,return_episodes=256``), empty where there was none. ``frame``: one row a (run, row, metric), columns
+    ``runs``: one row a run; ``cells``, ``task`` and ``label`` are source-data, env and agent together with the settings
+    in which they differ between these runs (``labels`` has the parts), so that runs with the same three were asked to
+    do the same; ``settings`` are those of the evaluation (``n_cells=30,return_episodes=256``), empty where there was
+    none; ``released``: whether the task is that of Tables I-III. ``frame``: one row a (run, row, metric), columns
     ``FRAME_COLUMNS``; a diverged run that was never evaluated has its ``policy`` rows with the value NaN.
     ``summaries`` maps each run that predicts held-out perturbations to the summary of its evaluation.
+    ``differing`` maps a run to the settings, by full key, in which it differs from others, and ``shared`` has the
+    overrides of commands in which none do.
     ``damaged``: runs with a file that is not as it was written; the report has what can still be read of them.
     """
 
@@ -51,6 +56,8 @@ class Collection:
     incomplete: tuple[Incomplete, ...]
     summaries: Mapping[str, Mapping[str, Any]]
     damaged: tuple[Incomplete, ...] = ()
+    differing: Mapping[str, Settings] = field(default_factory=dict)
+    shared: tuple[str, ...] = ()
 
     @property
     def paper(self) -> pd.DataFrame:
@@ -76,6 +83,7 @@ def collect(where: Sequence[str | Path]) -> Collection:
         A path does not exist, or no finished run lies under any of them.
     """
     runs: list[dict[str, Any]] = []
+    settings: list[Recorded] = []
     values: list[tuple[int, str, str, float]] = []
     summaries: dict[str, dict[str, Any]] = {}
     incomplete: list[Incomplete] = []
@@ -93,6 +101,7 @@ def collect(where: Sequence[str | Path]) -> Collection:
         if (summary.get("protocol") or run["env"]) == COUNTERFACTUAL:
             summaries[str(folder)] = summary
         runs.append(_record(folder, run, summary))
+        settings.append(recorded.read(folder, run, summary, runs[-1]["labels"]))
     if not runs:
         places = ", ".join(str(w) for w in where)
         if incomplete:
@@ -102,9 +111,13 @@ def collect(where: Sequence[str | Path]) -> Collection:
                 "evaluate them, or give the command that started them again: it resumes"
             )
         raise UserError(f"{places}: no runs found; make some with: {HOW_TO_RUN}")
+    differing = label_all(runs, settings, [run["run"] in summaries for run in runs])
+    shown = {key for one in differing.values() for key in one}
+    commands = [key for run in runs for key in run["overrides"].items() if key[0] not in shown]
+    shared = tuple(dict.fromkeys(f"{key}={value}" for key, value in commands))
     table = pd.DataFrame(runs)
-    table["name"] = _unique_names(table)
-    return Collection(table, _tidy(table, values), tuple(incomplete), summaries, tuple(damaged))
+    frame = _tidy(table, values)
+    return Collection(table, frame, tuple(incomplete), summaries, tuple(damaged), differing, shared)
 
 
 def _read_run(folder: Path) -> tuple[dict[str, Any], dict[str, Any], str]:
@@ -147,22 +160,21 @@ def _rows(summary: dict[str, Any], status: str) -> dict[str, dict[str, float]]:
 
 
 def _record(folder: Path, run: dict[str, Any], summary: dict[str, Any]) -> dict[str, Any]:
-    spelled = labels(run, folder)
     versions, leaks = run.get("versions"), run.get("leaks") or ()
+    split = summary.get("split")
+    spelled = labels(run, folder)
     return {
         "run": str(folder),
-        "name": spelled.name,
-        "cells": str(spelled.cells),
-        "task": str(spelled.task),
-        "label": str(spelled.agent),
         "labels": spelled,
+        "overrides": {k: v for part in recorded.overrides(spelled).values() for k, v in part.items()},
         **{key: run[key] for key in (*TEXTS, *NUMBERS, "status")},
         **{key: _text(run.get(key)) for key in ("policy", "schedule", "preset", "message", "git_commit")},
+        **{key: _text(run.get(key)) for key in ("encoder", "config_hash")},
         "version": _text(versions.get("perturbrl")) if isinstance(versions, dict) else "",
         "n_features": run.get("n_features"),
         "leaks": (leaks,) if isinstance(leaks, str) else tuple(str(leak) for leak in leaks),
         "protocol": _text(summary.get("protocol")),
-        "settings": ",".join(f"{key}={summary[key]}" for key in SETTINGS if key in summary),
+        "split": split.get("sha256") if isinstance(split, dict) else None,
         "n_cells": summary.get("n_cells"),
     }
 
@@ -171,14 +183,33 @@ def _text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _unique_names(runs: pd.DataFrame) -> list[str]:
-    """Tell apart sweeps of one name that lie in different folders, so that their seeds are never pooled."""
-    roots = [str(Path(run).parents[4]) if len(Path(run).parts) > 5 else "" for run in runs["run"]]
-    per_name: dict[str, set[str]] = {}
-    for name, root in zip(runs["name"], roots, strict=True):
-        per_name.setdefault(name, set()).add(root)
-    pairs = zip(runs["name"], roots, strict=True)
-    return [name if len(per_name[name]) == 1 else f"{Path(root).name}/{name}" for name, root in pairs]
+def label_all(
+    runs: Sequence[dict[str, Any]], settings: Sequence[Recorded], held_out: Sequence[bool]
+) -> dict[str, Settings]:
+    """Add ``name``, ``cells``, ``task``, ``label``, ``labels``, ``settings`` and ``released`` to the records of runs.
+
+    Runs of Tables I-III and runs on held-out perturbations are labelled apart from each other. Returns the settings
+    that differ, by run.
+    """
+    out: dict[str, Settings] = {}
+    for kind in (False, True):
+        chosen = [k for k, is_held_out in enumerate(held_out) if is_held_out == kind]
+        some = [runs[k] for k in chosen]
+        seeds = [int(run["seed"]) for run in some]
+        asked = recorded.without_seeds([settings[k] for k in chosen], seeds, kind)
+        overridden = {key for run in some for key in run["overrides"]}
+        made, differing = label_runs([run["labels"] for run in some], asked, overridden)
+        for run, one, more in zip(some, asked, differing, strict=True):
+            different = [key.partition(".")[2] for key in more if key.startswith("evaluation.")]
+            shown = [key for key in one.evaluation if key in (*recorded.SUMMARY_KEYS, *different)]
+            run["settings"] = ",".join(f"{key}={spelled(one.evaluation[key])}" for key in shown)
+            run["released"] = one.released
+            out[run["run"]] = more
+        keys = [str([run[key] for key in UNIT]) for run in some]
+        for run, label in zip(some, part_repeats(made, keys, [Path(run["run"]) for run in some]), strict=True):
+            parts = {"cells": label.cells, "task": label.task, "label": label.agent}
+            run.update(labels=label, name=label.name, **{key: str(part) for key, part in parts.items()})
+    return out
 
 
 def _tidy(runs: pd.DataFrame, values: list[tuple[int, str, str, float]]) -> pd.DataFrame:

@@ -84,7 +84,8 @@ def _lead(collection: Collection) -> str:
     ]
     parts += [f"{diverged} diverged"] if diverged else []
     parts += [f"{len(collection.incomplete)} unfinished and left out"] if collection.incomplete else []
-    return "; ".join(parts) + "."
+    shared = f" Set for all of these runs: {', '.join(collection.shared)}." if collection.shared else ""
+    return "; ".join(parts) + "." + shared
 
 
 def _join(values: Iterable[object]) -> str:

@@ -13,15 +13,12 @@ from perturbrl.report import missing, published
 from perturbrl.report.collect import Collection
 from perturbrl.report.table import Cell, Grid, Line, Row, Section, Table, agent_groups, groups, members
 from perturbrl.report.text import DASH, natural, slug, spell
-from perturbrl.run_dirs import Labels
 
 NOTE = (
     "Reproduction of the published computation; not a measure of prediction. Weighted recall equals accuracy, and the "
     "protocol rewards not moving: doing nothing is perfect in all ten columns."
 )
 KEY = ("name", "cells", "task", "schedule", "preset")
-# overrides of the task that the ten metrics do not depend on
-IRRELEVANT = ("protocol.return_episodes", "protocol.search_episodes", "protocol.seed")
 COLUMNS = list(PAPER_COLUMNS)
 DATA_ORDER = ("joint", "rna", "atac", "cite")
 DO_NOTHING, UNKNOWN = "do_nothing", "not recorded"
@@ -159,10 +156,7 @@ def _values(table: PaperTable) -> Iterator[tuple[object, ...]]:
 
 def _comparable(runs: pd.DataFrame) -> bool:
     """Whether published values may stand beside these runs: the released task as it is, under the released protocol."""
-    first = runs.iloc[0]
-    labels: Labels = first["labels"]
-    changed = labels.task.without(*IRRELEVANT).overrides
-    return first["env"] == "paper" and not changed and set(runs["protocol"]) <= {"paper", ""}
+    return set(runs["env"]) == {"paper"} and bool(runs["released"].all()) and set(runs["protocol"]) <= {"paper", ""}
 
 
 def _table(key: dict[str, str], runs: pd.DataFrame, frame: pd.DataFrame) -> PaperTable:
@@ -245,8 +239,6 @@ def _footer(runs: pd.DataFrame, agents: Sequence[PaperRow], floors: Sequence[Pap
         f"Leaks: {'; '.join(leaks)}." if leaks else "Leaks: none.",
         NOTE,
     ]
-    if repeated := [row.label for row in agents if row.units.index.has_duplicates]:
-        lines.append(f"Some seeds occur twice and count as two runs: {', '.join(repeated)}.")
     lines += [f"{row.label}: {row.mark}; the row is the mean of the seeds that finished." for row in agents if row.mark]
     if not any(row.label == DO_NOTHING for row in floors):
         lines.append("No do_nothing row: these runs were evaluated without floors.")

@@ -12,6 +12,7 @@ import pandas as pd
 from perturbrl.report.published import AGENTS
 from perturbrl.stats import Claim, Interval, mean_interval
 
+UNTITLED = ("schedule", "preset")
 _NO_VALUE = mean_interval([])
 
 
@@ -155,15 +156,22 @@ class Section:
 def groups(runs: pd.DataFrame, key: Sequence[str]) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:
     """Yield the runs of each table: alike in the columns ``key`` and in the settings of their evaluation.
 
-    The mapping names the values of ``key`` and ``settings``, which is empty unless it tells two tables apart.
+    The mapping names the values of ``key`` and ``settings``: those that titles do not show and that tell two tables
+    apart.
     """
-    for values, alike in runs.groupby(list(key), sort=True):
+    whole = runs.groupby(list(key), sort=True)
+    rest = [column for column in key if column not in UNTITLED]
+    for values, alike in whole:
         named = dict(zip(key, map(str, values), strict=True))
+        near = runs[(runs[rest] == alike.iloc[0][rest]).all(axis=1)]
+        apart = [f"{k}={named[k]}" for k in UNTITLED if k in named and near[k].nunique() > 1]
         settings = alike["settings"]
         usual = settings[settings != ""].mode()  # a run that diverged may never have been evaluated
         settings = settings.mask(settings == "", usual.iloc[0]) if len(usual) else settings
+        common = set.intersection(*(set(str(text).split(",")) for text in settings.unique()))
         for setting, part in alike.groupby(settings, sort=True):
-            yield {**named, "settings": str(setting) if settings.nunique() > 1 else ""}, part
+            different = [one for one in str(setting).split(",") if one not in common]
+            yield {**named, "settings": ",".join([*apart, *different])}, part
 
 
 def agent_groups(runs: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:

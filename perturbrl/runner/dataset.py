@@ -13,7 +13,8 @@ from perturbrl.data.cache import cached_table, code_digest, stamps
 from perturbrl.data.schema import CellTable, RawCells
 from perturbrl.data.table import load_table
 from perturbrl.envs.factory import Table
-from perturbrl.runner.job import DATA_GROUPS, FILE_KEYS, Job
+from perturbrl.run_dirs import DATA_GROUPS
+from perturbrl.runner.job import FILE_KEYS, Job
 from perturbrl.screens.held_out import sentences
 from perturbrl.screens.schema import PerturbationTable
 from perturbrl.screens.splits.builder import ScreenSplitConfig

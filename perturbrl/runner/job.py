@@ -20,13 +20,10 @@ from perturbrl.config import fingerprint, renamed
 from perturbrl.data.split import holds_out_cells
 from perturbrl.errors import UserError
 from perturbrl.files import write_text
-from perturbrl.run_dirs import Labels
+from perturbrl.run_dirs import NOT_IN_HASH, Labels
 from perturbrl.runner.schema import RunConfig, bind_run, resolve
 
-# keys that change where or how a run is done, but not its result
-NOT_IN_HASH = ("name", "device", "threads", "kernels", "progress", "checkpoint_seconds", "force", "path")
 FILE_KEYS = (("source", "path"), ("split", "file"), ("description", "prior"))  # files that cells depend on
-DATA_GROUPS = ("source", "data", "encoder", "split", "conditions", "description")
 
 
 @dataclass(frozen=True)

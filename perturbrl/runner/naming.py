@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from perturbrl.config import require
-from perturbrl.run_dirs import Label, Labels
-from perturbrl.runner.job import DATA_GROUPS, NOT_IN_HASH
+from perturbrl.run_dirs import DATA_GROUPS, NOT_IN_HASH, Label, Labels
 
 NOT_IN_LABELS = ("source", "source.path", "data", "env", "agent", "seed", "experiment")  # they have places of their own
 EXAMPLES = {"source": "landscape", "data": "rna", "env": "paper", "agent": "ppo"}  # groups that a run's folder names

@@ -34,7 +34,7 @@ def write_run(
         "data": config.data.name,
         "env": config.env.name,
         "agent": config.agent.name,
-        "variant": job.path.parent.name,
+        "variant": job.path.parent.name if job.labels is None else str(job.labels.agent),
         "policy": config.policy.net,
         "schedule": config.schedule.name,
         "preset": config.data.preset,

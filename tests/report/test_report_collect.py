@@ -78,9 +78,10 @@ def test_a_diverged_run_is_a_row(tmp_path: Path) -> None:
     assert set(diverged["row"]) == {"policy"} and diverged["value"].isna().all() and len(diverged) == 12
 
 
-def test_names_come_from_the_folders_or_from_the_run_itself(tmp_path: Path) -> None:
+def test_names_of_runs_without_labels_come_from_the_folders_or_from_the_run_itself(tmp_path: Path) -> None:
+    make_run(tmp_path, "trpo", name="sweep")
     run = make_run(tmp_path, "trpo", env="paper,max_perturb=4", override=",kl=summed", name="sweep")
-    row = collect([tmp_path]).runs.iloc[0]
+    row = collect([tmp_path]).runs.iloc[1]
     assert (row["name"], row["task"], row["label"], row["agent"], row["env"]) == (
         "sweep",
         "paper,max_perturb=4",
@@ -96,20 +97,19 @@ def test_names_come_from_the_folders_or_from_the_run_itself(tmp_path: Path) -> N
 
 
 def test_labels_of_run_json_go_with_a_run_that_is_moved(tmp_path: Path) -> None:
+    usual = Labels("sweep", Label("landscape-rna"), Label("paper"), Label("trpo"))
     recorded = Labels("sweep", Label("landscape-rna"), Label("paper", ("protocol.seed=1",)), Label("trpo", ("kl=sum",)))
-    run = make_run(tmp_path, "trpo", said={"labels": recorded.to_json()})
-    moved = tmp_path / "elsewhere"
-    run.rename(moved)
-    found = collect([moved])
-    row = found.runs.iloc[0]
+    for k, one in enumerate((usual, recorded)):
+        make_run(tmp_path, "trpo", said={"labels": one.to_json()}).rename(tmp_path / f"elsewhere{k}")
+    found = collect([tmp_path])
+    row = found.runs.iloc[1]
     assert (row["name"], row["cells"], row["task"], row["label"]) == (
         "sweep",
         "landscape-rna",
         "paper,protocol.seed=1",
         "trpo,kl=sum",
     )
-    [table] = build_tables(found)
-    assert table.within.cells == 10  # the seed of the evaluation does not change the task
+    assert [table.within.cells for table in build_tables(found)] == [10, 10]  # the seed does not change the task
 
 
 def test_sweeps_of_one_name_in_two_folders_are_kept_apart(tmp_path: Path) -> None:

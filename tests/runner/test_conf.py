@@ -14,10 +14,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from perturbrl import paths
 from perturbrl.errors import UserError
+from perturbrl.run_dirs import NOT_IN_HASH
 from perturbrl.runner.dataset import load_cells
 from perturbrl.runner.evaluate import Evaluator
 from perturbrl.runner.hydra.compose import compose_config
-from perturbrl.runner.job import NOT_IN_HASH, make_job
+from perturbrl.runner.job import make_job
 from perturbrl.runner.outcome import Outcome
 from perturbrl.runner.progress import Progress
 from perturbrl.runner.schema import bind_run
