@@ -102,13 +102,16 @@ def report(
         from rich.console import Console
 
         from perturbrl.report.build import build_report
+        from perturbrl.runner.outcome import all_diverged
 
         sources = paths or [OUTPUTS]
         built = build_report(sources, out or sources[0] / "report")
         Console().print(built.console)
         for item in built.collection.damaged:
             print(f"error: {item.run}: {item.reason}", file=sys.stderr)
-        sys.exit(1 if built.collection.damaged else 0)
+        if diverged := all_diverged(list(built.collection.runs["status"])):
+            print(diverged, file=sys.stderr)
+        sys.exit(1 if built.collection.damaged or diverged else 0)
 
 
 @app.command()

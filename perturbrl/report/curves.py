@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from perturbrl import paths
 from perturbrl.metrics_info import PAPER_COLUMNS
+from perturbrl.stats import mean_interval
 
 RETURN = "return_mean"
 EVAL = {metric: f"eval/{'return' if metric == 'return_gain' else metric}" for metric in PAPER_COLUMNS}
@@ -71,7 +72,16 @@ def of_runs(runs: Sequence[tuple[str, int, str]], columns: Sequence[str] = ()) -
     return [curve for curve in curves if curve is not None]
 
 
-def mean(curves: Sequence[Curve], column: str) -> Points:
+@dataclass(frozen=True)
+class Band:
+    """The mean over seeds at ``steps`` [n], and half the width of its 95 % t interval (NaN of a single seed)."""
+
+    steps: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    half: NDArray[np.float64]
+
+
+def band(curves: Sequence[Curve], column: str) -> Band:
     """Average the finished seeds on the steps that all of them cover.
 
     Runs of one configuration share their steps and nothing is interpolated; otherwise each is interpolated linearly at
@@ -79,8 +89,11 @@ def mean(curves: Sequence[Curve], column: str) -> Points:
     """
     points = [p for curve in curves if not curve.diverged and len((p := curve.points(column))[0])]
     if not points:
-        return np.empty(0), np.empty(0)
+        return Band(np.empty(0), np.empty(0), np.empty(0))
     low, high = max(x[0] for x, _ in points), min(x[-1] for x, _ in points)
     grid = min((x for x, _ in points), key=len)
     grid = grid[(grid >= low) & (grid <= high)]
-    return grid, np.mean([np.interp(grid, x, y) for x, y in points], axis=0)
+    values = np.array([np.interp(grid, x, y) for x, y in points])
+    intervals = [mean_interval(column) for column in values.T]
+    half = np.array([np.nan if one.half is None else one.half for one in intervals])
+    return Band(grid, np.mean(values, axis=0), half)

@@ -15,7 +15,7 @@ from perturbrl.report import curves, layout, style
 from perturbrl.report.claims import best_simple
 from perturbrl.report.held_out import CHANGES, HeldOutTable, read_columns, title
 from perturbrl.report.layout import Drawn
-from perturbrl.report.lines import Arm, Panel, learning_curves
+from perturbrl.report.lines import CAPTION, Arm, Panel, learning_curves
 from perturbrl.report.table import Row
 
 if TYPE_CHECKING:
@@ -183,5 +183,5 @@ def _validation(table: HeldOutTable, looks: Sequence[dict[str, Any]]) -> Drawn |
     figure = learning_curves(arms, shown, (3.9, 2.8), 0.75)
     if figure is None:
         return None
-    caption = "Validation conditions, never the test. Thin: every seed. Thick: their mean. Line: no change, or chance."
+    caption = f"Validation conditions, never the test. {CAPTION} Line: no change, or chance."
     return Drawn(figure, "Learning curves on validation", caption)

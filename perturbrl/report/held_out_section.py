@@ -118,7 +118,8 @@ def header(table: HeldOutTable) -> str:
         f"Test conditions: {span('n_test')}, median {span('median_cells')} cells; "
         f"systematic variation {span('systematic_variation', 2)}; "
         f"without differential genes and so not in the DE columns: {span('n_excluded_de')}; part of "
-        f"the genes that is differential (AUPRC-DE of chance): {span('de_prevalence', 2)}."
+        f"the genes that is differential (AUPRC-DE of chance): {span('de_prevalence', 2)}. "
+        f"{'Splits' if table.splits > 1 else 'Seeds'} of each agent: {table.counts}."
     )
     text += f" Control cells of each prediction: {', '.join(controls)}." if controls else ""
     return text + _left_out(table) + _alike(table)

@@ -1,4 +1,4 @@
-"""Learning curves of several seeds: every seed thin, their mean thick."""
+"""Learning curves of several seeds: every seed thin, their mean thick, its interval a band."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+CAPTION = "Thin: every seed. Thick: their mean. Band: its 95 % t interval over seeds, cut at the edge of a panel."
 AS_PIXELS = 5_000  # above this many points the thin lines of a panel are pixels in the SVG, megabytes else
 
 
@@ -75,7 +76,9 @@ def lines(ax: Axes, arms: Sequence[Arm], column: str, rings: bool = True) -> Non
         ends = [(x[-1], y[-1]) for curve, (x, y) in zip(arm.curves, points, strict=True) if curve.diverged and len(x)]
         if ends:
             ax.plot(*zip(*ends, strict=True), ls="", marker="x", ms=8, mew=2, color=color, zorder=4)
-        x, y = curves.mean(arm.curves, column)
+        mean = curves.band(arm.curves, column)
+        x, y = mean.steps, mean.mean
+        _band(ax, mean, color)
         ax.plot(x, y, color=color, lw=2.4, ls=dash, zorder=3, marker=arm.look["marker"] if len(x) == 1 else None)
         steps = [c.handover for c in arm.curves if c.handover is not None]
         if rings and steps and len(x) > 1 and x[0] <= steps[0] <= x[-1]:
@@ -83,14 +86,30 @@ def lines(ax: Axes, arms: Sequence[Arm], column: str, rings: bool = True) -> Non
             ax.plot(steps[:1], ring, ls="", marker="o", ms=8, mfc=style.PAPER, mec=color, mew=2, zorder=5)
 
 
+def _band(ax: Axes, band: curves.Band, color: str) -> None:
+    """Shade an interval. The axes fit the curves: two seeds have an interval 13 times as wide as they lie apart."""
+    from matplotlib.collections import PolyCollection
+
+    if len(band.steps) < 2 or np.isnan(band.half).any():
+        return
+    there, back = np.stack([band.steps, band.mean + band.half], 1), np.stack([band.steps, band.mean - band.half], 1)
+    shape = PolyCollection([np.concatenate([there, back[::-1]])], facecolor=color, alpha=0.15, lw=0, zorder=1.5)
+    ax.add_collection(shape, autolim=False)
+
+
 def level(ax: Axes, value: float = 0.0) -> None:
     """Mark a level, such as that of doing nothing."""
     ax.axhline(value, color=style.MUTED, lw=1.2, zorder=1)
 
 
+def last_steps(arms: Sequence[Arm]) -> list[float]:
+    """Return the step at which each run ended."""
+    return [float(c.steps[-1]) for arm in arms for c in arm.curves if len(c.steps)]
+
+
 def steps_axis(ax: Axes, arms: Sequence[Arm], label: bool = True) -> None:
     """Spell environment steps on the x axis, logarithmic where budgets differ much."""
-    ends = [float(c.steps[-1]) for arm in arms for c in arm.curves if len(c.steps)]
+    ends = last_steps(arms)
     layout.steps_axis(ax, log=bool(ends) and max(ends) > 4 * min(ends))
     if label:
         ax.set_xlabel("environment steps")

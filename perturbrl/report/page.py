@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 
 import jinja2
+import pandas as pd
 from markupsafe import Markup, escape
 
 from perturbrl.report import style
@@ -78,7 +79,7 @@ def _lead(collection: Collection) -> str:
     parts = [
         f"{_count(len(runs), 'run')}: {_join(runs['agent'])}",
         f"on {_join(runs['data'])} of {_join(runs['source'])}",
-        _count(runs["seed"].nunique(), "seed"),
+        _seeds(runs),
         f"schedule {_join(runs['schedule'])}",
         f"{int(runs['steps'].sum()):,} environment steps in all",
     ]
@@ -86,6 +87,12 @@ def _lead(collection: Collection) -> str:
     parts += [f"{len(collection.incomplete)} unfinished and left out"] if collection.incomplete else []
     shared = f" Set for all of these runs: {', '.join(collection.shared)}." if collection.shared else ""
     return "; ".join(parts) + "." + shared
+
+
+def _seeds(runs: pd.DataFrame) -> str:
+    counts = runs.groupby(["name", "cells", "task", "schedule", "label"])["seed"].nunique()
+    low, high = counts.min(), counts.max()
+    return _count(high, "seed") if low == high else f"{low} to {high} seeds a row"
 
 
 def _join(values: Iterable[object]) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 from perturbrl.metrics_info import PAPER, PAPER_COLUMNS, PAPER_TASK
 from perturbrl.report import missing, published
 from perturbrl.report.collect import Collection
-from perturbrl.report.table import Cell, Grid, Line, Row, Section, Table, agent_groups, groups, members
+from perturbrl.report.table import Cell, Grid, Line, Row, Section, Table, agent_groups, counted, groups, members
 from perturbrl.report.text import DASH, natural, slug, spell
 
 NOTE = (
@@ -227,7 +227,7 @@ def _footer(runs: pd.DataFrame, agents: Sequence[PaperRow], floors: Sequence[Pap
         interval = "one seed: no interval"
     elif 1 in counts:
         interval += "; where one seed only: no interval"
-    seeds = sorted({int(seed) for seed in runs["seed"]})
+    seeds = {row.label: sorted({seed for _, seed, _ in row.runs}) for row in agents}
     code = _listed(f"{v} {c[:10]}".strip() for v, c in zip(runs["version"], runs["git_commit"], strict=True))
     n_cells, n_features = (_listed(runs[column].dropna()) for column in ("n_cells", "n_features"))
     lines = [
@@ -235,7 +235,7 @@ def _footer(runs: pd.DataFrame, agents: Sequence[PaperRow], floors: Sequence[Pap
         f"n = {n_cells} test cells. Task: {_listed(runs['task'])}.",
         f"Evaluation: {_listed(runs['settings'])}.",
         f"Schedule: {_listed(runs['schedule'])}; preset: {_listed(runs['preset'])}. Steps: {steps}.",
-        f"Seeds: {len(seeds)} ({_ranges(seeds)}); {interval}.",
+        f"Seeds: {counted((label, f'{len(some)} ({_ranges(some)})') for label, some in seeds.items())}; {interval}.",
         f"Leaks: {'; '.join(leaks)}." if leaks else "Leaks: none.",
         NOTE,
     ]

@@ -14,7 +14,7 @@ import pandas as pd
 from perturbrl.metrics_info import PAPER_COLUMNS
 from perturbrl.report import curves, layout, published, style
 from perturbrl.report.layout import Drawn
-from perturbrl.report.lines import Arm, Panel, learning_curves, level, lines, steps_axis
+from perturbrl.report.lines import CAPTION, Arm, Panel, last_steps, learning_curves, level, lines, steps_axis
 from perturbrl.report.paper import PaperRow, PaperTable
 from perturbrl.report.text import spell
 
@@ -47,7 +47,7 @@ def _learning(table: PaperTable, arms: Sequence[_Arm]) -> Drawn | None:
     figure = learning_curves(arms, panels, (4.9, 3.0), 0.9, nothing)
     if figure is None:
         return None
-    caption = "Thin: every seed. Thick: their mean."
+    caption = CAPTION
     if any(c.handover for arm in arms for c in arm.curves):
         caption += " Ring: the step at which the first stage hands over to the second."
     if any(arm.row.diverged for arm in arms):
@@ -64,16 +64,16 @@ def _metrics(table: PaperTable, arms: Sequence[_Arm]) -> Drawn | None:
     for k, (ax, metric) in enumerate(zip(axes, PAPER_COLUMNS, strict=True)):
         lines(ax, arms, curves.EVAL[metric], rings=False)
         for arm in arms:
-            _published(ax, table, arm, metric)
+            _published(ax, _budget(table, arm, arms), arm, metric)
         if metric == "return_gain":
             level(ax)
         layout.name(ax, PAPER_COLUMNS[metric].title)
         steps_axis(ax, arms, label=k >= 8)
-    caption = "Thin: every seed. Thick: their mean, of the deterministic policy on the test cells."
+    caption = f"The deterministic policy on the test cells. {CAPTION}"
     if compared:
         caption += (
             " Dashed horizontal line: the published value of that agent. Dotted vertical line: the step at which its "
-            "released budget stops; the diamond, where the two meet, is the published result."
+            "released budget stops, if these runs go so far; the diamond, where the two meet, is the published result."
         )
     return Drawn(figure, "Metrics against training steps", caption)
 
@@ -112,15 +112,23 @@ def _disagreement(table: PaperTable, arms: Sequence[_Arm]) -> Drawn | None:
     return Drawn(figure, "Released metric against the true task", caption)
 
 
-def _published(ax: Axes, table: PaperTable, arm: _Arm, metric: str) -> None:
+def _budget(table: PaperTable, arm: _Arm, arms: Sequence[_Arm]) -> float | None:
+    """Return the step at which an agent's published run stopped; None where these runs do not go so far."""
     stop = published.steps(table.data, arm.row.agent)
-    if not arm.row.published or stop is None:
+    return stop if stop is not None and stop <= max(last_steps(arms), default=0.0) else None
+
+
+def _published(ax: Axes, stop: float | None, arm: _Arm, metric: str) -> None:
+    if not arm.row.published:
         return
     color = arm.look["color"]
-    ax.axvline(stop, color=color, lw=1.2, ls=(0, (1, 2)), zorder=1)
-    if metric in arm.row.published:
-        value = arm.row.published[metric]
-        ax.axhline(value, color=color, lw=1.2, ls=(0, (6, 3)), zorder=1)
+    if stop is not None:
+        ax.axvline(stop, color=color, lw=1.2, ls=(0, (1, 2)), zorder=1)
+    if metric not in arm.row.published:
+        return
+    value = arm.row.published[metric]
+    ax.axhline(value, color=color, lw=1.2, ls=(0, (6, 3)), zorder=1)
+    if stop is not None:
         ax.plot([stop], [value], ls="", marker="D", ms=7, mfc=style.PAPER, mec=color, mew=1.8, zorder=6, clip_on=False)
 
 

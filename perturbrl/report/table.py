@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Generic, TypeVar
@@ -74,6 +74,11 @@ class Table(Generic[R_co]):
     def agents(self) -> tuple[R_co, ...]:
         """The rows of trained agents."""
         return tuple(row for row in self.rows if row.agent)
+
+    @property
+    def counts(self) -> str:
+        """The number of units of replication behind each agent's row."""
+        return counted((row.label, str(row.n)) for row in self.agents)
 
 
 @dataclass(frozen=True)
@@ -151,6 +156,13 @@ class Section:
     notes: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     short: str = ""
+
+
+def counted(counts: Iterable[tuple[str, str]]) -> str:
+    """Spell what each row has: once if all have the same, else by row."""
+    named = dict(counts)
+    same = len(set(named.values())) == 1
+    return next(iter(named.values())) if same else "; ".join(f"{label} {count}" for label, count in named.items())
 
 
 def groups(runs: pd.DataFrame, key: Sequence[str]) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:

@@ -26,7 +26,7 @@ from perturbrl.run_dirs import find_runs
 from perturbrl.runner.build import build_model
 from perturbrl.runner.dataset import DatasetInfo, load_cells
 from perturbrl.runner.job import Job, holds_config, load_job
-from perturbrl.runner.outcome import failed
+from perturbrl.runner.outcome import all_diverged, failed
 from perturbrl.screens.schema import PerturbationTable
 
 MOST_SHARED = 4  # tables of rows at a time: each may hold a large data set
@@ -201,7 +201,7 @@ def main(where: Sequence[str], overrides: Sequence[str] = ()) -> int:
     Returns
     -------
     int
-        0, or 1 if a run could not be evaluated.
+        0, or 1 if a run could not be evaluated or all of them diverged.
 
     Raises
     ------
@@ -214,9 +214,11 @@ def main(where: Sequence[str], overrides: Sequence[str] = ()) -> int:
         raise UserError(f"{', '.join(where)}: no runs found; train some first")
     evaluator.check(folders)
     n_failed = 0
+    statuses: list[str] = []
     for folder in folders:
         try:
             evaluator.evaluate(folder)
+            statuses.append(str(RunDir(folder).run["status"]))
             print(f"{_short(folder)}: evaluated", file=sys.stderr)
         except Exception as error:  # one run, whatever is wrong with it, does not stop the others
             n_failed += 1
@@ -224,7 +226,9 @@ def main(where: Sequence[str], overrides: Sequence[str] = ()) -> int:
             print(f"error: {where}{failed(folder, error).message}", file=sys.stderr)
     if n_failed:
         print(f"error: {n_failed} of {len(folders)} runs could not be evaluated", file=sys.stderr)
-    return 1 if n_failed else 0
+    if diverged := all_diverged(statuses):
+        print(diverged, file=sys.stderr)
+    return 1 if n_failed or diverged else 0
 
 
 def _short(folder: Path) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from perturbrl import paths
 from perturbrl.errors import UserError
 
 
@@ -24,6 +26,14 @@ class Outcome:
     def __str__(self) -> str:
         words = {"complete": "done", "skipped": f"skipped: {self.message or 'already complete'}"}
         return f"{self.path}: {words.get(self.status, self.message)}"
+
+
+def all_diverged(statuses: Sequence[str]) -> str:
+    """Return the error of a command none of whose finished runs has a policy that can be used, empty if one has."""
+    if not statuses or set(statuses) != {"diverged"}:
+        return ""
+    what = "the run" if len(statuses) == 1 else f"every run ({len(statuses)} of {len(statuses)})"
+    return f"error: {what} diverged; its message in {paths.RUN} says where, a smaller learning rate is the usual remedy"
 
 
 def failed(path: Path, error: BaseException) -> Outcome:

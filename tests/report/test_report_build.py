@@ -9,15 +9,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from fakes import runs
 from fakes.runs import make_run
 from rich.console import Console
 
 from perturbrl.errors import UserError
 from perturbrl.report import build, build_report, curves, style
 from perturbrl.report.collect import collect
+from perturbrl.report.lines import Panel, learning_curves
 from perturbrl.report.overview import labels
 from perturbrl.report.paper import build_tables
-from perturbrl.report.paper_figures import _Arm, _disagreement, draw
+from perturbrl.report.paper_figures import _Arm, _disagreement, _metrics, draw
 
 VOID = {"meta", "br", "col", "link", "img", "input", "hr"}
 
@@ -144,17 +146,19 @@ def test_mean_curve(tmp_path: Path) -> None:
     [row] = build_tables(collect([tmp_path]))[0].agents
     found = curves.of_runs(row.runs)
     assert [c.diverged for c in found] == [False, False, True]
-    x, y = curves.mean(found, curves.RETURN)
-    wanted = (found[0].values["return_mean"] + found[1].values["return_mean"]) / 2
-    np.testing.assert_allclose(y, wanted)
-    np.testing.assert_array_equal(x, np.arange(10, 310, 10))
+    mean = curves.band(found, curves.RETURN)
+    pair = np.stack([found[0].values["return_mean"], found[1].values["return_mean"]])
+    np.testing.assert_allclose(mean.mean, pair.mean(axis=0))
+    np.testing.assert_allclose(mean.half, 12.706204736 * pair.std(axis=0, ddof=1) / np.sqrt(2))  # t(1) at 97.5 %
+    np.testing.assert_array_equal(mean.steps, np.arange(10, 310, 10))
+    assert np.isnan(curves.band(found[:1], curves.RETURN).half).all()
 
 
 def test_mean_curve_of_different_steps_stays_where_all_are() -> None:
     a = curves.Curve(0, False, np.array([0.0, 10, 20]), {"return_mean": np.array([0.0, 1, 2])})
     b = curves.Curve(1, False, np.array([5.0, 6, 15, 16]), {"return_mean": np.array([1.0, 1.2, 3.0, 3.2])})
-    x, y = curves.mean([a, b], curves.RETURN)
-    assert x.tolist() == [10.0] and y.tolist() == [(1.0 + 2.0) / 2]
+    mean = curves.band([a, b], curves.RETURN)
+    assert mean.steps.tolist() == [10.0] and mean.mean.tolist() == [(1.0 + 2.0) / 2]
 
 
 def test_curves_leave_out_gaps_and_repeated_steps(tmp_path: Path) -> None:
@@ -166,6 +170,41 @@ def test_curves_leave_out_gaps_and_repeated_steps(tmp_path: Path) -> None:
     assert (x.tolist(), y.tolist()) == ([10.0, 20.0], [1.0, 2.0])
     (tmp_path / "progress.parquet").write_bytes(b"torn")
     assert curves.read(tmp_path) is None and curves.read(tmp_path / "absent") is None
+
+
+@pytest.mark.parametrize(("steps", "beyond"), [(8192, True), (1_100_000, False)])
+def test_the_axis_of_steps_fits_the_runs_and_not_the_published_budget(
+    tmp_path: Path, steps: int, beyond: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(runs.STEPS, "ppo", steps)
+    for seed in (0, 1, 2):
+        make_run(tmp_path, seed=seed)
+    [table] = build_tables(collect([tmp_path]))
+    [row] = table.agents
+    drawn = _metrics(table, [_Arm(row.label, style.styles([("ppo", "ppo")])[0], curves.of_runs(row.runs), row)])
+    assert drawn is not None
+    for ax in drawn.figure.axes:
+        assert ax.get_xlim()[1] < 1.2 * steps
+        assert len(ax.collections) == 1  # the band
+    marked = [line for ax in drawn.figure.axes for line in ax.lines if line.get_marker() == "D"]
+    assert (len(marked) == 0) == beyond
+
+
+def test_the_band_covers_the_interval_and_widens_no_axis(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        make_run(tmp_path, seed=seed)
+    [row] = build_tables(collect([tmp_path]))[0].agents
+    arm = _Arm(row.label, style.styles([("ppo", "ppo")])[0], curves.of_runs(row.runs), row)
+    figure = learning_curves([arm], (Panel(curves.RETURN, "return"),), (4.0, 3.0), 0.5)
+    assert figure is not None
+    [ax] = figure.axes
+    [band] = ax.collections
+    mean = curves.band(arm.curves, curves.RETURN)
+    corners = np.asarray(band.get_paths()[0].vertices)
+    assert corners[:, 1].max() == pytest.approx((mean.mean + mean.half).max())
+    values = [curve.values[curves.RETURN] for curve in arm.curves]
+    low, high = ax.get_ylim()
+    assert high - low < 1.3 * np.ptp(np.concatenate([*values, [0.0]])) < np.ptp(corners[:, 1])
 
 
 def test_a_sweep_of_many_tables_has_one_figure_over_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

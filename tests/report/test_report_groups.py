@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 from fakes.recorded_runs import command, write
 from fakes.runs import make_run
+from fakes.screen_runs import make_screen_run
 
 from perturbrl.report.collect import collect
+from perturbrl.report.held_out import gather
+from perturbrl.report.held_out_section import header
+from perturbrl.report.page import _lead
 from perturbrl.report.paper import PaperTable, build_tables
 
 GOOD, BAD = {"mse": 0.1, "return_gain": -1.6}, {"mse": 0.5, "return_gain": -5.8}
@@ -183,3 +187,16 @@ def test_tables_of_two_schedules_have_two_titles(tmp_path: Path) -> None:
         write(command(f"schedule={schedule}"), tmp_path)
     assert {table.title.rpartition(" · ")[2] for table in tables(tmp_path)} == {"schedule=released", "schedule=equal"}
     assert all(table.agents[0].label == "ppo" for table in tables(tmp_path))
+
+
+def test_each_row_says_how_many_seeds_it_has(tmp_path: Path) -> None:
+    for agent, n in (("ppo", 4), ("trpo", 2)):
+        for seed in range(n):
+            make_run(tmp_path, agent, seed=seed)
+    footer = " ".join(tables(tmp_path)[0].footer)
+    assert "Seeds: ppo 4 (0\N{EN DASH}3); trpo 2 (0\N{EN DASH}1);" in footer
+    assert "2 to 4 seeds a row" in _lead(collect([tmp_path]))
+    for agent, n in (("ppo", 3), ("trpo", 2)):
+        for seed in range(n):
+            make_screen_run(tmp_path / "screens", agent, seed)
+    assert "Seeds of each agent: ppo 3; trpo 2." in header(gather(collect([tmp_path / "screens"]))[0])

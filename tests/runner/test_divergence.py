@@ -15,7 +15,7 @@ from perturbrl.report import build_report
 from perturbrl.runner.dataset import load_cells
 from perturbrl.runner.evaluate import Evaluator, load_policy
 
-from .tiny import ROLLOUT, assert_same_run, checkpoint, job, progress, small, status, train
+from .tiny import ROLLOUT, assert_same_run, checkpoint, cli_run, job, progress, small, status, train
 
 SAID = r"diverged at step {step}: (policy network|log_std|value network|value_loss|entropy) is not finite"
 
@@ -139,3 +139,31 @@ def test_a_whole_population_that_diverges_stops_early(breaking, tmp_path: Path) 
     mine = job(tmp_path, "ppo", "schedule.total=100000")
     assert train(mine)[0].status == "diverged"
     assert len(progress(mine.path)) == 2
+
+
+@pytest.mark.parametrize("launcher", ["basic", "population"])
+def test_a_command_is_no_success_if_every_run_diverged(
+    launcher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = cli_run(capsys)
+    workers = ["hydra.launcher.workers=1"] if launcher == "population" else []
+    asked = [
+        "train",
+        "-m",
+        *small("ppo", "schedule.total=512", "curve_points=0"),
+        f"hydra/launcher={launcher}",
+        *workers,
+    ]
+    both = "every run (2 of 2) diverged"
+    code, _, err = run(*asked, "agent.lr=1e30,1e31")
+    assert code == 1 and err.splitlines()[-1].startswith(f"error: {both}")
+    if launcher == "basic":
+        for command in ("evaluate", "report"):
+            code, _, err = run(command, "outputs")
+            assert code == 1 and both in err.splitlines()[-1], command
+        code, _, err = run("train", *small("ppo", "schedule.total=512", "curve_points=0", "agent.lr=1e30"))
+        assert code == 1 and err.splitlines()[-1].startswith("error: the run diverged")  # and is not trained again
+    assert run(*asked, "agent.lr=1e30,1e-4")[0] == 0
+    if launcher == "basic":
+        assert [run(command, "outputs")[0] for command in ("evaluate", "report")] == [0, 0]

@@ -9,15 +9,20 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any, NoReturn
+
+from omegaconf import OmegaConf
 
 from perturbrl import status
 from perturbrl.errors import UserError
+from perturbrl.records import RunDir
 from perturbrl.registry import plugin_conf_dirs
 from perturbrl.runner import guard
 from perturbrl.runner.hydra import errors as hydra_errors
 from perturbrl.runner.hydra import old_names
 from perturbrl.runner.hydra.sweeps import check_sweep
+from perturbrl.runner.outcome import all_diverged
 
 _WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")
 _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
@@ -62,7 +67,7 @@ def run(module: str, function: str, args: Sequence[str], program: str) -> None:
         main = _load(module, function)
     with (
         _hydra_raises(),
-        _collected_failures() as failures,
+        _collected_failures() as (failures, finished),
         _replaced(sys, "argv", [program, *ordered]),
         _composed_once(ordered, overrides),
         old_names.accepted(),
@@ -75,6 +80,9 @@ def run(module: str, function: str, args: Sequence[str], program: str) -> None:
                 raise
             raise user_error from error
     if not failures:
+        if diverged := all_diverged(list(filter(None, map(_status, finished)))):
+            print(diverged, file=sys.stderr)
+            raise SystemExit(guard.FAILED)
         return
     if not sweep and len(failures) == 1 and not _is_sweep(failures[0]):
         raise hydra_errors.of_job(failures[0]._return_value)
@@ -157,23 +165,36 @@ def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _collected_failures() -> Iterator[list[Any]]:
-    """Collect failed jobs in place of raising the first: Hydra's sweeper reads all results, but stops at a raise."""
+def _collected_failures() -> Iterator[tuple[list[Any], list[Any]]]:
+    """Collect failed jobs in place of raising the first: Hydra's sweeper reads all results, but stops at a raise.
+
+    The second list has the other jobs.
+    """
     from hydra.core.utils import JobReturn, JobStatus
 
     plain: property = JobReturn.return_value  # type: ignore[assignment]
     failures: list[Any] = []
+    finished: list[Any] = []
 
     def read(job: Any) -> Any:
         if job.status is not JobStatus.FAILED or not _sweeper_ignores_values(job):
             assert plain.fget is not None
+            if job.status is not JobStatus.FAILED and not any(job is seen for seen in finished):
+                finished.append(job)
             return plain.fget(job)
         if not any(job is seen for seen in failures):
             failures.append(job)
         return None
 
     with _replaced(JobReturn, "return_value", property(read, plain.fset)):
-        yield failures
+        yield failures, finished
+
+
+def _status(job: Any) -> str:
+    """Return the status in the ``run.json`` of a job; empty where its folder is not known."""
+    folder = None if job.hydra_cfg is None else OmegaConf.select(job.hydra_cfg, "hydra.runtime.output_dir")
+    run = {} if folder is None else RunDir(Path(folder)).run
+    return str(run.get("status", ""))
 
 
 def _sweeper_ignores_values(job: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 if TYPE_CHECKING:
     from hydra.types import HydraContext, TaskFunction
@@ -65,6 +65,8 @@ class PopulationLauncher(Launcher):
         path = Path(config.hydra.sweep.dir) / str(config.hydra.sweep.subdir)
         hydra_config = OmegaConf.create({"hydra": config.hydra})
         assert isinstance(hydra_config, DictConfig)
+        with read_write(hydra_config.hydra), open_dict(hydra_config.hydra):
+            hydra_config.hydra.runtime.output_dir = str(path)
         with open_dict(config):
             del config["hydra"]
         returned = JobReturn(overrides=overrides, cfg=config, hydra_cfg=hydra_config, task_name="train")
