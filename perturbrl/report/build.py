@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from perturbrl.report.collect import Collection, collect
 from perturbrl.report.comparisons import compare
 from perturbrl.report.held_out import HeldOutTable, gather
 from perturbrl.report.paper import PaperTable, build_tables
+from perturbrl.report.recorded import Settings
 from perturbrl.report.style import Picture
 from perturbrl.report.table import Section
 
@@ -51,9 +52,10 @@ def build_report(where: Sequence[str | Path], out: Path, figures: bool = True) -
     UserError
         No finished run was found, or ``out`` cannot be written.
     """
+    from perturbrl.report import exports
     from perturbrl.report.across import across
     from perturbrl.report.page import page
-    from perturbrl.report.render import csv_text, grid_markdown, latex, markdown
+    from perturbrl.report.render import csv_text, document, grid_markdown, latex, markdown
 
     with status.step("reading runs"):
         collection = collect(where)
@@ -73,18 +75,20 @@ def build_report(where: Sequence[str | Path], out: Path, figures: bool = True) -
 
     try:
         with status.step("drawing figures"):
-            pictures = _draw(tables, held_out, out / "figures") if figures else {}
+            pictures = _draw(tables, held_out, collection.differing, out / "figures") if figures else {}
         with status.step("writing the page"):
             over = across(held_out)
             html = write("report.html", page(collection, tables, sections, over, pictures))
         summary = ["\n".join([*grid_markdown(over), ""])] if over else []
         write("tables.md", "\n".join([*summary, *map(markdown, sections)]))
+        write("tables.tex", document(sections))
         for section in sections:
             write(f"tables/{section.slug}.csv", csv_text(section))
             write(f"tables/{section.slug}.tex", latex(section))
         if compared:
             write(comparisons_section.FILE, comparisons_section.values(compared))
-        write("values.csv", collection.frame.to_csv(index=False, lineterminator="\n"))
+        for name, frame in (("values.csv", exports.values(collection)), ("curves.csv", exports.curves(collection))):
+            write(name, frame.to_csv(index=False, lineterminator="\n"))
     except OSError as error:
         raise UserError(f"{error.filename or out}: the report cannot be written: {error.strerror or error}") from error
     written += [file for made in pictures.values() for picture in made for file in (picture.png, picture.svg)]
@@ -92,16 +96,19 @@ def build_report(where: Sequence[str | Path], out: Path, figures: bool = True) -
     return Report(html, tuple(written), tuple(tables), tuple(sections[: len(held_out)]), collection, shown)
 
 
-def _draw(tables: Sequence[PaperTable], held_out: Sequence[HeldOutTable], folder: Path) -> dict[str, list[Picture]]:
-    """Return the figures of each table by its slug."""
-    from perturbrl.report import held_out_figures, overview, paper_figures
+def _draw(
+    tables: Sequence[PaperTable], held_out: Sequence[HeldOutTable], differing: Mapping[str, Settings], folder: Path
+) -> dict[str, list[Picture]]:
+    """Return the figures of each table by its slug, and those over several tables by ``OVERVIEW``."""
+    from perturbrl.report import held_out_figures, overview, paper_figures, swept
     from perturbrl.report.page import OVERVIEW
 
     folder.mkdir(parents=True, exist_ok=True)
     many = len(tables) > ALL_DRAWN
     pictures = {t.slug: paper_figures.draw(t, folder) for t in (tables[:FEW_DRAWN] if many else tables)}
-    if many:
-        pictures[OVERVIEW] = [overview.draw(tables, folder)]
+    over = [*swept.figures(tables, held_out, differing, folder), *([overview.draw(tables, folder)] if many else [])]
+    if over:
+        pictures[OVERVIEW] = over
     return pictures | {t.slug: held_out_figures.draw(t, folder) for t in held_out[:ALL_DRAWN]}
 
 

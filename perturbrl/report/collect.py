@@ -112,12 +112,9 @@ def collect(where: Sequence[str | Path]) -> Collection:
             )
         raise UserError(f"{places}: no runs found; make some with: {HOW_TO_RUN}")
     differing = label_all(runs, settings, [run["run"] in summaries for run in runs])
-    shown = {key for one in differing.values() for key in one}
-    commands = [key for run in runs for key in run["overrides"].items() if key[0] not in shown]
-    shared = tuple(dict.fromkeys(f"{key}={value}" for key, value in commands))
     table = pd.DataFrame(runs)
     frame = _tidy(table, values)
-    return Collection(table, frame, tuple(incomplete), summaries, tuple(damaged), differing, shared)
+    return Collection(table, frame, tuple(incomplete), summaries, tuple(damaged), differing, _shared(runs))
 
 
 def _read_run(folder: Path) -> tuple[dict[str, Any], dict[str, Any], str]:
@@ -163,8 +160,11 @@ def _record(folder: Path, run: dict[str, Any], summary: dict[str, Any]) -> dict[
     versions, leaks = run.get("versions"), run.get("leaks") or ()
     split = summary.get("split")
     spelled = labels(run, folder)
+    parts = (*Path(spelled.name).parts, *map(str, (spelled.cells, spelled.task, spelled.agent)), f"seed{run['seed']}")
+    usual = folder.parts[-len(parts) :] == parts
     return {
         "run": str(folder),
+        "outputs": str(folder.parents[len(parts) - 1] if usual else folder.parent),
         "labels": spelled,
         "overrides": {k: v for part in recorded.overrides(spelled).values() for k, v in part.items()},
         **{key: run[key] for key in (*TEXTS, *NUMBERS, "status")},
@@ -177,6 +177,15 @@ def _record(folder: Path, run: dict[str, Any], summary: dict[str, Any]) -> dict[
         "split": split.get("sha256") if isinstance(split, dict) else None,
         "n_cells": summary.get("n_cells"),
     }
+
+
+def _shared(runs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the overrides of commands that have the same value in all runs whose commands had them."""
+    values: dict[str, set[str]] = {}
+    for run in runs:
+        for key, value in run["overrides"].items():
+            values.setdefault(key, set()).add(value)
+    return tuple(f"{key.removesuffix('.name')}={next(iter(v))}" for key, v in values.items() if len(v) == 1)
 
 
 def _text(value: Any) -> str:
@@ -199,12 +208,14 @@ def label_all(
         asked = recorded.without_seeds([settings[k] for k in chosen], seeds, kind)
         overridden = {key for run in some for key in run["overrides"]}
         made, differing = label_runs([run["labels"] for run in some], asked, overridden)
+        varied = {key for more in differing for key in more}
         for run, one, more in zip(some, asked, differing, strict=True):
             different = [key.partition(".")[2] for key in more if key.startswith("evaluation.")]
             shown = [key for key in one.evaluation if key in (*recorded.SUMMARY_KEYS, *different)]
             run["settings"] = ",".join(f"{key}={spelled(one.evaluation[key])}" for key in shown)
             run["released"] = one.released
-            out[run["run"]] = more
+            run["overrides"] = {key: spelled(one.all.get(key, value)) for key, value in run["overrides"].items()}
+            out[run["run"]] = {key: value for key, value in one.all.items() if key in varied}
         keys = [str([run[key] for key in UNIT]) for run in some]
         for run, label in zip(some, part_repeats(made, keys, [Path(run["run"]) for run in some]), strict=True):
             parts = {"cells": label.cells, "task": label.task, "label": label.agent}

@@ -37,7 +37,7 @@ class ConsoleGrid:
 
     def _block(self, shown: slice, whole: bool) -> Table:
         table = _plain_table()
-        table.add_column("", max_width=None if whole else LABEL_WIDTH)
+        table.add_column("", max_width=None if whole else LABEL_WIDTH, overflow="fold")  # cut labels would be alike
         for column in self.grid.columns[shown]:
             table.add_column(column if whole else column.replace(" ", "\n"), justify="right", no_wrap=True)
         for k, line in enumerate(self.grid.lines):
@@ -45,12 +45,17 @@ class ConsoleGrid:
                 table.add_section()
             style = STYLES.get(line.kind, "dim")
             table.add_row(
-                Text(f"  {line.label}" if line.below else line.label, style=style),
+                Text(f"  {line.label}" if line.below else line.label if whole else _broken(line.label), style=style),
                 *(_cell(cell, style) for cell in line.cells[shown]),
             )
             if line.mark:
                 table.add_row(Text(f"  {line.mark}", style="red"))
         return table
+
+
+def _broken(label: str) -> str:
+    """Break a label that is too long where a setting begins."""
+    return label.replace(",", ",\n") if len(label) > LABEL_WIDTH else label
 
 
 def _plain_table() -> Table:

@@ -47,6 +47,7 @@ def panels(
     """
     from matplotlib.figure import Figure
 
+    _shorten(handles)
     longest = max((len(str(h.get_label())) for h in handles), default=0) * LETTER + KEY
     wide = margin + columns * (size[0] + left) + RIGHT + (longest if beside else 0.0)
     per_line = max(1, min(len(handles), int(wide / longest))) if handles else 1
@@ -90,12 +91,19 @@ def key(label: str, **look: Any) -> Line2D:
     """Return an entry of a legend."""
     from matplotlib.lines import Line2D as Line
 
-    return Line([], [], label=short(label), **look)
+    return Line([], [], label=label, **look)
 
 
 def short(label: str) -> str:
     """Cut the middle of a label that would push the panels off the page; tables have it whole."""
     return label if len(label) <= LONGEST else f"{label[: LONGEST - 16]}…{label[-15:]}"
+
+
+def _shorten(handles: Sequence[Line2D]) -> None:
+    """Shorten the labels of a legend; those that the cut makes alike get numbers."""
+    labels = [short(str(handle.get_label())) for handle in handles]
+    for k, (handle, label) in enumerate(zip(handles, labels, strict=True)):
+        handle.set_label(f"{label} ({labels[: k + 1].count(label)})" if labels.count(label) > 1 else label)
 
 
 def name(ax: Axes, title: str = "", x: str = "", y: str = "") -> None:

@@ -52,12 +52,12 @@ def page(
         note=NOTE,
         words=_WORDS,
         sections=sections,
-        n_held_out=len(sections) - len(tables),
         over=over,
         overview=OVERVIEW,
         pictures=pictures,
         undrawn={table.slug: os.path.commonpath([*table.runs["run"]]) for table in undrawn},
         svg=_svg,
+        breakable=_breakable,
         incomplete=collection.incomplete,
         shown_incomplete=_SHOWN_INCOMPLETE,
     )
@@ -73,6 +73,11 @@ def _svg(picture: Picture) -> Markup:
     return Markup(picture.inline.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1))
 
 
+def _breakable(label: str) -> Markup:
+    """Let a label break where a setting begins."""
+    return Markup(",<wbr>").join(label.split(","))
+
+
 def _lead(collection: Collection) -> str:
     runs = collection.runs
     diverged = int((runs["status"] == "diverged").sum())
@@ -85,7 +90,7 @@ def _lead(collection: Collection) -> str:
     ]
     parts += [f"{diverged} diverged"] if diverged else []
     parts += [f"{len(collection.incomplete)} unfinished and left out"] if collection.incomplete else []
-    shared = f" Set for all of these runs: {', '.join(collection.shared)}." if collection.shared else ""
+    shared = f" Set by the commands: {', '.join(collection.shared)}." if collection.shared else ""
     return "; ".join(parts) + "." + shared
 
 

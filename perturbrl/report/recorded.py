@@ -45,6 +45,11 @@ class Recorded:
     evaluation: Settings = field(default_factory=dict)
     released: bool = False
 
+    @property
+    def all(self) -> dict[str, Any]:
+        """All of them by full key, those of the evaluation below ``evaluation``."""
+        return {**self.cells, **self.task, **self.agent, **flat({"evaluation": self.evaluation})}
+
 
 def read(folder: Path, run: Mapping[str, Any], summary: Mapping[str, Any], labels: Labels) -> Recorded:
     """Return the settings of a run from ``config.yaml`` and the summary of its evaluation.
@@ -110,6 +115,12 @@ def full_key(part: str, key: str) -> str:
     if group in GROUPS:
         return key if rest else f"{key}.name"
     return key if part == "agent" and not rest and key in ("precision", "curve_points") else f"{PREFIX[part]}.{key}"
+
+
+def part_of(key: str) -> str:
+    """Return which label names a setting: ``cells``, ``task`` or ``agent``."""
+    group = key.partition(".")[0]
+    return "cells" if group in (*DATA_GROUPS, CHECKSUM) else "task" if group in ("env", "protocol") else "agent"
 
 
 def short_key(part: str, key: str) -> str:

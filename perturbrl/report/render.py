@@ -1,13 +1,17 @@
-"""A section as Markdown, CSV and LaTeX (booktabs), and what they all share."""
+"""A section as Markdown, CSV and LaTeX, and what they all share."""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
+from collections.abc import Sequence
 
 from perturbrl.report.table import Cell, Grid, Line, Section
 from perturbrl.report.text import DASH, MINUS, escape_tex
+
+PACKAGES = r"\usepackage{booktabs,graphicx}"  # of LaTeX, for every table
+GEOMETRY = r"\usepackage[landscape,margin=15mm]{geometry}"
 
 
 def markdown(section: Section) -> str:
@@ -50,13 +54,19 @@ def _full(value: object) -> object:
     return "" if value is None else value
 
 
+def document(sections: Sequence[Section]) -> str:
+    """Return a LaTeX document of all tables that compiles by itself, a page for each table."""
+    head = [r"\documentclass{article}", PACKAGES, GEOMETRY, r"\begin{document}", ""]
+    tables = (latex(section).replace("\\end{table*}", "\\end{table*}\n\\clearpage") for section in sections)
+    return "\n".join([*head, *tables, r"\end{document}", ""])
+
+
 def latex(section: Section) -> str:
-    """Return every grid as a LaTeX ``table*`` (packages booktabs and graphicx)."""
-    out: list[str] = []
+    """Return every grid as a LaTeX ``table*``, to be read into a document by ``input``."""
+    out = [f"% The document needs {PACKAGES}"]
     label = re.sub(r"[^A-Za-z0-9-]+", "-", section.slug)
     for k, grid in enumerate(section.grids):
-        caption = [f"{section.title}.", grid.title and f"{grid.title}.", section.result]
-        out += [r"\begin{table*}[t]", r"\centering", rf"\caption{{{escape_tex(' '.join(filter(None, caption)))}}}"]
+        out += [r"\begin{table*}[t]", r"\centering", rf"\caption{{{_caption(section, grid)}}}"]
         out += [rf"\label{{tab:{label}{f'-{k}' if k else ''}}}", r"\resizebox{\textwidth}{!}{%"]
         out += [rf"\begin{{tabular}}{{l*{{{len(grid.columns)}}}{{r}}}}", r"\toprule"]
         out += [" & ".join(["", *map(escape_tex, grid.columns)]) + r" \\", r"\midrule"]
@@ -67,8 +77,15 @@ def latex(section: Section) -> str:
             out.append(" & ".join([_tex_label(line), *map(_tex_cell, line.cells)]) + r" \\")
             previous = "below" if line.below else line.kind
         out += [r"\bottomrule", r"\end{tabular}}", r"\par\smallskip\footnotesize\raggedright"]
-        out += [escape_tex(" ".join(filter(None, (section.summary, grid.note, *section.notes)))), r"\end{table*}", ""]
+        notes = (section.summary, section.result, grid.note, *section.notes)
+        out += [escape_tex(" ".join(filter(None, notes))), r"\end{table*}", ""]
     return "\n".join(out)
+
+
+def _caption(section: Section, grid: Grid) -> str:
+    """Say what the table shows in one sentence or two; results and notes stand below it."""
+    heading = section.title.replace(" · ", ", ")
+    return escape_tex(" ".join(f"{text}." for text in (heading, grid.title) if text))
 
 
 def _tex_label(line: Line) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+import unicodedata
 from collections.abc import Iterable
 
 MINUS, DASH, NBSP = "\N{MINUS SIGN}", "\N{EN DASH}", "\N{NO-BREAK SPACE}"
@@ -14,8 +15,11 @@ _TEX = {
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
     **{c: f"${c}$" for c in "|<>"},
     **{"·": r"$\cdot$", "²": "$^2$", "±": r"$\pm$", DASH: "--", "—": "---", MINUS: "$-$"},
-    **{NBSP: "~", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "Δ": r"$\Delta$"},
+    **{NBSP: "~", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "→": r"$\to$", "←": r"$\leftarrow$", "Δ": r"$\Delta$"},
+    **{"≤": r"$\le$", "≥": r"$\ge$", "\N{MULTIPLICATION SIGN}": r"$\times$", "…": r"\dots{}"},
 }
+_GREEK_CAPITALS = {"gamma", "delta", "theta", "lambda", "xi", "pi", "sigma", "upsilon", "phi", "psi", "omega"}
+_GREEK = _GREEK_CAPITALS | {"alpha", "beta", "epsilon", "zeta", "eta", "iota", "kappa", "mu", "nu", "rho", "tau", "chi"}
 
 
 def spell(value: float, digits: int = 3, *, signed: bool = False, group: str = "") -> str:
@@ -39,5 +43,16 @@ def natural(text: str) -> tuple[tuple[float, str], ...]:
 
 
 def escape_tex(text: str) -> str:
-    """Return ``text`` as ASCII that LaTeX prints as it is."""
-    return "".join(_TEX.get(c, c) for c in text)
+    """Return ``text`` as ASCII that LaTeX prints as it is; letters that it has no command for lose their accents."""
+    return "".join(c if c.isascii() and c not in _TEX else _tex_letter(c) for c in text)
+
+
+def _tex_letter(c: str) -> str:
+    if c in _TEX:
+        return _TEX[c]
+    if greek := re.fullmatch(r"GREEK (SMALL|CAPITAL) LETTER (\w+)", unicodedata.name(c, "")):
+        letter = greek[2].lower().replace("lamda", "lambda")
+        if letter in _GREEK:
+            return f"$\\{letter if greek[1] == 'SMALL' or letter not in _GREEK_CAPITALS else letter.title()}$"
+    plain = unicodedata.normalize("NFKD", c).encode("ascii", "ignore").decode()
+    return "".join(_TEX.get(letter, letter) for letter in plain) or "?"

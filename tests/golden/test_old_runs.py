@@ -62,7 +62,9 @@ def test_a_report_shows_them(outputs: Path) -> None:
         ("paper", "trpo_ppo"): 1,
     }
     for folder in folders(outputs, "tiny"):
-        rows = values[(values["run"] == str(folder)) & (values["row"] == "policy")].set_index("metric")["value"]
+        rows = values[
+            (values["run"] == folder.relative_to(outputs).as_posix()) & (values["row"] == "policy")
+        ].set_index("metric")["value"]
         summary = folder / "evaluation" / "summary.json"
         if not summary.exists():
             assert rows.empty

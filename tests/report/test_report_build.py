@@ -14,7 +14,7 @@ from fakes.runs import make_run
 from rich.console import Console
 
 from perturbrl.errors import UserError
-from perturbrl.report import build, build_report, curves, style
+from perturbrl.report import build, build_report, curves, layout, style
 from perturbrl.report.collect import collect
 from perturbrl.report.lines import Panel, learning_curves
 from perturbrl.report.overview import labels
@@ -74,7 +74,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_files(built: tuple[Path, Path]) -> None:
     _, out = built
     suffixes = sorted(f.suffix for f in out.rglob("*") if f.is_file())
-    assert suffixes == sorted([".html", ".md", ".csv", ".csv", ".csv", ".tex", *[".png", ".svg"] * 3])
+    assert suffixes == sorted([".html", ".md", *[".csv"] * 4, *[".tex"] * 2, *[".png", ".svg"] * 3])
 
 
 def test_page_is_well_formed_escaped_and_asks_for_nothing(built: tuple[Path, Path]) -> None:
@@ -214,7 +214,8 @@ def test_a_sweep_of_many_tables_has_one_figure_over_all(tmp_path: Path, monkeypa
         make_run(tmp_path / "runs", env=f"paper,max_perturb={k}", points=0)
     report = build_report([tmp_path / "runs"], tmp_path / "out")
     assert [t.parts[3] for t in report.tables] == ["paper,max_perturb=2", "paper,max_perturb=10"]
-    assert {f.stem for f in report.files if f.suffix == ".png"} == {"overview", f"{report.tables[0].slug}-disagreement"}
+    drawn = {f.stem for f in report.files if f.suffix == ".png"}
+    assert drawn == {"overview", "swept-env.max_perturb", f"{report.tables[0].slug}-disagreement"}
     text = report.page.read_text()
     assert text.count("No figures of its own") == 1 and "max_perturb=10/ppo/seed0" in text
 
@@ -261,3 +262,19 @@ def test_no_two_lines_look_the_same() -> None:
     looks = style.styles([(f"a{k}", f"a{k}") for k in range(20)] + [("ppo", "ppo"), ("ppo", "ppo,x=1")])
     assert len({(look["color"], str(look["dash"])) for look in looks}) == len(looks)
     assert style.styles([("trpo_ppo", "trpo_ppo")])[0] == style.styles([("ppo", "ppo"), ("trpo_ppo", "trpo_ppo")])[1]
+
+
+def test_no_two_entries_of_a_legend_read_alike() -> None:
+    long = [f"agent,{'x' * 60}={k}{'y' * 20}" for k in (1, 2)]
+    handles = [layout.key(label, color="k") for label in (*long, "ppo")]
+    layout.panels(1, 1, (3.0, 2.0), handles, left=0.5)
+    shown = [str(handle.get_label()) for handle in handles]
+    assert len(set(shown)) == 3 and shown[2] == "ppo" and max(map(len, shown)) < 60
+
+
+def test_the_page_fits_a_narrow_screen_and_labels_break_at_settings(tmp_path: Path) -> None:
+    for lr in ("1", "2"):
+        make_run(tmp_path / "runs", override=f",lr={lr},a_setting_with_a_long_name={lr}", points=0)
+    text = build_report([tmp_path / "runs"], tmp_path / "out").page.read_text()
+    assert ">ppo,<wbr>a_setting_with_a_long_name=1<" in text.replace(",<wbr>lr=1", "")
+    assert "@media (max-width: 640px)" in text

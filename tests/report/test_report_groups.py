@@ -92,7 +92,7 @@ def test_what_all_runs_share_is_no_part_of_a_label(tmp_path: Path) -> None:
     assert set(found.runs["label"]) == {f"{agent},lr={lr}" for agent in ("ppo", "trpo") for lr in ("0.001", "0.01")}
     assert set(found.runs["task"]) == {"paper"}
     assert set(found.shared) == {
-        *("schedule.total=8192", "policy.hidden=_8_8_", "env.max_perturb=4", "protocol.return_episodes=8"),
+        *("schedule.total=8192", "policy.hidden=[8,8]", "env.max_perturb=4", "protocol.return_episodes=8"),
     }
 
 
