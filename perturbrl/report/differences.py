@@ -15,6 +15,7 @@ from perturbrl.report.recorded import CHECKSUM, Recorded, Settings, short_key, s
 from perturbrl.run_dirs import Label, Labels
 
 ALONE = "agent"  # the one group of an agent's settings that only runs of the same agent have in common
+IN_COLUMNS = (CHECKSUM, *(f"{group}.name" for group in ("source", "data", "env", "agent", "encoder", "schedule")))
 DIGEST = 8  # letters of a hash in a label
 
 
@@ -49,8 +50,10 @@ def label_runs(
         ]
         made = [Label(choice, text) for choice, text in zip(choices, texts, strict=True)]
         parts[part] = _unlike(made, [json.dumps(dict(one), sort_keys=True, default=str) for one in settings])
-        for one, more in zip(shown, found, strict=True):
-            one.update(more)
+        # files name what own YAML files of a user change too; labels have the names of those files
+        anywhere = differing(settings, lambda _k, _group: "", overridden)
+        for one, more, all_more in zip(shown, found, anywhere, strict=True):
+            one.update({key: value for key, value in all_more.items() if key not in IN_COLUMNS} | more)
     evaluations = differing([one.evaluation for one in recorded], lambda _k, _group: "", overridden)
     for one, more in zip(shown, evaluations, strict=True):
         one.update({f"evaluation.{key}": value for key, value in more.items()})

@@ -16,9 +16,10 @@ from rich.console import Console
 from perturbrl.errors import UserError
 from perturbrl.report import build, build_report, curves, layout, style
 from perturbrl.report.collect import collect
+from perturbrl.report.console import console
 from perturbrl.report.lines import Panel, learning_curves
 from perturbrl.report.overview import labels
-from perturbrl.report.paper import build_tables
+from perturbrl.report.paper import build_tables, section
 from perturbrl.report.paper_figures import _Arm, _disagreement, _metrics, draw
 
 VOID = {"meta", "br", "col", "link", "img", "input", "hr"}
@@ -278,3 +279,14 @@ def test_the_page_fits_a_narrow_screen_and_labels_break_at_settings(tmp_path: Pa
     text = build_report([tmp_path / "runs"], tmp_path / "out").page.read_text()
     assert ">ppo,<wbr>a_setting_with_a_long_name=1<" in text.replace(",<wbr>lr=1", "")
     assert "@media (max-width: 640px)" in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_a_terminal_cuts_no_label(tmp_path: Path, width: int) -> None:
+    for k in (1, 2):
+        make_run(tmp_path, override=f",a_long_setting={k},another_setting=1{k}", points=0)
+    text = io.StringIO()
+    sections = [section(table) for table in build_tables(collect([tmp_path]))]
+    Console(file=text, width=width).print(console(sections))
+    shown = text.getvalue().split("Steps:")[0]
+    assert "…" not in shown and all(f"another_setting=1{k}" in shown for k in (1, 2))

@@ -69,6 +69,17 @@ def test_values_say_what_each_run_was_and_where_it_lies(sweep: Path) -> None:
         assert line.value == pytest.approx(same, rel=1e-15)
 
 
+def test_what_a_users_own_yaml_file_changes_has_a_column(tmp_path: Path) -> None:
+    file = tmp_path / "configs" / "env" / "hard.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("defaults: [paper]\nmax_perturb: 20\n")
+    for env in ("paper", "hard"):
+        write(command(f"env={env}", configs=tmp_path / "configs"), tmp_path / "outputs")
+    values = exports.values(collect([tmp_path / "outputs"]))
+    assert set(zip(values["task"], values["env.max_perturb"], strict=True)) == {("paper", "5"), ("hard", "20")}
+    assert not {"env.name", "data_checksum"} & set(values)
+
+
 def test_curves_are_those_of_the_logs(sweep: Path) -> None:
     build_report([sweep / "outputs"], sweep / "report", figures=False)
     curves = pd.read_csv(sweep / "report/curves.csv")
