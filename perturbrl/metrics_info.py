@@ -209,6 +209,7 @@ class RowInfo:
 
 
 BEST_ACTIONS = "best_actions"  # the demonstration: what a policy could predict if it saw the true changes
+TRUE_MEAN = "true_mean"  # the most that a prediction of means can reach in the columns that need cells
 SIMULATOR = "simulator"  # the known optimum, where cells were simulated
 _ROWS = (
     RowInfo("no_change", "no change (floor)", "floor"),
@@ -224,6 +225,7 @@ _ROWS = (
     RowInfo("transfer_mean", "transfer mean", "simple"),
     RowInfo("mlp", "supervised MLP", "other"),
     RowInfo("permuted", "permuted labels (negative control)", "other"),
+    RowInfo(TRUE_MEAN, "true mean, as cells (oracle)", "oracle"),
     RowInfo("technical_duplicate", "technical duplicate (oracle)", "oracle"),
     RowInfo("interpolated_duplicate", "interpolated duplicate (oracle)", "oracle"),
     RowInfo(BEST_ACTIONS, "best allowed actions (oracle)", "oracle"),

@@ -26,10 +26,10 @@ class ScoreConfig:
     """How predictions are scored.
 
     ``alpha`` is the false discovery rate of a differential gene, ``min_log_fold`` the least |log2 fold change| of an up
-    or down call, ``min_cpm`` the least expression in controls of a gene that is tested (counts per million of the
-    table's genes of its modality), ``n_top`` the genes of highest control mean in ``l2_top``, ``n_components`` the
-    dimensions of the PCA for energy distances, ``max_cells`` the cells of a condition, true and predicted, in
-    tests and energy distances, ``max_controls`` the control cells of a context that tests compare with,
+    or down call, ``min_cpm`` the least expression, in controls or in perturbed cells, of a gene that is tested (counts
+    per million of the table's genes of its modality), ``n_top`` the genes of highest control mean in ``l2_top``,
+    ``n_components`` the dimensions of the PCA for energy distances, ``max_cells`` the cells of a condition, true and
+    predicted, in tests and energy distances, ``max_controls`` the control cells of a context that tests compare with,
     ``n_duplicates`` the random halvings of the technical duplicate.
     """
 

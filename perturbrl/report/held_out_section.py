@@ -11,6 +11,7 @@ from perturbrl.metrics_info import COMPARABILITY, CONTROL, HELD_OUT, MetricInfo
 from perturbrl.report import missing
 from perturbrl.report.claims import ALPHA, Family, alpha_of, exploratory, statements
 from perturbrl.report.held_out import HeldOutTable, full_title, names_of
+from perturbrl.report.held_out_genes import gene_note
 from perturbrl.report.table import Cell, Grid, Line, Row, Section
 from perturbrl.report.text import DASH, NBSP, spell
 from perturbrl.stats import Interval, mean_interval
@@ -119,7 +120,7 @@ def header(table: HeldOutTable) -> str:
         f"systematic variation {span('systematic_variation', 2)}; "
         f"without differential genes and so not in the DE columns: {span('n_excluded_de')}; part of "
         f"the genes that is differential (AUPRC-DE of chance): {span('de_prevalence', 2)}. "
-        f"{'Splits' if table.splits > 1 else 'Seeds'} of each agent: {table.counts}."
+        f"{'Splits' if table.splits > 1 else 'Seeds'} of each agent: {table.counts}.{gene_note(summaries)}"
     )
     text += f" Control cells of each prediction: {', '.join(controls)}." if controls else ""
     return text + _left_out(table) + _alike(table)

@@ -17,6 +17,7 @@ SKILL = {
     **{"no_change": -0.3, "random": -0.8, "best_constant": -0.1, "train_mean": 0.0, "matching_mean": 0.1},
     **{"additive": 0.15, "bilinear": 0.4, "bilinear_tuned": 0.42, "kernel_ridge": 0.38, "knn": 0.2, "mlp": 0.45},
     **{"transfer_mean": -0.3, "permuted": -0.5, "technical_duplicate": 1.0, "interpolated_duplicate": 1.1},
+    "true_mean": 1.2,
 }
 GENES = [f"G{k}" for k in range(60)]
 

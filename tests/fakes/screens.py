@@ -218,3 +218,45 @@ def additive(
     )
     one_hot = np.array([[float(t in c.targets) for t in targets] for c in conditions], dtype=np.float32)
     return table_of(np.concatenate(x).astype(np.float32), labels, train, test, validation, one_hot)
+
+
+INDUCED = ("IFIT1", "IFIT3", "RSAD2", "OASL", "ISG15", "CXCL10")
+"""Genes of ``interferon`` that its controls hardly express, the first two not at all."""
+
+
+def interferon(
+    n_genes: int = 400,
+    cells: int = 60,
+    conditions: Sequence[str] = ("IFNB",),
+    contexts: Sequence[str] = ("",),
+    seed: int = 0,
+) -> PerturbationTable:
+    """Sparse log-normalised counts of about 2000 a cell: ctrl/stim, where a perturbation induces what controls lack.
+
+    A tenth of the other genes moves by up to a factor of four, most of them up. One more perturbation, ``train``, is
+    the training set.
+    """
+    rng = np.random.default_rng(seed)
+    base = rng.lognormal(0.0, 1.5, n_genes)
+    base[: len(INDUCED)] = 0.0, 0.0, 1e-3, 2e-3, 0.02, 0.05
+    base *= 2000 / base.sum()
+    base[: len(INDUCED)] = 0.0, 0.0, 1e-3, 2e-3, 0.02, 0.05
+    x, labels = [], []
+    named = [
+        Condition(names, context) for context in contexts for names in ((), ("train",), *((n,) for n in conditions))
+    ]
+    for condition in named:
+        mean = base.copy()
+        if not condition.is_control:
+            moved = np.flatnonzero(rng.random(n_genes) < 0.1)
+            mean[moved] *= np.exp(rng.uniform(-0.7, 1.4, len(moved)))
+            mean[: len(INDUCED)] += rng.uniform(0.5, 20.0, len(INDUCED))
+        n = 12 * cells if condition.is_control else cells
+        depth = rng.lognormal(0.0, 0.4, (n, 1))
+        counts = rng.poisson(mean * depth * rng.gamma(4.0, 0.25, (n, n_genes)))
+        x.append(np.log1p(1e4 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)))
+        labels += [condition] * n
+    train = {c for c in named if c.targets == ("train",)}
+    test = {c for c in named if c.targets and c not in train}
+    features = [*INDUCED, *(f"g{i}" for i in range(n_genes - len(INDUCED)))]
+    return table_of(np.vstack(x).astype(np.float32), labels, train, test, features=features)

@@ -14,7 +14,7 @@ from fakes.screen_runs import make_screen_run
 from rich.console import Console
 
 from perturbrl.effects.baselines import baseline_names
-from perturbrl.metrics_info import DUPLICATES, HEADLINE, HELD_OUT, ROWS, SIMPLE, SIMULATOR
+from perturbrl.metrics_info import DUPLICATES, HEADLINE, HELD_OUT, ROWS, SIMPLE, SIMULATOR, TRUE_MEAN
 from perturbrl.report import build_report
 from perturbrl.report.across import across
 from perturbrl.report.claims import best_simple, statements
@@ -44,7 +44,7 @@ def seeds(root: Path, skills: dict[str, float], n: int, **more: object) -> Table
 
 
 def test_every_row_of_an_evaluation_is_known() -> None:
-    assert {*baseline_names(), *DUPLICATES, SIMULATOR} == set(ROWS)
+    assert {*baseline_names(), TRUE_MEAN, *DUPLICATES, SIMULATOR} == set(ROWS)
     assert set(SIMPLE) <= set(baseline_names())
 
 
@@ -70,7 +70,7 @@ def test_order_and_kinds_of_rows(tmp_path: Path) -> None:
     table = seeds(tmp_path, {"trpo": 0.3, "ppo": 0.3}, 1)
     assert [row.label for row in table.rows] == [*(row for row in ROWS if row != SIMULATOR), "ppo", "trpo"]
     assert [row.label for row in table.rows if row.kind == "simple"] == list(SIMPLE)
-    assert [row.label for row in table.rows if row.kind == "oracle"] == list(DUPLICATES)
+    assert [row.label for row in table.rows if row.kind == "oracle"] == [TRUE_MEAN, *DUPLICATES]
 
 
 def test_data_split_rule_and_settings_make_a_table_and_split_seeds_do_not(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_the_choices_that_the_task_makes_for_other_groups(tmp_path):
 
 def test_what_an_evaluation_leaves(finished):
     table, said = load_cells(finished), summary(finished.path)
-    assert list(said["rows"]) == ["policy", *baseline_names(), "best_actions", "simulator", *ORACLES]
+    assert list(said["rows"]) == ["policy", *baseline_names(), "best_actions", "simulator", "true_mean", *ORACLES]
     for row, found in said["rows"].items():
         assert {*COLUMNS, *(f"{kind}/{m}" for kind in ("calibrated", "median", "resistant") for m in COLUMNS)} <= set(
             found

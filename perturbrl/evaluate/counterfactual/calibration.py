@@ -71,8 +71,11 @@ def duplicates(truth: ObservedEffects) -> Iterator[tuple[ObservedEffects, dict[s
 
 
 def _technical(half: ObservedEffects) -> Prediction:
+    x = half.table.screen.x
     rows = dict(zip(half.conditions.tolist(), half.cells, strict=True))
-    return Prediction(half.change, cells=lambda condition: half.table.screen.x[rows[condition]])
+    controls = {context: x[cells] for context, cells in half.controls.items()}
+    # tested against controls of its own: two halves that share them would agree on their noise
+    return Prediction(half.change, lambda condition: x[rows[condition]], controls)
 
 
 def _interpolated(half: ObservedEffects) -> Prediction:
@@ -82,8 +85,9 @@ def _interpolated(half: ObservedEffects) -> Prediction:
     testers = {context: metrics.tester(context) for context in half.controls}
     for i, (context, used) in enumerate(zip(half.contexts, half.used, strict=True)):
         tester = testers[context]
-        genes = tester.tested & used
-        trust = 1 - tester.calls(x[half.cells[i]], used).fdr
+        cells = x[half.cells[i]]
+        genes = tester.genes(cells, used)
+        trust = 1 - tester.calls(cells, genes).fdr
         change[i, genes] = trust * half.change[i, genes] + (1 - trust) * half.centre[i, genes]
     return Prediction(change)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,8 @@ from perturbrl import status
 from perturbrl.effects.observed import ObservedEffects, sample
 from perturbrl.evaluate.counterfactual.differential_expression import AgainstControl, agreement
 from perturbrl.evaluate.counterfactual.distribution import Sample, energy_distance
-from perturbrl.evaluate.counterfactual.prediction import Emission, Prediction, as_cells
+from perturbrl.evaluate.counterfactual.emission import ControlCells, Emission
+from perturbrl.evaluate.counterfactual.prediction import Prediction, as_cells
 
 Array = NDArray[np.float64]
 
@@ -22,6 +24,10 @@ CALLED = (
     *("accuracy", "precision", "recall", "f1", "auprc"),
 )
 """Metrics that exist only where the truth has differential genes."""
+
+
+NAMED = 20
+"""Most genes of a list that are named."""
 
 
 class CellMetrics:
@@ -37,6 +43,10 @@ class CellMetrics:
         """Which conditions have real differential genes, [n]; known once scored."""
         self.prevalence = np.full(len(truth.conditions), np.nan)
         """Part of the tested genes that is differential, [n]; known once scored."""
+        self.tested = np.zeros(truth.used.shape, dtype=bool)
+        """Genes that are tested in each condition, [n, G]; known once scored."""
+        self.induced = np.zeros(truth.used.shape, dtype=bool)
+        """Those of them that only the perturbed cells express, [n, G]; known once scored."""
         self.short: dict[str, int] = {}
         """For how many conditions a prediction gave fewer cells than there are test cells; known once scored."""
 
@@ -50,31 +60,51 @@ class CellMetrics:
         with status.step(f"scoring the cells of {len(predictions)} rows") as step:
             for context in np.unique(contexts):
                 tester = self.tester(context)
+                testers = {
+                    row: tester if prediction.controls is None else self._against(prediction.controls[context])
+                    for row, prediction in predictions.items()
+                }
                 for i in np.flatnonzero(contexts == context):
                     step.at(f"condition {next(count)} of {n}")
-                    control[i] = self._condition(int(i), tester, predictions, out)
+                    control[i] = self._condition(int(i), tester, testers, predictions, out)
         usual = np.nanmean(control) if np.isfinite(control).any() else np.nan
         for scores in out.values():
             scores["energy_ratio"] /= usual if usual > 0 else np.nan
         return out
+
+    def named(self, genes: NDArray[np.bool_]) -> dict[str, Any]:
+        """Return how many ``genes`` [G] there are, and the names of those that the test conditions raise most."""
+        highest = np.where(genes, self._truth.change.max(axis=0, initial=-np.inf), -np.inf)
+        order = np.argsort(-highest, kind="stable")[: min(NAMED, int(genes.sum()))]
+        return {"n": int(genes.sum()), "names": [self._truth.table.screen.features[g] for g in order]}
 
     def tester(self, context: str) -> AgainstControl:
         """Return the test against the controls of ``context``, at most ``max_controls`` of them."""
         truth = self._truth
         rows = truth.controls[context]
         rows = sample(rows, truth.config.max_controls, truth.config.seed, "score/controls", context)
-        screen = truth.table.screen
-        return AgainstControl(screen.x[rows], list(screen.slices.values()), truth.config.alpha, truth.config.min_cpm)
+        return self._against(truth.table.screen.x[rows])
+
+    def _against(self, controls: sparse.csr_matrix) -> AgainstControl:
+        config, slices = self._truth.config, list(self._truth.table.screen.slices.values())
+        return AgainstControl(controls[: config.max_controls], slices, config.alpha, config.min_cpm)
 
     def _condition(
-        self, i: int, tester: AgainstControl, predictions: Mapping[str, Prediction], out: dict[str, dict[str, Array]]
+        self,
+        i: int,
+        tester: AgainstControl,
+        testers: Mapping[str, AgainstControl],
+        predictions: Mapping[str, Prediction],
+        out: dict[str, dict[str, Array]],
     ) -> float:
         """Score condition ``i`` of every prediction into ``out``; return E(control, true)."""
         truth, config, x = self._truth, self._truth.config, self._truth.table.screen.x
         used = truth.used[i]
         true = x[sample(truth.cells[i], truth.n_compared(i), config.seed, "score/cells", truth.names[i])]
-        control = x[self._emission.rows(i)]
-        real = tester.calls(true, used)
+        control = self._emission.start(i)
+        genes = tester.genes(true, used)
+        real = tester.calls(true, genes)
+        self.tested[i], self.induced[i] = genes, genes & ~tester.expressed
         self.differential[i] = real.significant.any()
         self.prevalence[i] = real.significant.mean() if len(real.significant) else np.nan
         basis = self._basis.T * used[:, None]
@@ -82,17 +112,18 @@ class CellMetrics:
         for row, prediction in predictions.items():
             cells = self._cells(i, row, prediction, control)
             if self.differential[i]:
-                for name, value in agreement(real, tester.calls(cells, used), config.min_log_fold).items():
+                for name, value in agreement(real, testers[row].calls(cells, genes), config.min_log_fold).items():
                     out[row][name][i] = value
             out[row]["energy_ratio"][i] = _energy(_project(cells, basis), target)
-        return _energy(_project(control, basis), target)
+        return _energy(_project(control.cells, basis), target)
 
-    def _cells(self, i: int, row: str, prediction: Prediction, control: sparse.csr_matrix) -> sparse.csr_matrix:
+    def _cells(self, i: int, row: str, prediction: Prediction, control: ControlCells) -> sparse.csr_matrix:
         predicted = None if prediction.cells is None else prediction.cells(int(self._truth.conditions[i]))
         if predicted is not None:
-            self.short[row] = self.short.get(row, 0) + int(predicted.shape[0] < control.shape[0])
-            return as_cells(predicted, control.shape[0])
-        return self._emission.cells(i, prediction.change[i], control)
+            n = control.cells.shape[0]
+            self.short[row] = self.short.get(row, 0) + int(predicted.shape[0] < n)
+            return as_cells(predicted, n)
+        return control.moved(prediction.change[i])
 
 
 def _project(cells: sparse.csr_matrix, basis: Array) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from perturbrl.evaluate.counterfactual.prediction import signed
+from perturbrl.evaluate.counterfactual.emission import signed
 from perturbrl.evaluate.counterfactual.ranksum import RankSum
 
 Array = NDArray[np.float64]
@@ -55,14 +55,22 @@ class AgainstControl:
         for part in slices:
             total = self._control[part].sum()
             self._to_cpm[part] = 1e6 / total if total > 0 else 0.0
-        self.tested = (self._control * self._to_cpm > min_cpm) | self._signed
-        """Genes [G] that controls express (or that can be negative): a rule that sees no perturbed cell."""
+        self._least = min_cpm
+        self.expressed = self._above(self._control)
+        """Genes [G] that the controls express, or that can be negative."""
 
-    def calls(self, cells: sparse.csr_matrix, used: Mask) -> Calls:
-        """Return the calls of ``cells`` [N, G] over the genes ``tested & used``; BH within the condition."""
+    def genes(self, true: sparse.csr_matrix, used: Mask) -> Mask:
+        """Return which of the genes ``used`` [G] controls or the ``true`` cells [N, G] of a condition express, [G].
+
+        A gene that neither expresses has no evidence to give. One that only the perturbed cells express is tested too:
+        what a perturbation induces is often the effect.
+        """
+        return used & (self.expressed | self._above(_linear_mean(true)))
+
+    def calls(self, cells: sparse.csr_matrix, genes: Mask) -> Calls:
+        """Return the calls of ``cells`` [N, G] over ``genes``; BH within the condition."""
         from scipy.stats import false_discovery_control  # half a second that training need not wait for
 
-        genes = self.tested & used
         z, p = self._test.test(cells)
         ratio = (_linear_mean(cells) * self._to_cpm + _FLOOR) / (self._control * self._to_cpm + _FLOOR)
         # what is negative is a log already
@@ -70,6 +78,9 @@ class AgainstControl:
         log_fold = np.where(self._signed, moved, np.log2(np.where(self._signed, 1.0, ratio)))
         q = false_discovery_control(p[genes])
         return Calls(z[genes], q, q < self._alpha, log_fold[genes])
+
+    def _above(self, linear: Array) -> Mask:
+        return np.asarray((linear * self._to_cpm > self._least) | self._signed)
 
 
 def agreement(real: Calls, predicted: Calls, min_log_fold: float) -> dict[str, float]:

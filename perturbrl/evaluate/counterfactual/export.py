@@ -11,7 +11,7 @@ from scipy import sparse
 
 from perturbrl.effects.observed import ObservedEffects
 from perturbrl.envs.counterfactual.parts import spread
-from perturbrl.evaluate.counterfactual.prediction import Emission
+from perturbrl.evaluate.counterfactual.emission import Emission
 from perturbrl.files import replacing
 from perturbrl.screens.schema import Condition
 

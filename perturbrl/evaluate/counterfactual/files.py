@@ -174,6 +174,7 @@ def differential(truth: ObservedEffects, index: int) -> NDArray[np.bool_]:
     x, used = truth.table.screen.x, truth.used[index]
     tester = CellMetrics(truth, np.empty((0, x.shape[1]))).tester(truth.contexts[index])
     out = np.zeros(x.shape[1], dtype=bool)
-    tested = tester.tested & used
-    out[tested] = tester.calls(x[truth.cells[index]], used).significant
+    cells = x[truth.cells[index]]
+    genes = tester.genes(cells, used)
+    out[genes] = tester.calls(cells, genes).significant
     return out

@@ -20,10 +20,12 @@ from perturbrl.evaluate.counterfactual.cellwise import CALLED
 from perturbrl.evaluate.counterfactual.prediction import Prediction
 from perturbrl.evaluate.counterfactual.values import ConditionValues, Values
 from perturbrl.evaluate.files import finite
-from perturbrl.metrics_info import DUPLICATES, HELD_OUT
+from perturbrl.metrics_info import DUPLICATES, HELD_OUT, TRUE_MEAN
 
 Array = NDArray[np.float64]
 BASE = "train_mean"
+LOW_CEILING = 0.5
+"""Score of the true mean's own cells below which a column of differential genes tells nothing of predicted means."""
 _BY_TRUTH = ("pds_cosine", "wmse_ratio", "wr2_delta", "mse_norm", "energy_ratio", "r2_delta")
 
 
@@ -101,7 +103,11 @@ class Scores:
             "systematic_variation": profile_metrics.mean_cosine(truth.change, truth.centre, truth.used),
             "drf": drf,
             "n_excluded_de": int((~cells.differential).sum()),
+            "excluded_de": [name for name, is_in in zip(truth.names, cells.differential, strict=True) if not is_in],
             "de_prevalence": _mean(cells.prevalence[cells.differential]),
+            "untested_genes": cells.named(np.asarray(~cells.tested.any(axis=0))),
+            "induced_genes": cells.named(np.asarray(cells.induced.any(axis=0))),
+            "low_ceiling": [metric for metric in CALLED if self.rows[TRUE_MEAN][metric] < LOW_CEILING],
             "n_control_cells": int(sum(len(rows) for rows in truth.controls.values())),
         }
 
@@ -138,7 +144,7 @@ class Scores:
 def score(
     truth: ObservedEffects, predictions: Mapping[str, Prediction], metrics: ConditionValues | None = None
 ) -> Scores:
-    """Score every prediction, the training mean, and the duplicates that the truth itself gives.
+    """Score every prediction, the training mean, and the oracles that the truth itself gives: its mean, its duplicates.
 
     Undefined values count as ``MetricInfo.undefined`` in aggregates; a change that is not finite is replaced by no
     change and flagged. ``metrics`` of the same truth, given again, computes nothing twice.
@@ -157,12 +163,16 @@ def score(
         coverage[row] = 1.0 if prediction.covered is None else float(prediction.covered.mean())
     cleaned.setdefault(BASE, Prediction(truth.centre))
     coverage.setdefault(BASE, 1.0)
+    cleaned[TRUE_MEAN] = metrics.true_mean
+    coverage[TRUE_MEAN] = 1.0
     values = metrics.of(cleaned)
     duplicates = metrics.duplicates
     if duplicates:
         coverage |= dict.fromkeys(DUPLICATES, float(np.isfinite(duplicates[DUPLICATES[0]]["mse"]).mean()))
     flags += _unusable(values[BASE])
     for row, prediction in cleaned.items():
+        if prediction.note:
+            flags.append(f"{row}: {prediction.note}")
         if count := metrics.short(prediction):
             flags.append(f"{row}: fewer predicted than test cells in {count} conditions; its tests have less power")
     return Scores(metrics, values | duplicates, coverage, tuple(flags))
@@ -174,7 +184,7 @@ def _filled(value: Array, metric: str) -> Array:
 
 
 def _clean(row: str, prediction: Prediction, truth: ObservedEffects, flags: list[str]) -> Prediction:
-    if row in DUPLICATES:
+    if row in (TRUE_MEAN, *DUPLICATES):
         raise UserError(f"row {row!r} is made from test cells by the evaluation itself; call the prediction otherwise")
     if prediction.change.shape != truth.change.shape:
         raise UserError(

@@ -40,6 +40,11 @@ class ConditionValues:
         """Metrics of cells; those that need differential genes know them once something was scored."""
         return CellMetrics(self.truth, self._basis)
 
+    @cached_property
+    def true_mean(self) -> Prediction:
+        """The true means as a prediction: what its cells score is the most that a prediction of means can reach."""
+        return Prediction(self.truth.change)
+
     def of(self, predictions: Mapping[str, Prediction]) -> Values:
         """Return row -> metric -> [n]; NaN where a value does not exist."""
         new = {row: prediction for row, prediction in predictions.items() if prediction not in self._scored}

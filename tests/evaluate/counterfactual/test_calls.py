@@ -75,20 +75,24 @@ def test_silence_and_flooding_score_low():
     assert agreement(real, real, 0.25)["direction_fidelity"] == 1
 
 
-def test_the_gate_reads_controls_only_and_fold_changes_are_those_of_linear_means():
+def test_genes_that_either_arm_expresses_are_tested_and_fold_changes_are_those_of_linear_means():
     rng = np.random.default_rng(0)
-    counts = rng.poisson([5.0, 5.0, 5.0, 0.0, 100.0], (200, 5))
+    counts = rng.poisson([5.0, 5.0, 5.0, 0.0, 100.0, 0.0], (200, 6))
     control = sparse.csr_matrix(np.log1p(counts), dtype=np.float32)
-    tester = AgainstControl(control, [slice(0, 5)], alpha=0.05, min_cpm=5.0)
-    assert tester.tested.tolist() == [True, True, True, False, True]
-    more = rng.poisson([5.0, 20.0, 1.0, 50.0, 100.0], (200, 5))
+    tester = AgainstControl(control, [slice(0, 6)], alpha=0.05, min_cpm=5.0)
+    assert tester.expressed.tolist() == [True, True, True, False, True, False]
+    more = rng.poisson([5.0, 20.0, 1.0, 50.0, 100.0, 0.0], (200, 6))
     cells = sparse.csr_matrix(np.log1p(more), dtype=np.float32)
-    found = tester.calls(cells, np.array([True, True, True, True, True]))
-    expected = np.log2(more.mean(axis=0) / np.maximum(counts.mean(axis=0), 1e-9))[[0, 1, 2, 4]]
+    assert tester.genes(cells, np.ones(6, bool)).tolist() == [True, True, True, True, True, False]
+    assert tester.genes(cells, np.arange(6) > 0).tolist() == [False, True, True, True, True, False]
+    assert tester.calls(cells, np.ones(6, bool)).log_fold[3] > 20
+    shown = [0, 1, 2, 4]
+    found = tester.calls(cells, np.isin(np.arange(6), shown))
+    expected = np.log2(more[:, shown].mean(axis=0) / counts[:, shown].mean(axis=0))
     np.testing.assert_allclose(found.log_fold, expected, rtol=1e-4)
     assert found.significant.tolist()[1:3] == [True, True]
     assert found.classes(0.25).tolist()[1:3] == [1, -1]
-    assert len(tester.calls(cells, np.array([True, True, True, True, False])).z) == 3
+    assert len(tester.calls(cells, np.arange(6) < 3).z) == 3
 
 
 def test_false_discovery_rates_are_those_of_benjamini_and_hochberg():
@@ -108,8 +112,8 @@ def test_the_gate_counts_within_a_modality():
     control = sparse.csr_matrix(np.log1p(x), dtype=np.float32)
     apart = AgainstControl(control, [slice(0, 2), slice(2, 4)], 0.05, 5.0)
     together = AgainstControl(control, [slice(0, 4)], 0.05, 500.0)
-    assert apart.tested.tolist() == [True, False, True, True]
-    assert together.tested.tolist() == [True, False, False, False]
+    assert apart.expressed.tolist() == [True, False, True, True]
+    assert together.expressed.tolist() == [True, False, False, False]
 
 
 def test_features_with_negative_values_are_compared_as_logs():
@@ -117,5 +121,5 @@ def test_features_with_negative_values_are_compared_as_logs():
     control, moved = rng.normal(-1.0, 0.1, (60, 2)), rng.normal([np.log(2) - 1, -1.0], 0.1, (60, 2))
     tester = AgainstControl(sparse.csr_matrix(control, dtype=np.float32), [slice(0, 2)], 0.05, 5.0)
     found = tester.calls(sparse.csr_matrix(moved, dtype=np.float32), np.ones(2, bool))
-    assert tester.tested.all()
+    assert tester.expressed.all()
     np.testing.assert_allclose(found.log_fold, [1.0, 0.0], atol=0.1)

@@ -15,7 +15,7 @@ from perturbrl.config import bind
 from perturbrl.effects.baselines import BaselineContext, baseline_names, make_baseline
 from perturbrl.errors import UserError
 from perturbrl.evaluate.counterfactual import Prediction, ScoreConfig, observe_effects, predict, score
-from perturbrl.evaluate.counterfactual.prediction import Emission
+from perturbrl.evaluate.counterfactual.emission import Emission
 from perturbrl.evaluate.counterfactual.values import ConditionValues
 from perturbrl.metrics_info import HELD_OUT as COLUMNS
 
@@ -211,41 +211,6 @@ def test_nothing_is_kept_of_a_truth_that_is_gone():
     del fresh
     gc.collect()
     assert kept() is None
-
-
-def test_emitted_cells_have_the_predicted_mean_and_the_spread_of_cells(truth):
-    emission = Emission(truth)
-    x = truth.table.screen.x
-    rows = truth.controls[""]
-    change = np.random.default_rng(0).normal(0, 0.3, truth.change.shape[1])
-    cells = emission.cells(0, change, x[rows]).toarray()
-    expected = np.where(truth.control[0] > 0, np.maximum(truth.control[0] + change, 0), 0)
-    np.testing.assert_allclose(cells.mean(axis=0), expected, atol=1e-4)
-    assert (cells.std(axis=0)[expected > 0.1] > 0).all()
-    assert len(emission.rows(0)) == truth.n_cells[0]
-
-
-def test_a_gene_that_hardly_any_control_expresses_is_not_scaled_beyond_reason():
-    table = noisy(cells=10)
-    x = table.screen.x.toarray()
-    x[:, 50] = 0
-    x[table.split.control_test[0], 50] = 0.01
-    screen = dataclasses.replace(table.screen, x=sparse.csr_matrix(x))
-    truth = observe_effects(dataclasses.replace(table, screen=screen), CONFIG)
-    rows = truth.controls[""]
-    cells = Emission(truth).cells(0, np.full(200, 5.0), screen.x[rows])
-    assert cells.data.max() <= 2 * x[rows].max()
-
-
-def test_features_with_negative_values_are_moved():
-    table = noisy(cells=10)
-    x = table.screen.x.toarray()
-    x[:, 50:] -= 3.0
-    screen = dataclasses.replace(table.screen, x=sparse.csr_matrix(x))
-    truth = observe_effects(dataclasses.replace(table, screen=screen), CONFIG)
-    rows = truth.controls[""]
-    cells = Emission(truth).cells(0, np.full(200, 0.5), screen.x[rows]).toarray()
-    np.testing.assert_allclose(cells[:, 50:], screen.x[rows].toarray()[:, 50:] + 0.5, atol=1e-5)
 
 
 def test_fewer_cells_than_observed_are_flagged(truth):

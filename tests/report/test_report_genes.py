@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from fakes.screen_runs import make_screen_run
+
+from perturbrl import paths, records
+from perturbrl.report.collect import collect
+from perturbrl.report.held_out import gather
+from perturbrl.report.held_out_genes import SHOWN, gene_note
+from perturbrl.report.held_out_section import header
+
+INDUCED = {"n": 9, "names": [f"ISG{k}" for k in range(9)]}
+
+
+def test_genes_that_are_induced_or_left_out_are_named_in_the_note(tmp_path: Path) -> None:
+    run = make_screen_run(tmp_path)
+    file = run / paths.EVALUATION / paths.SUMMARY
+    summary = records.read_json(file)
+    summary["header"] |= {"induced_genes": INDUCED, "untested_genes": {"n": 1, "names": ["XIST"]}}
+    records.write_json(file, summary)
+    text = header(gather(collect([tmp_path]))[0])
+    assert "9 (ISG0, ISG1, ISG2, ISG3, ISG4, ISG5, ...)" in text and "1 (XIST)." in text
+    assert f"ISG{SHOWN}" not in text
+
+
+def test_several_evaluations_give_a_range_and_old_ones_nothing() -> None:
+    fewer = {"header": {"induced_genes": {"n": 2, "names": ["A", "B"]}, "untested_genes": {"n": 0, "names": []}}}
+    text = gene_note([fewer, {"header": {"induced_genes": INDUCED}}, {}])
+    assert "2 to 9 (ISG0" in text and "neither" not in text
+    assert gene_note([{"header": {"n_test": 3}}, {}]) == ""
