@@ -178,7 +178,8 @@ class ControlCells:
         among = np.where(
             first, (ahead - 0.5) / np.maximum(total, 1), (np.arange(n) - ahead + 0.5) / np.maximum(n - total, 1)
         )
-        detected = self._detected[:, None]
+        # a gene of no cell, or of all, has no boundary between the two
+        detected = np.where(total == 0, 0.0, np.where(total == n, 1.0, self._detected[:, None]))
         order = np.empty((n_genes, n), dtype=np.float32)
         np.put_along_axis(
             order,
