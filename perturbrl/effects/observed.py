@@ -100,6 +100,11 @@ class ObservedEffects:
         """||mu_p - mu_0|| of each condition over its used genes."""
         return np.asarray(np.sqrt(np.where(self.used, np.square(self.change), 0.0).sum(axis=1)))
 
+    def compared_controls(self, context: str) -> Rows:
+        """Return the rows of the test controls that tests compare with, at most ``max_controls`` of a context."""
+        config = self.config
+        return sample(self.controls[context], config.max_controls, config.seed, "score/controls", context)
+
     def n_compared(self, index: int) -> int:
         """Return how many cells of a condition, true and predicted alike, tests and energy distances take.
 

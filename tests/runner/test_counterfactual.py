@@ -306,6 +306,7 @@ def test_an_export_is_read_back_and_scores_as_the_policy(finished, tmp_path):
     adata = anndata.read_h5ad(file)
     assert list(adata.var_names) == list(table.screen.features)
     assert adata.obs_names.is_unique and adata.X.dtype == np.float32 and (adata.X.data >= 0).all()
+    assert adata.X.data.max() <= table.screen.x.data.max() + np.log(2) + 1e-4
     assert set(adata.obs.perturbation[adata.obs.is_control]) == {"control"}
     tests = {table.screen.conditions[c].name for c in table.conditions_of(table.split.test)}
     assert set(adata.obs.condition) == tests | {"control"}
@@ -313,9 +314,10 @@ def test_an_export_is_read_back_and_scores_as_the_policy(finished, tmp_path):
     Evaluator(["baseline=predictions", f"path={file}"]).evaluate(finished.path)
     after = summary(finished.path)["rows"]
     assert after.keys() == {*before, "predictions:predictions"}
-    for name in ("pearson_delta_pert", "mse", "wmse_ratio", "pearson_delta_ctrl"):
-        assert after["predictions:predictions"][name] == pytest.approx(after["policy"][name], abs=0.03), name
-        assert after["policy"][name] == before["policy"][name]
+    for name in COLUMNS:
+        for kind in ("", "median/", "resistant/", "calibrated/"):
+            assert after["predictions:predictions"][kind + name] == after["policy"][kind + name], kind + name
+            assert after["policy"][kind + name] == before["policy"][kind + name]
 
 
 def test_the_command_line_from_training_to_report(run, tmp_path, no_figures):

@@ -14,7 +14,7 @@ from perturbrl import status
 from perturbrl.effects.observed import ObservedEffects, sample
 from perturbrl.evaluate.counterfactual.differential_expression import AgainstControl, agreement
 from perturbrl.evaluate.counterfactual.distribution import Sample, energy_distance
-from perturbrl.evaluate.counterfactual.emission import ControlCells, Emission
+from perturbrl.evaluate.counterfactual.emission import Emission
 from perturbrl.evaluate.counterfactual.prediction import Prediction, as_cells
 
 Array = NDArray[np.float64]
@@ -61,8 +61,9 @@ class CellMetrics:
             for context in np.unique(contexts):
                 tester = self.tester(context)
                 testers = {
-                    row: tester if prediction.controls is None else self._against(prediction.controls[context])
+                    row: self._against(prediction.controls[context])
                     for row, prediction in predictions.items()
+                    if prediction.controls is not None
                 }
                 for i in np.flatnonzero(contexts == context):
                     step.at(f"condition {next(count)} of {n}")
@@ -80,10 +81,7 @@ class CellMetrics:
 
     def tester(self, context: str) -> AgainstControl:
         """Return the test against the controls of ``context``, at most ``max_controls`` of them."""
-        truth = self._truth
-        rows = truth.controls[context]
-        rows = sample(rows, truth.config.max_controls, truth.config.seed, "score/controls", context)
-        return self._against(truth.table.screen.x[rows])
+        return self._against(self._truth.table.screen.x[self._truth.compared_controls(context)])
 
     def _against(self, controls: sparse.csr_matrix) -> AgainstControl:
         config, slices = self._truth.config, list(self._truth.table.screen.slices.values())
@@ -110,20 +108,22 @@ class CellMetrics:
         basis = self._basis.T * used[:, None]
         target = Sample.of(_project(true, basis))
         for row, prediction in predictions.items():
-            cells = self._cells(i, row, prediction, control)
+            cells = self._predicted(i, row, prediction, control.cells.shape[0])
+            against = tester if cells is None else testers.get(row, tester)
+            cells = control.moved(prediction.change[i]) if cells is None else cells
             if self.differential[i]:
-                for name, value in agreement(real, testers[row].calls(cells, genes), config.min_log_fold).items():
+                for name, value in agreement(real, against.calls(cells, genes), config.min_log_fold).items():
                     out[row][name][i] = value
             out[row]["energy_ratio"][i] = _energy(_project(cells, basis), target)
         return _energy(_project(control.cells, basis), target)
 
-    def _cells(self, i: int, row: str, prediction: Prediction, control: ControlCells) -> sparse.csr_matrix:
-        predicted = None if prediction.cells is None else prediction.cells(int(self._truth.conditions[i]))
-        if predicted is not None:
-            n = control.cells.shape[0]
-            self.short[row] = self.short.get(row, 0) + int(predicted.shape[0] < n)
-            return as_cells(predicted, n)
-        return control.moved(prediction.change[i])
+    def _predicted(self, i: int, row: str, prediction: Prediction, n: int) -> sparse.csr_matrix | None:
+        """Return at most ``n`` predicted cells of condition ``i``; None where only a mean is predicted."""
+        cells = None if prediction.cells is None else prediction.cells(int(self._truth.conditions[i]))
+        if cells is None:
+            return None
+        self.short[row] = self.short.get(row, 0) + int(cells.shape[0] < n)
+        return as_cells(cells, n)
 
 
 def _project(cells: sparse.csr_matrix, basis: Array) -> Array:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,49 +11,106 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
+from perturbrl.data.readers import elements
+from perturbrl.data.readers.hdf5_safety import open_hdf5
+from perturbrl.data.readers.opened import text
 from perturbrl.effects.observed import ObservedEffects
-from perturbrl.envs.counterfactual.parts import spread
+from perturbrl.errors import UserError
 from perturbrl.evaluate.counterfactual.emission import Emission
 from perturbrl.files import replacing
 from perturbrl.screens.schema import Condition
 
 PREDICTIONS = "predictions.h5ad"
+ABOUT = "perturbrl"
+CHANGE = "perturbrl_change"
+"""The entry of varm that holds the mean changes; ``uns[ABOUT]`` names its columns."""
+_CONDITIONS, _SUMS = "conditions", "cell_sums"
 
 
 def write_predictions(file: Path, change: NDArray[np.float64], truth: ObservedEffects, about: dict[str, str]) -> None:
-    """Write predicted cells of each test condition, and the real test controls (at most ``max_controls`` a context).
+    """Write predicted cells of each test condition, and the real test controls that tests compare with.
 
-    Predicted cells are as many as the condition has test cells (at most ``max_cells``): the control cells that the
-    evaluation takes for it, scaled gene by gene so that their mean is mu_0 + ``change`` [n, G] (0 where that is
-    negative; a gene that none of them expresses stays at 0). ``X`` is log-normalised, sparse float32. ``obs``:
-    ``perturbation`` (``A+B`` or ``control``), ``condition`` (with dose and context), ``context``, ``dose``,
-    ``is_control``.
+    Predicted cells are those that the evaluation makes of a mean ``change`` [n, G] (``Emission``), as many as the
+    condition has test cells (at most ``max_cells``). ``X`` is log-normalised, sparse float32. ``obs``: ``perturbation``
+    (``A+B`` or ``control``), ``condition`` (with dose and context), ``context``, ``dose``, ``is_control``. Cells round
+    and limit what is predicted (no gene is below 0), so ``varm[CHANGE]`` [G, n] carries the changes themselves.
     """
     from anndata import AnnData
 
     screen, emission = truth.table.screen, Emission(truth)
     blocks: list[sparse.csr_matrix] = []
     parts: list[pd.DataFrame] = []
-    for context, rows in truth.controls.items():
-        shown = spread(rows, truth.config.max_controls)
-        blocks.append(screen.x[shown])
-        parts.append(_obs(Condition((), context), len(shown)))
+    for context in truth.controls:
+        blocks.append(screen.x[truth.compared_controls(context)])
+        parts.append(_obs(Condition((), context), blocks[-1].shape[0]))
+    sums = []
     for i, condition in enumerate(truth.conditions):
-        rows = emission.rows(i)
-        blocks.append(_scaled(screen.x[rows], truth.control[i] + change[i]))
-        parts.append(_obs(screen.conditions[condition], len(rows)))
+        blocks.append(emission.start(i).moved(change[i]))
+        parts.append(_obs(screen.conditions[condition], blocks[-1].shape[0]))
+        sums.append(_sum(blocks[-1]))
     obs = pd.concat(parts)
     adata = AnnData(sparse.csr_matrix(sparse.vstack(blocks)), obs=obs, var=pd.DataFrame(index=list(screen.features)))
-    adata.uns["perturbrl"] = about
+    adata.varm[CHANGE] = np.ascontiguousarray(change.T)
+    adata.uns[ABOUT] = {**about, _CONDITIONS: np.array(truth.names, dtype=object), _SUMS: np.array(sums)}
     with replacing(file) as temporary:
         adata.write_h5ad(temporary)
 
 
-def _scaled(cells: sparse.csr_matrix, goal: NDArray[np.float64]) -> sparse.csr_matrix:
-    mean = np.asarray(cells.mean(axis=0, dtype=np.float64)).ravel()
-    factor = np.maximum(goal, 0.0) / np.where(mean > 0, mean, 1.0)
-    data = (cells.data * factor[cells.indices]).astype(np.float32)
-    return sparse.csr_matrix((data, cells.indices, cells.indptr), cells.shape)
+@dataclass(frozen=True)
+class StoredChanges:
+    """What an exported file carries: ``change`` [n, G] of ``conditions``, and the ``sums`` [n] of their cells."""
+
+    change: NDArray[np.float64]
+    conditions: list[str]
+    sums: NDArray[np.float64]
+
+    def of(self, names: Sequence[str], cells: Sequence[sparse.csr_matrix], file: Path) -> NDArray[np.float64]:
+        """Return the changes of the conditions ``names``, whose ``cells`` the file holds.
+
+        Raises
+        ------
+        UserError
+            The changes lack a condition, or were stored with other cells.
+        """
+        remedy = f"remove varm[{CHANGE!r}] to have the cells of X scored"
+        missing = [name for name in names if name not in self.conditions]
+        if missing:
+            raise UserError(f"{file}: varm[{CHANGE!r}] has no changes of condition {missing[0]!r}; {remedy}")
+        at = [self.conditions.index(name) for name in names]
+        for name, stored, found in zip(names, self.sums[at], map(_sum, cells), strict=True):
+            if not np.isclose(stored, found, rtol=1e-5):
+                raise UserError(
+                    f"{file}: varm[{CHANGE!r}] was stored with other cells of condition {name!r} (their sum was "
+                    f"{stored:.6g}, that of X is {found:.6g}); {remedy}"
+                )
+        return self.change[at]
+
+
+def read_changes(file: Path) -> StoredChanges | None:
+    """Return the mean changes that a file of ``write_predictions`` carries; None where it carries none.
+
+    Raises
+    ------
+    UserError
+        They are not what ``write_predictions`` writes.
+    """
+    with open_hdf5(file) as opened:
+        if f"varm/{CHANGE}" not in opened or f"uns/{ABOUT}/{_CONDITIONS}" not in opened:
+            return None
+        location = f"{file}: uns/{ABOUT}"
+        about = elements.group_of(elements.group_of(opened, "uns", f"{file}: "), ABOUT, f"{file}: uns/")
+        conditions = text(elements.read_names(about, _CONDITIONS, location)).tolist()
+        sums = np.asarray(elements.read_names(about, _SUMS, location), dtype=np.float64)
+        stored = opened["varm"][CHANGE]
+        n_genes = elements.shape_of(stored, f"{file}: varm/{CHANGE}")[0]
+        change = elements.read_matrix(stored, f"{file}: varm/{CHANGE}", n_genes, len(conditions))
+    if len(sums) != len(conditions) or sparse.issparse(change) or not np.isfinite(change).all():
+        raise UserError(f"{file}: varm[{CHANGE!r}] is damaged; export the predictions again, or remove it")
+    return StoredChanges(np.asarray(change, dtype=np.float64).T, conditions, sums)
+
+
+def _sum(cells: sparse.csr_matrix) -> float:
+    return float(cells.sum(dtype=np.float64))
 
 
 def _obs(condition: Condition, n: int) -> pd.DataFrame:

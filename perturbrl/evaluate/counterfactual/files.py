@@ -159,7 +159,9 @@ class RunScores:
     def _export(self, folder: Path) -> None:
         run, truth = self.run, self.truth
         about = {"run": f"{run['env']} {run['agent']} seed {run['seed']}", "split": truth.table.split.sha256}
-        change = np.nan_to_num(self.predictions["policy"].change)
+        change = self.predictions["policy"].change
+        # as it is scored: a condition whose prediction is not finite counts as no change
+        change = np.where(np.isfinite(change).all(axis=1, keepdims=True), change, 0.0)
         write_predictions(folder / PREDICTIONS, change, truth, about)
 
 

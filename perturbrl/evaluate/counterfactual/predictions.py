@@ -16,12 +16,17 @@ from perturbrl.data.readers.kinds import profile
 from perturbrl.data.readers.opened import listed
 from perturbrl.effects.observed import ObservedEffects
 from perturbrl.errors import UserError
+from perturbrl.evaluate.counterfactual.export import CHANGE, read_changes
 from perturbrl.evaluate.counterfactual.prediction import Prediction
+from perturbrl.evaluate.counterfactual.reference import mean_of, note, references
 from perturbrl.screens.schema import Condition, Rows, Screen
 
 COLUMNS_OF_LABELS = ("condition", "perturbation")
 SCALE = 2.0
 """By what factor the mean of all predicted values may differ from that of the controls."""
+
+ROUNDING = 4 * float(np.finfo(np.float32).eps)
+"""Part of a mean below which a difference is that of rounding."""
 
 
 def read_predictions(file: str | Path, truth: ObservedEffects) -> Prediction:
@@ -30,19 +35,22 @@ def read_predictions(file: str | Path, truth: ObservedEffects) -> Prediction:
     ``var_names`` are the genes of the table in any order (others are ignored); ``obs["condition"]`` or
     ``obs["perturbation"]`` names the condition: as perturbrl does (``A+B@dose|context``), targets in any order; context
     and dose may be left out where one test condition has these targets. Cells of other conditions of the screen are
-    ignored, and so are controls. Changes are measured from the real test controls, never from the file's own.
+    ignored. Changes are measured from the controls that the file was made from (``references``): its own, labelled
+    ``control`` (with a context in the label or in ``obs["context"]`` where there are several), else training controls.
+    Of a file of ``protocol.export``, the mean changes that it carries are read, and its cells are made again from them.
 
     Raises
     ------
     UserError
         The file cannot be read; genes, the labels or test conditions are missing; a label is unknown; values are not
-        finite, or not log-normalised as the table is.
+        finite, or not log-normalised as the table is; an exported file was changed.
     """
     file = Path(file)
     if not file.is_file():
         raise UserError(f"{file}: no such file; expected predictions as .h5ad")
     try:
         part, obs, _ = read_part(file, None)
+        stored = read_changes(file)
     except UserError:
         raise
     except MemoryError:
@@ -52,13 +60,28 @@ def read_predictions(file: str | Path, truth: ObservedEffects) -> Prediction:
         raise UserError(f"{file}: cannot be read as .h5ad ({type(error).__name__}: {reason})") from None
     screen = truth.table.screen
     columns = _columns(file, pd.Index(part.features), screen.features)
-    rows = _rows(file, _labels(file, obs), truth)
+    labels = _labels(file, obs)
+    rows, controls = _rows(file, labels, truth), _controls(labels, obs, truth)
     x = sparse.csr_matrix(part.x, dtype=np.float32)[:, columns]
-    _check_values(file, x[np.concatenate(rows)], truth)
-    mean = np.vstack([np.asarray(x[cells].mean(axis=0, dtype=np.float64)) for cells in rows])
+    _check_values(file, x[np.concatenate([*rows, *controls.values()])])
+    if stored is not None:
+        if controls:  # what they show of the scale does not depend on how strong the predicted effects are
+            _check_scale(file, x[np.concatenate(list(controls.values()))], truth)
+        change = stored.of(truth.names, [x[cells] for cells in rows], file)[:, columns]
+        return Prediction(change, note=f"changes are those that the run stored in varm[{CHANGE!r}]")
+    _check_scale(file, x[np.concatenate(rows)], truth)
+    mean = np.vstack([mean_of(x[cells]) for cells in rows])
+    used = references(mean, {context: x[cells] for context, cells in controls.items()}, truth)
     at = dict(zip(truth.conditions.tolist(), rows, strict=True))
-    # a single row is a profile: it has no dispersion of its own
-    return Prediction(mean - truth.control, lambda condition: x[at[condition]] if len(at[condition]) > 1 else None)
+    change = mean - np.array([used[context].mean for context in truth.contexts])
+    return Prediction(
+        # a file of single precision that predicts no change predicts none
+        np.where(np.abs(change) > ROUNDING * np.abs(mean), change, 0.0),
+        # a single row is a profile: it has no dispersion of its own
+        lambda condition: x[at[condition]] if len(at[condition]) > 1 else None,
+        {context: reference.cells for context, reference in used.items()},
+        note=note(used),
+    )
 
 
 def _columns(file: Path, names: pd.Index[str], genes: Sequence[str]) -> NDArray[np.int64]:
@@ -113,6 +136,22 @@ def _rows(file: Path, labels: NDArray[np.str_], truth: ObservedEffects) -> list[
     return [np.sort(np.concatenate(cells)) for cells in rows]
 
 
+def _controls(labels: NDArray[np.str_], obs: pd.DataFrame, truth: ObservedEffects) -> dict[str, Rows]:
+    """Return the rows of control cells of each context of the test set; those of unknown context are left out."""
+    contexts = {c.name: c.context for c in truth.table.screen.conditions if c.is_control}
+    column = np.asarray(obs["context"].astype(str), dtype=np.str_) if "context" in obs.columns else None
+    context_of = np.full(len(labels), None, dtype=object)
+    for label in np.unique(labels):
+        same = labels == label
+        if label in contexts:
+            context_of[same] = contexts[label]
+        elif is_control_name(label):
+            alone = next(iter(contexts.values())) if len(contexts) == 1 else None
+            context_of[same] = alone if alone is not None or column is None else column[same]
+    rows = {context: np.flatnonzero(context_of == context) for context in truth.controls}
+    return {context: found for context, found in rows.items() if len(found)}
+
+
 def _names(screen: Screen, truth: ObservedEffects) -> dict[str, int]:
     """Return the condition of each name, and of bare targets where they are one condition of the test set."""
     bare: dict[str, list[int]] = {}
@@ -131,17 +170,21 @@ def _ordered(label: str) -> str:
     return "+".join(sorted(label[:end].split("+"))) + label[end:]
 
 
-def _check_values(file: Path, x: sparse.csr_matrix, truth: ObservedEffects) -> None:
-    """Refuse what is not on the scale of the table: NaN, counts, another library size, logs of logs."""
+def _check_values(file: Path, x: sparse.csr_matrix) -> None:
+    """Refuse NaN, infinities and counts."""
     values = profile(x)
     if not values.clean:
         raise UserError(
             f"{file}: {values.nan + values.infinite} predicted values are NaN or infinite; all must be finite"
         )
-    mean, expected = float(x.mean(dtype=np.float64)), float(truth.control.mean())
-    signed = bool((truth.control < 0).any())
     if values.whole and values.high > 1:
         raise UserError(f"{file}: X holds whole numbers, which are counts; predictions must be log-normalised")
+
+
+def _check_scale(file: Path, x: sparse.csr_matrix, truth: ObservedEffects) -> None:
+    """Refuse predicted cells that are not on the scale of the table: another library size, logs of logs."""
+    mean, expected = float(x.mean(dtype=np.float64)), float(truth.control.mean())
+    signed = bool((truth.control < 0).any())
     if not signed and not expected / SCALE <= mean <= expected * SCALE:
         raise UserError(
             f"{file}: the mean predicted value is {mean:.3g}, that of the controls {expected:.3g}; predictions must be "

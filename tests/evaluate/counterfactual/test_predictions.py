@@ -20,14 +20,15 @@ def truth():
 
 
 def observed(truth, profiles: bool = False) -> anndata.AnnData:
-    """The true test cells as a file of predictions, genes and cells in another order."""
+    """The true test cells and controls as a file of predictions, genes and cells in another order."""
     screen = truth.table.screen
     rng = np.random.default_rng(0)
-    rows = rng.permutation(np.concatenate(truth.cells))
+    rows = rng.permutation(np.concatenate([*truth.cells, *truth.controls.values()]))
     labels = [screen.conditions[c].name for c in screen.condition[rows]]
     x = screen.x[rows]
     if profiles:
-        x, labels = sparse.csr_matrix(truth.change + truth.control), list(truth.names)
+        x = sparse.csr_matrix(np.vstack([truth.change + truth.control, truth.control[:1]]))
+        labels = [*truth.names, "control"]
     order = rng.permutation(x.shape[1])
     obs = pd.DataFrame({"condition": labels}, index=[f"p{i}" for i in range(len(labels))])
     var = pd.DataFrame(index=[screen.features[g] for g in order])
@@ -56,7 +57,9 @@ def test_dense_files_and_further_genes_and_controls_are_fine(truth, tmp_path):
     )
     more = anndata.concat([more, more[:3].copy()])
     more.obs_names_make_unique()
-    more.obs["condition"] = [*cells.obs["condition"], "control", "non-targeting", truth.table.screen.conditions[1].name]
+    known = cells.obs["condition"].tolist()
+    turned = ["non-targeting" if name == "control" else name for name in known]
+    more.obs["condition"] = [*turned, *[truth.table.screen.conditions[1].name] * 3]
     np.testing.assert_allclose(read(more, tmp_path, truth).change, truth.change, atol=1e-6)
 
 
@@ -123,7 +126,7 @@ def broken(cells, fault):
         ("column", r"obs has no column \"condition\".*what"),
         ("missing", r"1 of 12 test conditions are not predicted, first 'g20'"),
         ("unknown", r"1 labels are no condition of the data set, first 'g9999'"),
-        ("unlabelled", r"obs\['condition'\] has no label in 1 of 240 rows"),
+        ("unlabelled", r"obs\['condition'\] has no label in 1 of 280 rows"),
         ("nan", r"1 predicted values are NaN"),
         ("counts", r"whole numbers, which are counts"),
         ("log twice", r"log1p once"),
