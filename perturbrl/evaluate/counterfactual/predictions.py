@@ -25,7 +25,7 @@ COLUMNS_OF_LABELS = ("condition", "perturbation")
 SCALE = 2.0
 """By what factor the mean of all predicted values may differ from that of the controls."""
 
-ROUNDING = 4 * float(np.finfo(np.float32).eps)
+ROUNDING = 16 * float(np.finfo(np.float32).eps)
 """Part of a mean below which a difference is that of rounding."""
 
 
