@@ -37,9 +37,7 @@ class Emission:
 
     def __init__(self, truth: ObservedEffects) -> None:
         self._truth = truth
-        screen = truth.table.screen
-        place = np.argsort(np.argsort(np.array(screen.features)))
-        self._pools = {context: _Pool.of(screen.x[rows], place) for context, rows in truth.controls.items()}
+        self._pools: dict[str, _Pool] = {}
 
     def rows(self, index: int) -> NDArray[np.int64]:
         """Return the rows of the controls that stand for condition ``index`` of the truth, the same for all methods."""
@@ -49,10 +47,12 @@ class Emission:
 
     def start(self, index: int) -> ControlCells:
         """Return the controls of ``rows``, ready to be moved; their draws follow from the name of the condition."""
-        truth = self._truth
-        cells = truth.table.screen.x[self.rows(index)]
+        truth, screen, context = self._truth, self._truth.table.screen, self._truth.contexts[index]
+        if context not in self._pools:
+            place = np.argsort(np.argsort(np.array(screen.features)))
+            self._pools[context] = _Pool.of(screen.x[truth.controls[context]], place)
         generator = numpy_generator(truth.config.seed, "score/emission/bursts", truth.names[index])
-        return ControlCells(cells, truth.control[index], self._pools[truth.contexts[index]], generator)
+        return ControlCells(screen.x[self.rows(index)], truth.control[index], self._pools[context], generator)
 
 
 @dataclass(frozen=True)

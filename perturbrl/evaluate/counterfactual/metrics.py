@@ -107,7 +107,7 @@ class Scores:
             "de_prevalence": _mean(cells.prevalence[cells.differential]),
             "untested_genes": cells.named(np.asarray(~cells.tested.any(axis=0))),
             "induced_genes": cells.named(np.asarray(cells.induced.any(axis=0))),
-            "low_ceiling": [metric for metric in CALLED if self.rows[TRUE_MEAN][metric] < LOW_CEILING],
+            "low_ceiling": _low_ceiling(self.values[TRUE_MEAN], cells.differential),
             "n_control_cells": int(sum(len(rows) for rows in truth.controls.values())),
         }
 
@@ -170,6 +170,9 @@ def score(
     if duplicates:
         coverage |= dict.fromkeys(DUPLICATES, float(np.isfinite(duplicates[DUPLICATES[0]]["mse"]).mean()))
     flags += _unusable(values[BASE])
+    if low := _low_ceiling(values[TRUE_MEAN], metrics.cells.differential):
+        titles = ", ".join(HELD_OUT[name].title for name in low)
+        flags.append(f"{titles}: below {LOW_CEILING} even for the true mean; they tell little of predicted means here")
     for row, prediction in cleaned.items():
         if prediction.note:
             flags.append(f"{row}: {prediction.note}")
@@ -209,6 +212,11 @@ def _unusable(base: Mapping[str, Array]) -> list[str]:
     ratios["energy_ratio"] = "test cells do not differ from controls"
     ratios["pds_cosine"] = "every gene is a target, or every test condition is alone in its context"
     return [f"{name} is undefined: {why}" for name, why in ratios.items() if np.isnan(base[name]).all()]
+
+
+def _low_ceiling(true_mean: Mapping[str, Array], differential: NDArray[np.bool_]) -> list[str]:
+    """Return the metrics of differential genes in which even the true mean, as cells, scores low."""
+    return [name for name in CALLED if _mean(true_mean[name][differential]) < LOW_CEILING]
 
 
 def _mean(x: Array) -> float:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from perturbrl.evaluate.counterfactual import Prediction, observe_effects, score
+from perturbrl.evaluate.counterfactual.cellwise import CALLED
 from perturbrl.evaluate.counterfactual.emission import Emission
 
 DRAWN_LESS = dataclasses.replace(CONFIG, n_duplicates=1)
@@ -37,6 +38,19 @@ def test_the_true_mean_passes_in_the_columns_that_need_cells(screen, request):
     for name in ("de_mcc", "de_jaccard", "f1", "auprc"):
         assert row[name] > max(replicate[name], 0.7), name
     assert abs(row["energy_ratio"]) < 0.05
+
+
+def test_columns_that_even_the_true_mean_fails_are_told():
+    """Effects at the edge of what a test finds: which genes it finds is a matter of noise."""
+    weak = score(observe_effects(noisy(strength=0.12, cells=40), DRAWN_LESS), {})
+    low = weak.header["low_ceiling"]
+    assert "de_jaccard" in low
+    assert all((weak.rows["true_mean"][name] < 0.5) == (name in low) for name in CALLED)
+    assert any("even for the true mean" in flag and "DE Jaccard" in flag for flag in weak.flags)
+
+
+def test_columns_that_the_true_mean_passes_are_not(scores):
+    assert scores.header["low_ceiling"] == [] and not any("even for" in flag for flag in scores.flags)
 
 
 def test_induced_genes_have_counts_and_are_tested_and_named(stimulated, scores):
