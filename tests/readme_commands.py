@@ -65,7 +65,7 @@ RULES = (
     Rule(r"perturbrl train .*source=(?!landscape)", extra=f"{BUDGET} {PAPER} curve_points=0", replace=FEW_RUNS),
     Rule(r"perturbrl train\b", extra=f"{FEW_CELLS} {BUDGET} {PAPER} curve_points=0", replace=FEW_RUNS),
     Rule(r"perturbrl reproduce\b", extra=QUICK, replace=FEW_RUNS),
-    Rule(r"perturbrl (evaluate|report|doctor|data (list|show|validate))\b"),
+    Rule(r"perturbrl (evaluate|report|doctor|data (list|show|validate|split))\b"),
     Rule(r"import perturbrl", replace=((r"steps=[\d_]+", "steps=12_288"), (r"seeds=\d+", "seeds=1"))),
 )
 

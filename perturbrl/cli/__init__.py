@@ -187,6 +187,27 @@ def data_validate(
             validate_file(file, overrides or [])
 
 
+@data_app.command("split")
+def data_split(
+    overrides: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            autocompletion=complete.overrides,
+            help="As for train: source=file path=screen.h5ad split=unseen_single split.seed=1.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The file to write (JSON), for split.file=.")],
+) -> None:
+    """Draw the split that train would draw, and write it to a file that others can train with."""
+    with guarded():
+        from perturbrl.cli.data import write_split_file
+        from perturbrl.runner.hydra.errors import translated
+
+        with translated(overrides):
+            write_split_file(out, overrides)
+
+
 def split_paths(arguments: list[str]) -> tuple[list[str], list[str]]:
     """Separate run folders from overrides; folders of sweeps contain ``=`` too (``paper,max_perturb=4``)."""
     paths: list[str] = []

@@ -61,3 +61,24 @@ def validate_file(file: Path, overrides: Sequence[str]) -> None:
         Console().print(table(findings))
     if not validate.usable(findings):
         raise UserError(validate.refusal(findings))
+
+
+def write_split_file(out: Path, overrides: Sequence[str]) -> None:
+    """Write the split that ``perturbrl train`` would draw with ``overrides`` to ``out``, and say what it holds out.
+
+    Raises
+    ------
+    UserError
+        As ``runner.split_file.write``.
+    """
+    from perturbrl.runner import split_file
+    from perturbrl.screens.held_out import sentences
+
+    table = split_file.write(out, overrides)
+    screen, split = table.screen, table.split
+    for line in (*screen.notes, *sentences(screen, split), *split.notes, *table.leaks):
+        print(line)
+    for use in ("train", "validation", "test"):
+        cells, controls = len(getattr(split, use)), len(getattr(split, f"control_{use}"))
+        print(f"{use}: {len(table.conditions_of(getattr(split, use)))} conditions, {cells} cells, {controls} controls")
+    print(f"written: {out} (sha256 {split.sha256[:10]}); to use it: split={split.kind} split.file={out}")

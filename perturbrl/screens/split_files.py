@@ -49,6 +49,14 @@ def write_split(split: ScreenSplit, screen: Screen, file: str | Path) -> None:
         temporary.write_text(json.dumps({**content, "sha256": _sha256(content)}, indent=1), encoding="utf-8")
 
 
+def sha256_in(file: Path) -> str | None:
+    """Return the sha256 that a split file states; None where the file is none."""
+    try:
+        return str(_read(file, str(file)).get("sha256"))
+    except UserError:
+        return None
+
+
 def read_split(file: str | Path, screen: Screen) -> ScreenSplit:
     """Read a split and find its cells in ``screen``, which may hold further cells.
 
@@ -122,6 +130,8 @@ def _rows(content: dict[str, Any], use: str, index: pd.Index[str], screen: Scree
 def _read(file: Path, where: str) -> dict[str, Any]:
     try:
         content = json.loads(file.expanduser().read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{where}: no such file; to write one: perturbrl data split --out FILE OVERRIDES") from None
     except OSError as error:
         raise UserError(f"{where}: cannot be read ({error.strerror})") from None
     except ValueError:

@@ -109,7 +109,9 @@ def test_a_file_that_is_no_split(screen: Screen, tmp_path: Path, content: str, s
 
 
 def test_no_file(screen: Screen, tmp_path: Path) -> None:
-    check_refused(tmp_path / "none.json", screen, "cannot be read")
+    check_refused(
+        tmp_path / "none.json", screen, "no such file; to write one: perturbrl data split --out FILE OVERRIDES"
+    )
 
 
 def test_a_later_format(screen: Screen, file: Path) -> None:
