@@ -15,7 +15,17 @@ from perturbrl.errors import UserError
 
 HOW_TO_RUN = "perturbrl train -m agent=ppo,trpo,trpo_ppo data=rna"
 # keys that change where or how a run is done, but not its result
-NOT_IN_HASH = ("name", "device", "threads", "kernels", "progress", "checkpoint_seconds", "force", "path")
+NOT_IN_HASH = (
+    "name",
+    "device",
+    "threads",
+    "kernels",
+    "progress",
+    "checkpoint_seconds",
+    "force",
+    "path",
+    "compare_published",
+)
 DATA_GROUPS = ("source", "data", "encoder", "split", "conditions", "description")  # of a config: what makes the cells
 LONGEST_NAME = 200  # bytes; file systems take names of 255
 _LEVELS = 5  # <name>/<source>-<data>/<env>/<agent>/seed<k>

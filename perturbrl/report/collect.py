@@ -13,7 +13,7 @@ import pandas as pd
 from perturbrl import paths
 from perturbrl.errors import UserError
 from perturbrl.metrics_info import PAPER_COLUMNS
-from perturbrl.report import recorded, run_files
+from perturbrl.report import published, recorded, run_files
 from perturbrl.report.differences import label_runs, part_repeats
 from perturbrl.report.recorded import Recorded, Settings, spelled
 from perturbrl.report.run_files import COUNTERFACTUAL, LeftOut
@@ -170,6 +170,7 @@ def _record(folder: Path, run: dict[str, Any], summary: dict[str, Any]) -> dict[
         **{key: run[key] for key in (*TEXTS, *NUMBERS, "status")},
         **{key: _text(run.get(key)) for key in ("policy", "schedule", "preset", "message", "git_commit")},
         **{key: _text(run.get(key)) for key in ("encoder", "config_hash")},
+        "beside_published": published.asked_for(run),
         "version": _text(versions.get("perturbrl")) if isinstance(versions, dict) else "",
         "n_features": run.get("n_features"),
         "leaks": (leaks,) if isinstance(leaks, str) else tuple(str(leak) for leak in leaks),

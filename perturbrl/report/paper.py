@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,17 +11,15 @@ import pandas as pd
 from perturbrl.metrics_info import PAPER, PAPER_COLUMNS, PAPER_TASK
 from perturbrl.report import missing, published
 from perturbrl.report.collect import Collection
-from perturbrl.report.table import Cell, Grid, Line, Row, Section, Table, agent_groups, counted, groups, members
-from perturbrl.report.text import DASH, natural, slug, spell
+from perturbrl.report.paper_notes import DO_NOTHING as DO_NOTHING
+from perturbrl.report.paper_notes import NOT_COMPARED, footer
+from perturbrl.report.paper_notes import NOTE as NOTE
+from perturbrl.report.table import Cell, Grid, Line, Row, Section, Table, agent_groups, groups, members
+from perturbrl.report.text import natural, slug, spell
 
-NOTE = (
-    "Reproduction of the published computation; not a measure of prediction. Weighted recall equals accuracy, and the "
-    "protocol rewards not moving: doing nothing is perfect in all ten columns."
-)
 KEY = ("name", "cells", "task", "schedule", "preset")
 COLUMNS = list(PAPER_COLUMNS)
 DATA_ORDER = ("joint", "rna", "atac", "cite")
-DO_NOTHING, UNKNOWN = "do_nothing", "not recorded"
 PUBLISHED, DIFFERENCE, LATER = "published", "difference", "published, equal budgets"
 VALUES = (
     *("row", "kind", "seeds", "diverged", "metric", "mean", "low", "high"),
@@ -117,9 +115,15 @@ def section(table: PaperTable) -> Section:
         table.slug,
         (grid,),
         tuple(_values(table)),
-        result=str(table.within),
+        result=_result(table),
         notes=(*table.footer, *missing.notes(table)),
     )
+
+
+def _result(table: PaperTable) -> str:
+    """Return how close the published cells are; where there are none because of the cells, that this is why."""
+    other_cells = not table.runs["beside_published"].all() and published.values(table.data, published.PROPOSED)
+    return str(table.within) if table.within.cells or not other_cells else NOT_COMPARED
 
 
 def _lines(table: PaperTable) -> Iterator[Line]:
@@ -155,8 +159,12 @@ def _values(table: PaperTable) -> Iterator[tuple[object, ...]]:
 
 
 def _comparable(runs: pd.DataFrame) -> bool:
-    """Whether published values may stand beside these runs: the released task as it is, under the released protocol."""
-    return set(runs["env"]) == {"paper"} and bool(runs["released"].all()) and set(runs["protocol"]) <= {"paper", ""}
+    """Whether published values may stand beside these runs: the released task as it is, under the released protocol.
+
+    On the study's cells, or where the comparison was asked for (``published.asked_for``).
+    """
+    usual = set(runs["env"]) == {"paper"} and bool(runs["released"].all()) and set(runs["protocol"]) <= {"paper", ""}
+    return usual and bool(runs["beside_published"].all())
 
 
 def _table(key: dict[str, str], runs: pd.DataFrame, frame: pd.DataFrame) -> PaperTable:
@@ -184,7 +192,7 @@ def _table(key: dict[str, str], runs: pd.DataFrame, frame: pd.DataFrame) -> Pape
         runs,
         source,
         data,
-        _footer(runs, agents, rows),
+        footer(runs, agents, rows, {row.label: row.steps for row in agents}),
         (data, *key.values()),
     )
 
@@ -216,56 +224,6 @@ def _agent(agent: str, label: str, part: pd.DataFrame, runs: pd.DataFrame, data:
         published=published.values(data, agent) if comparable else {},
         later=published.values(data, agent, later=True) if comparable and set(runs["schedule"]) == {"equal"} else {},
     )
-
-
-def _footer(runs: pd.DataFrame, agents: Sequence[PaperRow], floors: Sequence[PaperRow]) -> tuple[str, ...]:
-    leaks = sorted({leak for run in runs["leaks"] for leak in run})
-    steps = "; ".join(f"{row.label} {_span(row.steps)}" for row in agents)
-    counts = {row.n for row in agents}
-    interval = "mean ± half-width of the 95 % t interval over seeds"
-    if counts <= {0, 1}:
-        interval = "one seed: no interval"
-    elif 1 in counts:
-        interval += "; where one seed only: no interval"
-    seeds = {row.label: sorted({seed for _, seed, _ in row.runs}) for row in agents}
-    code = _listed(f"{v} {c[:10]}".strip() for v, c in zip(runs["version"], runs["git_commit"], strict=True))
-    n_cells, n_features = (_listed(runs[column].dropna()) for column in ("n_cells", "n_features"))
-    lines = [
-        f"Data: {_listed(runs['cells'])}, {n_features} features; protocol {_listed(runs['protocol'])}, "
-        f"n = {n_cells} test cells. Task: {_listed(runs['task'])}.",
-        f"Evaluation: {_listed(runs['settings'])}.",
-        f"Schedule: {_listed(runs['schedule'])}; preset: {_listed(runs['preset'])}. Steps: {steps}.",
-        f"Seeds: {counted((label, f'{len(some)} ({_ranges(some)})') for label, some in seeds.items())}; {interval}.",
-        f"Leaks: {'; '.join(leaks)}." if leaks else "Leaks: none.",
-        NOTE,
-    ]
-    lines += [f"{row.label}: {row.mark}; the row is the mean of the seeds that finished." for row in agents if row.mark]
-    if not any(row.label == DO_NOTHING for row in floors):
-        lines.append("No do_nothing row: these runs were evaluated without floors.")
-    return (*lines, f"Code: perturbrl {code}.") if code != UNKNOWN else tuple(lines)
-
-
-def _span(steps: tuple[int, ...]) -> str:
-    if not steps:
-        return "none finished"
-    return f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,} (differ between seeds)"
-
-
-def _ranges(seeds: Sequence[int]) -> str:
-    parts: list[list[int]] = []
-    for seed in seeds:
-        if parts and seed == parts[-1][-1] + 1:
-            parts[-1].append(seed)
-        else:
-            parts.append([seed])
-    return ", ".join(str(p[0]) if len(p) == 1 else f"{p[0]}{DASH}{p[-1]}" for p in parts)
-
-
-def _listed(values: Iterable[Any]) -> str:
-    def spelled(value: Any) -> str:
-        return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-    return ", ".join(sorted({spelled(v) for v in values if spelled(v)})) or UNKNOWN
 
 
 def _order(table: PaperTable) -> tuple[Any, ...]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from perturbrl.metrics_info import PAPER
 
@@ -12,6 +14,19 @@ AGENTS = ("ppo", "trpo", "trpo_ppo")
 PROPOSED = "trpo_ppo"
 TABLE_NUMBER = {"joint": "I", "rna": "II", "atac": "III"}
 LATER = "later"
+STUDY = ("landscape", "pbmc10k_multiome")  # choices of source=: what stands for the study's data, and the data
+
+
+def asked_for(run: Mapping[str, Any]) -> bool:
+    """Say whether published numbers may stand beside a run, by its ``run.json``.
+
+    They may where the comparison was asked for (``compare_published``; ``perturbrl reproduce`` does), and beside runs
+    on the study's data, or on the landscape. Not beside runs on other cells, whatever their file is called.
+    """
+    if run.get("compare_published"):
+        return True
+    source = run.get("source_choice", run.get("source"))  # versions without the choice have the name of the cells
+    return source in STUDY
 
 
 @cache

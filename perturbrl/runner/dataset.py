@@ -19,6 +19,7 @@ from perturbrl.screens.held_out import sentences
 from perturbrl.screens.schema import PerturbationTable
 from perturbrl.screens.splits.builder import ScreenSplitConfig
 
+RANDOM, PROJECTIONS = "random_gat", "features are random projections of the cells, by an untrained network"
 CELL_GROUPS = ("source", "data", "encoder", "split")
 
 
@@ -34,14 +35,16 @@ class DatasetInfo:
     messages: tuple[str, ...]
 
     @staticmethod
-    def of(table: Table) -> DatasetInfo:
-        """Describe a table."""
+    def of(table: Table, encoder: str = "") -> DatasetInfo:
+        """Describe a table, whose features ``encoder`` has made."""
         if isinstance(table, PerturbationTable):
             screen = table.screen
             messages = (*screen.notes, *sentences(screen, table.split), *table.split.notes, *table.leaks)
             n_cells, n_features = screen.x.shape
             return DatasetInfo(screen.source, screen.checksum, n_cells, n_features, table.leaks, messages)
         messages = tuple(f"data.preset=released: {leak}" for leak in table.leaks)
+        if encoder == RANDOM:
+            messages = (f"encoder={RANDOM}: {PROJECTIONS}", *messages)
         return DatasetInfo(table.source, table.checksum, len(table.x), table.n_features, table.leaks, messages)
 
 

@@ -18,6 +18,7 @@ from perturbrl.runner.job import Job
 from perturbrl.runner.progress import Progress
 from perturbrl.runner.sweep import sweep
 
+AS_RELEASED = ("data.preset=released", "compare_published=true")
 TABLES = ("joint", "rna", "atac")
 ARMS = ("ppo", "trpo", "trpo_ppo")
 SCHEDULES = ("released", "text", "equal", "per_iteration")
@@ -73,7 +74,7 @@ def reproduce(
     choice(schedule, SCHEDULES, "--schedule")
     _check_overrides(overrides)
     show = Progress(progress)
-    implied = [f"schedule={schedule}", "data.preset=released", *(_quick_budgets(schedule) if quick else ())]
+    implied = [f"schedule={schedule}", *AS_RELEASED, *(_quick_budgets(schedule) if quick else ())]
     name = f"{schedule}-quick" if quick else schedule
     modalities, rest = _split_tables(overrides)
     if quick:

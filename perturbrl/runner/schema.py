@@ -61,6 +61,7 @@ class RunConfig:
     progress: PerRun[Annotated[str, OneOf("auto", "rich", "plain", "quiet")]]
     checkpoint_seconds: NonNegativeFloat
     curve_points: Annotated[int, Number(least=0, most=MOST_POINTS)]
+    compare_published: bool
     force: PerRun[bool]
 
 
@@ -87,8 +88,9 @@ def bind_run(config: DictConfig) -> RunConfig:
     }
     resolved = resolve(config)
     values = {k: groups[k](v) if k in groups else v for k, v in resolved.items() if k != "experiment"}
-    # only a split that holds out perturbations needs them; a task without has no such group
-    bound = bind(RunConfig, {"conditions": None, "description": None, **values}, "")
+    # only a split that holds out perturbations needs the groups; a run of an older version has not the last key
+    absent = {"conditions": None, "description": None, "compare_published": False}
+    bound = bind(RunConfig, {**absent, **values}, "")
     registry.protocols[bound.protocol.name].build(bound.protocol).check(bound.env, bound.split)
     _check_screen(bound)
     return bound

@@ -54,7 +54,7 @@ def train_jobs(jobs: Sequence[Job], progress: Progress) -> list[Outcome]:
         if todo:
             kernels.begin(todo[0].config.kernels)
             table = load_cells(todo[0])
-            for message in DatasetInfo.of(table).messages:
+            for message in DatasetInfo.of(table, todo[0].config.encoder.name).messages:
                 progress.notice(message)
             for group in _by_checkpoint(todo):
                 if interrupt.asked():

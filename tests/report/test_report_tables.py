@@ -53,7 +53,7 @@ def test_floors_come_first_and_agents_in_the_paper_s_order(tmp_path: Path) -> No
 def test_each_data_set_task_and_schedule_has_its_own_table(tmp_path: Path) -> None:
     for data in ("rna", "atac", "joint"):
         make_run(tmp_path, data=data)
-        make_run(tmp_path, data=data, source="bmmc")
+        make_run(tmp_path, data=data, source="bmmc", said={"source_choice": "file", "compare_published": True})
     make_run(tmp_path, env="paper,max_perturb=4")
     make_run(tmp_path, name="even", said={"schedule": "equal"})
     titles = [table.title for table in tables(tmp_path)]
@@ -98,6 +98,40 @@ def test_nothing_published_for_other_tasks_and_data(tmp_path: Path) -> None:
     for table in tables(tmp_path):
         assert table.within.cells == 0 and not table.agents[0].published
         assert table.title.startswith("Table (")
+
+
+@pytest.mark.parametrize("stem", ["pbmc_joint", "landscape"])  # a file may be called anything
+def test_nothing_published_beside_other_cells_unless_asked_for(tmp_path: Path, stem: str) -> None:
+    own = {"source_choice": "file", "compare_published": False}
+    make_run(tmp_path, data="joint", source=stem, name="mine", said=own)
+    make_run(tmp_path, data="joint", source=stem, name="asked", said=own | {"compare_published": True})
+    make_run(
+        tmp_path, data="joint", source="pbmc10k_multiome", name="study", said={"source_choice": "pbmc10k_multiome"}
+    )
+    found = {table.runs.iloc[0]["name"]: section(table) for table in tables(tmp_path)}
+    for name in ("asked", "study"):
+        text = render.markdown(found[name])
+        assert found[name].title.startswith("Table I (joint)")
+        assert "*published*" in text and "Of 10 published cells" in text
+    text = render.markdown(found["mine"])
+    assert found["mine"].title.startswith("Table (joint)")
+    assert "*published*" not in text and "*difference*" not in text and "Of 10 published" not in text
+    assert "these are not the study's cells" in text
+    assert all(line[8] is None for line in list(found["mine"].values)[1:])  # the CSV neither
+
+
+def test_what_doing_nothing_reaches_is_counted(tmp_path: Path) -> None:
+    run = make_run(tmp_path, said={"encoder": "none"})
+    make_run(tmp_path, name="perfect", said={"encoder": "random_gat"})
+    file = run / "evaluation" / "summary.json"
+    summary = json.loads(file.read_text())
+    summary["rows"]["do_nothing"] |= {"r2": 0.953, "pearson": 0.9871}  # cells beyond the clip of the protocol
+    file.write_text(json.dumps(summary))
+    found = {table.runs.iloc[0]["name"]: "\n".join(table.footer) for table in tables(tmp_path)}
+    clipped, perfect = found["fabricated"], found["perfect"]
+    assert "Doing nothing is perfect in 8 of ten columns (R² 0.953, Pearson 0.987)." in clipped
+    assert "Doing nothing is perfect in all ten columns." in perfect
+    assert "random projections" in perfect and "random projections" not in clipped
 
 
 def test_nothing_published_beside_a_changed_task(tmp_path: Path) -> None:

@@ -389,6 +389,7 @@ TOP = {
     "checkpoint_seconds": Change(1000, p.writes),
     "curve_points": Change(2, p.logged),
     "force": Change(True, p.overwrites),
+    "compare_published": Change(True, p.recorded),
 }
 
 

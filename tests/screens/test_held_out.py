@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from fakes.configs import SCORE
 from fakes.screens import SINGLES, made_raw, made_screen, made_split
 from fakes.screens import names as condition_names
 
+from perturbrl.data.schema import CellTable
 from perturbrl.effects.observed import effects_of
 from perturbrl.evaluate.counterfactual.metrics import score
 from perturbrl.metrics_info import columns_of
@@ -78,3 +80,14 @@ def test_many_perturbations_keep_all_columns() -> None:
     table = described(made_screen(), "unseen_single", test_fraction=0.4)
     truth = effects_of(table, SCORE, table.split.test, table.split.control_test, "test")
     assert truth.design["n_perturbations"] > 2 and not columns_of(**truth.design).left_out
+
+
+@pytest.mark.parametrize(("encoder", "said"), [("random_gat", True), ("pca", False), ("none", False)])
+def test_a_run_says_that_its_features_are_random_projections(encoder: str, said: bool) -> None:
+    x = np.zeros((4, 2), dtype=np.float32)
+    rows = np.arange(2), np.arange(2, 4)
+    cells = CellTable(
+        x, ("a", "b"), {"rna": slice(0, 2)}, np.zeros(4), *rows, pd.DataFrame(index=list("abcd")), "made", ""
+    )
+    messages = DatasetInfo.of(cells, encoder).messages
+    assert any("random projections" in message for message in messages) is said
