@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from perturbrl.screens.schema import PerturbationTable
 from perturbrl.screens.splits.builder import ScreenSplitConfig
 
 RANDOM, PROJECTIONS = "random_gat", "features are random projections of the cells, by an untrained network"
+OTHER_NAME = {"conditions.perturbation": "source.perturbation_key"}
 CELL_GROUPS = ("source", "data", "encoder", "split")
 
 
@@ -46,6 +47,18 @@ class DatasetInfo:
         if encoder == RANDOM:
             messages = (f"encoder={RANDOM}: {PROJECTIONS}", *messages)
         return DatasetInfo(table.source, table.checksum, len(table.x), table.n_features, table.leaks, messages)
+
+
+def renamed(overrides: Iterable[str]) -> list[str]:
+    """Return a notice for each override whose key has another name now; the old one works as it did."""
+    keys = (word.lstrip("+").partition("=") for word in overrides)
+    return [f"{key}={value}: the key is called {OTHER_NAME[key]} now" for key, _, value in keys if key in OTHER_NAME]
+
+
+def notices(job: Job, table: Table) -> list[str]:
+    """Return what is printed when the first runs on a table start: older names of keys, then facts about the cells."""
+    overrides = job.labels.cells.overrides if job.labels is not None else ()
+    return [*renamed(overrides), *DatasetInfo.of(table, job.config.encoder.name).messages]
 
 
 class _Tables:

@@ -12,7 +12,7 @@ from perturbrl.agents import kernels
 from perturbrl.errors import UserError
 from perturbrl.records import RunDir
 from perturbrl.runner import interrupt
-from perturbrl.runner.dataset import DatasetInfo, load_cells
+from perturbrl.runner.dataset import DatasetInfo, load_cells, notices
 from perturbrl.runner.job import Job, holds_config, save_config
 from perturbrl.runner.lockstep import Population
 from perturbrl.runner.machine import pick_device, require_machine
@@ -54,7 +54,7 @@ def train_jobs(jobs: Sequence[Job], progress: Progress) -> list[Outcome]:
         if todo:
             kernels.begin(todo[0].config.kernels)
             table = load_cells(todo[0])
-            for message in DatasetInfo.of(table, todo[0].config.encoder.name).messages:
+            for message in notices(todo[0], table):
                 progress.notice(message)
             for group in _by_checkpoint(todo):
                 if interrupt.asked():

@@ -21,17 +21,18 @@ from perturbrl.data.findings import Finding, Severity
 from perturbrl.data.preprocess.config import data_needs
 from perturbrl.data.readers import assemble, open_file, sha256_of
 from perturbrl.data.schema import Modality, RawCells
-from perturbrl.data.split import SplitConfig
+from perturbrl.data.split import SplitConfig, holds_out_cells
 from perturbrl.data.table import load_table
 from perturbrl.envs.factory import Table
 from perturbrl.errors import UserError
 from perturbrl.runner.build import build_learner
-from perturbrl.runner.dataset import prepare
+from perturbrl.runner.dataset import prepare, renamed
 from perturbrl.runner.hydra.compose import compose_job
 from perturbrl.runner.job import Job, of_file
 from perturbrl.runner.learning_curve import LearningCurve
 
 MOST_CELLS = 5000  # of larger tables, this many random cells: the cost of diffusion pseudotime grows with the square
+SCREENS = "counterfactual"  # the task that reads conditions
 DEFAULT = "data=rna"  # what perturbrl train takes without data=
 
 T = TypeVar("T")
@@ -63,8 +64,10 @@ def validate(path: str | Path, overrides: Sequence[str] = ()) -> list[Finding]:
     envs = [chosen["env"]] if "env" in chosen else [env.removeprefix("env=") for env in ENVS]
     if not needs:
         needs = {chosen["data"]: []}  # composing says which choices there are
-    more = tuple(word for word in overrides if word.partition("=")[0] not in ("data", "env"))
-    jobs = functools.partial(_job, Path(path), overrides=more)
+
+    def jobs(data: str, env: str) -> Job:
+        return _job(Path(path), data, env, _words(overrides, env))
+
     source = jobs(next(iter(needs)), envs[0]).config.source
     file = Path(source.path)
     tasks = everything() if not {"data", "env"} & set(chosen) else (*(f"data={d}" for d in needs), f"env={envs[0]}")
@@ -74,10 +77,23 @@ def validate(path: str | Path, overrides: Sequence[str] = ()) -> list[Finding]:
         return [Finding("error", "task", refusal, "", (task,)) for task in tasks]
     findings, unforeseen = _attempt(lambda: examine(cell_file, source))
     file_findings = findings or [Finding("warning", "file", f"cannot be described ({unforeseen})", "", ())]
+    file_findings += [
+        Finding("warning", "override", notice, "", ("env=counterfactual",)) for notice in renamed(overrides)
+    ]
     raw, refusal = _attempt(lambda: assemble(cell_file, file.stem, source, sha256_of(file)))
     if raw is None:
         return file_findings + [Finding("error", "task", refusal, "", (task,)) for task in tasks]
     return file_findings + _tried(raw, jobs, needs, envs)
+
+
+def _words(overrides: Sequence[str], env: str) -> tuple[str, ...]:
+    """Return the overrides that a task reads: how a screen is read and split is nothing to the other tasks."""
+    words = [word for word in overrides if word.partition("=")[0] not in ("data", "env")]
+    if env == SCREENS:
+        return tuple(words)
+    held_out = any(word.startswith("split=") and not holds_out_cells(word.partition("=")[2]) for word in words)
+    left_out = ("conditions", "description", *(["split"] if held_out else []))
+    return tuple(word for word in words if word.lstrip("+~").partition("=")[0].partition(".")[0] not in left_out)
 
 
 def usable(findings: Sequence[Finding]) -> bool:

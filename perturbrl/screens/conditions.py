@@ -124,7 +124,7 @@ def parse_conditions(obs: pd.DataFrame, config: ConditionsConfig, where: str) ->
         targets, codes = [*targets, ()], np.where(flag, len(targets), codes)
     sizes = np.array([len(t) for t in targets])
     leave_out(sizes[codes] > config.max_targets, f"more than conditions.max_targets={config.max_targets} targets")
-    require(bool((sizes[codes][alive] == 0).any()), where, _no_control(uniques))
+    require(bool((sizes[codes][alive] == 0).any()), where, _no_control(uniques, config))
 
     contexts = _texts(obs, config.context, "context", alive, where)
     doses = _doses(obs, config, alive & (sizes[codes] > 0), where)
@@ -163,7 +163,7 @@ def _labels(obs: pd.DataFrame, config: ConditionsConfig, where: str) -> NDArray[
     name = config.perturbation or STANDARD_LABEL
     if config.perturbation is None and name not in obs.columns:
         raise UserError(
-            f"{where}: no column of perturbations was found in obs; name one in conditions.perturbation (its columns "
+            f"{where}: no column of perturbations was found in obs; name one in source.perturbation_key (its columns "
             f"are {listed(obs.columns, 20)})"
         )
     values = _column(obs, name, "perturbation", where).astype(object)
@@ -258,9 +258,10 @@ def _require_controls(conditions: tuple[Condition, ...], counts: NDArray[np.int6
     require(any(not c.is_control for c in present), where, "no perturbed cells are left; lower conditions.min_cells")
 
 
-def _no_control(labels: pd.Index[str] | NDArray[np.object_]) -> str:
+def _no_control(labels: pd.Index[str] | NDArray[np.object_], config: ConditionsConfig) -> str:
+    key = "source.control_label" if config.perturbation is None else "conditions.control"
     return (
-        "no control cells: no is_control column and no label that means control; name theirs in conditions.control "
+        f"no control cells: no is_control column and no label that means control; name theirs in {key} "
         f"(labels: {listed(sorted(str(v) for v in labels))})"
     )
 

@@ -75,3 +75,20 @@ def test_mistakes_are_one_line(run: Run, screen: Path, more: tuple[str, ...], sa
     code, _, error = run("data", "split", "--out", "split.json", "source=file", f"path={screen}", *more)
     assert code == 2 and said in error and "Traceback" not in error
     assert not Path("split.json").exists()
+
+
+def test_an_older_name_of_a_key_works_and_is_told(run: Run, screen: Path) -> None:
+    given = ("env=counterfactual", "source=file", f"path={screen}", "split=unseen_single", "policy.hidden=[8]")
+    budget = ("schedule.total=64", "agent.rollout_steps=64", "agent.n_envs=8", "curve_points=0")
+    said = "conditions.perturbation=perturbation: the key is called source.perturbation_key now"
+    finals = []
+    for name, word in (
+        ("old", "conditions.perturbation=perturbation"),
+        ("new", "source.perturbation_key=perturbation"),
+    ):
+        code, out, error = run("train", *given, *budget, word, f"name={name}", "progress=plain")
+        assert code == 0, error
+        assert (said in out + error) is (name == "old")
+        [file] = Path("outputs", name).rglob("progress.parquet")
+        finals.append(pd.read_parquet(file).drop(columns="seconds"))
+    pd.testing.assert_frame_equal(*finals)  # one thing under two names

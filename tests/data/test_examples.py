@@ -21,7 +21,7 @@ TINY = (
     *("device=cpu", "progress=quiet"),
 )
 TASKS = {
-    "screen.h5ad": ("env=counterfactual", "conditions.perturbation=perturbation", "split=unseen_single"),
+    "screen.h5ad": ("env=counterfactual", "source.perturbation_key=perturbation", "split=unseen_single"),
     "joint.h5mu": ("data=joint", "encoder=pca", "encoder.components=8", "env.horizon=20"),
 }
 

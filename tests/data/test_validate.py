@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import dataclasses
 
+import anndata
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 from cell_files import counts, peaks, write_10x_h5, write_10x_mtx, write_h5ad, write_h5mu
+from fakes.screens import made_raw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
@@ -294,3 +297,24 @@ def test_render_shows_every_finding_as_written(tmp_path):
         assert word in text
     assert sum(line.count("│") > 0 for line in text.splitlines()) == len(findings) + 1
     assert max(len(line) for line in render(findings, width=90).splitlines()) <= 90
+
+
+def test_keys_of_screens_are_tried_where_they_are_read(tmp_path):
+    """What an error offers (split=unseen_context conditions.context=...) can be given to validate as it is."""
+    raw = made_raw(labels=("stim",), contexts=("B cells", "CD14 Mono"))
+    obs = raw.obs.rename(columns={"perturbation": "arm"}).drop(columns="amount")
+    path = tmp_path / "arms.h5ad"
+    var = pd.DataFrame(index=raw.modalities["rna"].features)
+    anndata.AnnData(raw.modalities["rna"].x, obs=obs, var=var).write_h5ad(path)
+    words = ["data=rna", "encoder=none", "source.perturbation_key=arm"]
+    alone = task(validate(path, words), "env=counterfactual")
+    assert alone.severity == "error" and "split=unseen_context conditions.context=line" in alone.what
+    findings = validate(path, [*words, "split=unseen_context", "conditions.context=line"])
+    assert task(findings, "env=counterfactual").severity == task(findings, "env=paper").severity == "ok"
+    assert not any("conditions.perturbation" in f.what for f in findings)
+    older = validate(
+        path, [*words[:2], "conditions.perturbation=arm", "split=unseen_context", "conditions.context=line"]
+    )
+    assert task(older, "env=counterfactual").severity == "ok"
+    [notice] = [f for f in older if f.location == "override"]
+    assert notice.what == "conditions.perturbation=arm: the key is called source.perturbation_key now"
