@@ -175,7 +175,7 @@ class Columns:
         return Columns(rest, {**self.left_out, **dict.fromkeys(names, why)}) if rest else self
 
 
-def columns_of(n_perturbations: int | None, most_together: int | None) -> Columns:
+def columns_of(n_perturbations: int | None, most_together: int | None, n_training: int | None) -> Columns:
     """Choose the headline columns by the design of a screen and its split, never by scores.
 
     Parameters
@@ -184,6 +184,9 @@ def columns_of(n_perturbations: int | None, most_together: int | None) -> Column
         Number of different perturbations that train, validate or test, whatever their context and dose; None: unknown.
     most_together
         The largest number of test conditions in one context; None: unknown.
+    n_training
+        Number of training conditions; None: unknown. Predictions made from one are multiples of its change, of which
+        a correlation is the same for all, so an error comes first.
     """
     left_out = {}
     ranking = dict(HEADLINE)
@@ -192,7 +195,9 @@ def columns_of(n_perturbations: int | None, most_together: int | None) -> Column
     if n_perturbations is not None and n_perturbations < 2:
         why = "the training mean that it subtracts is the effect of the one perturbation itself"
         left_out |= {"pearson_delta_pert": why, "wr2_delta": why}
-        ranking = {"pearson_delta_ctrl": COMPARABILITY["pearson_delta_ctrl"], **ranking}
+        of_change = {"pearson_delta_ctrl": COMPARABILITY["pearson_delta_ctrl"]}
+        first = {"mse_norm": HEADLINE["mse_norm"]} if n_training is not None and n_training < 2 else {}
+        ranking = first | of_change | ranking
     return Columns({name: info for name, info in ranking.items() if name not in left_out}, left_out)
 
 

@@ -93,6 +93,7 @@ class ObservedEffects:
         return {
             "n_perturbations": len({known[k].targets for k in used}),
             "most_together": max(together.values(), default=0),
+            "n_training": len(self.table.conditions_of(split.train)),
         }
 
     @cached_property

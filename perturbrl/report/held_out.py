@@ -36,6 +36,7 @@ from perturbrl.report.units import PER_PERTURBATION, Units, units
 CHANGES = "changes.parquet"
 KEY = ("name", "cells", "task", "schedule", "split")
 NO_CHANGE = "no_change"
+DESIGN = ("n_perturbations", "most_together", "n_training")  # of a summary's header: what ``columns_of`` is asked with
 UNKNOWN_IF_DIVERGED = ("steps", "wall_seconds", "mean_abs_action")
 
 
@@ -71,7 +72,7 @@ class HeldOutTable(Table[Row]):
     def columns(self) -> Columns:
         """The headline columns that can rank: by the design of the screen, and without those that have no value."""
         headers = [summary.get("header", {}) for summary in self.summaries.values()]
-        design = {key: [header.get(key) for header in headers] for key in ("n_perturbations", "most_together")}
+        design = {key: [header.get(key) for header in headers] for key in DESIGN}
         chosen = columns_of(**{key: None if None in values else min(values) for key, values in design.items()})
         empty = [name for name in chosen.ranking if not any(row.cell(name).n for row in self.rows)]
         return chosen.without(empty, "it is undefined for every row")

@@ -27,6 +27,7 @@ REACH = (-1.5, 1.5)  # calibrated scores beyond this are drawn at the edge
 
 CURVES = (
     Panel("eval/pds_cosine", "PDS-cos", level=0.5),
+    Panel("eval/mse_norm", "MSEnorm", level=1.0),
     Panel("eval/pearson_delta_ctrl", "Pearson Δ(ctrl)"),
     Panel("eval/pearson_delta_pert", "Pearson Δ(pert)"),
     Panel("eval/return", "return of the deterministic policy"),

@@ -20,7 +20,7 @@ from perturbrl.report.held_out import HeldOutTable, full_title, gather
 from perturbrl.report.held_out_figures import draw
 from perturbrl.report.held_out_section import grids, header, section
 
-ONE = {"n_perturbations": 1, "most_together": 1}
+ONE = {"n_perturbations": 1, "most_together": 1, "n_training": 6}
 SAME = ("train_mean", "matching_mean", "additive", "bilinear", "bilinear_tuned", "kernel_ridge", "knn", "transfer_mean")
 CLAIMS = {"metric": "pds_cosine", "agents": ["ppo"], "alpha": 0.05}
 
@@ -51,18 +51,20 @@ def table_of(root: Path) -> HeldOutTable:
 
 
 def test_the_columns_follow_from_the_design_alone() -> None:
-    usual = columns_of(26, 7)
+    usual = columns_of(26, 7, 20)
     assert dict(usual.ranking) == dict(HEADLINE) and not usual.left_out
     assert usual.primary("wmse_ratio").name == "wmse_ratio" and usual.primary("mse") is HELD_OUT["mse"]
-    assert columns_of(None, None) == usual
-    alone = columns_of(26, 1)
+    assert columns_of(None, None, None) == usual
+    alone = columns_of(26, 1, 20)
     assert set(HEADLINE) - set(alone.ranking) == {"pds_cosine"} == set(alone.left_out)
     assert alone.primary("pds_cosine").name == "pearson_delta_pert"
-    one = columns_of(1, 1)
+    one = columns_of(1, 1, 20)
     assert next(iter(one.ranking)) == "pearson_delta_ctrl" == one.primary("pds_cosine").name
     assert set(one.left_out) == {"pds_cosine", "pearson_delta_pert", "wr2_delta"} and "energy_ratio" in one.ranking
     assert one.primary("mse_norm").name == "mse_norm"
-    assert "pds_cosine" in columns_of(1, 3).ranking  # doses of one drug: which of them is it
+    smallest = columns_of(1, 1, 1)  # two cell types: every prediction is a multiple of one change
+    assert smallest.primary("pds_cosine").name == "mse_norm" and set(smallest.ranking) == set(one.ranking)
+    assert "pds_cosine" in columns_of(1, 3, 20).ranking  # doses of one drug: which of them is it
 
 
 def test_one_perturbation_is_compared_by_what_can_rank(tmp_path: Path) -> None:

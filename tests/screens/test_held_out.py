@@ -1,17 +1,23 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from fakes.configs import SCORE
 from fakes.screens import SINGLES, made_raw, made_screen, made_split
 from fakes.screens import names as condition_names
 
 from perturbrl.data.schema import CellTable
 from perturbrl.effects.observed import effects_of
+from perturbrl.evaluate.counterfactual.curve import ValidationCurve
 from perturbrl.evaluate.counterfactual.metrics import score
 from perturbrl.metrics_info import columns_of
+from perturbrl.report.held_out import DESIGN
 from perturbrl.runner.dataset import DatasetInfo
+from perturbrl.runner.hydra.compose import compose_job
 from perturbrl.screens.describe import describe
 from perturbrl.screens.held_out import held_out_names, sentences
 from perturbrl.screens.schema import PerturbationTable, Screen
@@ -69,7 +75,7 @@ def test_the_design_of_one_perturbation_is_recorded_and_leaves_out_what_is_undef
     table = described(made_screen(many, context="line"), "unseen_context", held_out="CD14 Mono")
     truth = effects_of(table, SCORE, table.split.test, table.split.control_test, "test")
     scores = score(truth, {})
-    assert scores.header["n_perturbations"] == 1 and scores.header["most_together"] == 1
+    assert [scores.header[key] for key in DESIGN] == [1, 1, 1]
     columns = columns_of(**truth.design)
     for metric in columns.ranking:  # what is left has a value, and what is left out for being alone has none
         assert np.isfinite(scores.rows["train_mean"][metric]), metric
@@ -91,3 +97,14 @@ def test_a_run_says_that_its_features_are_random_projections(encoder: str, said:
     )
     messages = DatasetInfo.of(cells, encoder).messages
     assert any("random projections" in message for message in messages) is said
+
+
+@pytest.mark.parametrize(
+    ("lines", "first"), [(("B", "T"), "mse_norm"), (("B", "T", "NK", "Mono"), "pearson_delta_ctrl")]
+)
+def test_validation_curves_show_what_can_rank(lines: tuple[str, ...], first: str) -> None:
+    screen = made_screen(made_raw(labels=("stim",), contexts=lines), context="line")
+    table = describe(screen, made_split(screen, "unseen_context"), description_config(kinds=["one_hot"]))
+    config = compose_job(["env=counterfactual"], Path(), "curve").config
+    curve = ValidationCurve(config.protocol, [config.env], table, torch.device("cpu"))
+    assert curve.names == (first, "mse", "mean_abs_action", "return")

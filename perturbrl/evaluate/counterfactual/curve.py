@@ -22,8 +22,12 @@ from perturbrl.metrics_info import columns_of
 from perturbrl.screens.schema import PerturbationTable
 
 EPISODES = 64
-CONTROL_BASED = "pearson_delta_ctrl"
-PROFILE_METRICS = ("pds_cosine", "pearson_delta_pert", "mse")  # what of it can rank (``columns_of``)
+PROFILE_METRICS = (
+    "pds_cosine",
+    "pearson_delta_pert",
+    "mse",
+)  # what of it can rank (``columns_of``), and the first that can
+BY_TRUTH = ("pds_cosine", "mse_norm")  # undefined by the conditions alone
 
 
 class ValidationCurve:
@@ -49,8 +53,9 @@ class ValidationCurve:
         self._metrics = ProfileMetrics(truth)
         columns = columns_of(**truth.design)
         profile_metrics = [name for name in PROFILE_METRICS if name not in columns.left_out]
-        if CONTROL_BASED in columns.ranking:
-            profile_metrics.insert(0, CONTROL_BASED)
+        first = next(iter(columns.ranking))
+        if first not in profile_metrics:
+            profile_metrics.insert(0, first)
         self._profile_metrics = tuple(profile_metrics)
         self.names = (*self._profile_metrics, "mean_abs_action", "return", "return_share")
         dynamics, controls = self._env.dynamics, split.control_validation
@@ -70,6 +75,6 @@ class ValidationCurve:
 
 
 def _mean(name: str, values: NDArray[np.float64]) -> float:
-    """Return the mean over conditions; a PDS is undefined by the conditions alone, and those do not count."""
-    known = values[np.isfinite(values)] if name == "pds_cosine" else np.nan_to_num(values)
+    """Return the mean over conditions; those for which the metric is undefined whatever is predicted do not count."""
+    known = values[np.isfinite(values)] if name in BY_TRUTH else np.nan_to_num(values)
     return float(known.mean()) if len(known) else float("nan")
