@@ -50,6 +50,8 @@ def panels(
     _shorten(handles)
     longest = max((len(str(h.get_label())) for h in handles), default=0) * LETTER + KEY
     wide = margin + columns * (size[0] + left) + RIGHT + (longest if beside else 0.0)
+    if handles and not beside:
+        wide = max(wide, longest + RIGHT)  # one narrow panel under a long name
     per_line = max(1, min(len(handles), int(wide / longest))) if handles else 1
     low = 0.0 if beside else LINE * math.ceil(len(handles) / per_line) + 0.1
     below = TITLE + (0.3 if share else X_LABELS)  # between two rows

@@ -13,7 +13,7 @@ from fakes.screen_runs import make_screen_run
 from rich.console import Console
 
 from perturbrl.metrics_info import HEADLINE, HELD_OUT, columns_of
-from perturbrl.report import build_report
+from perturbrl.report import build_report, layout
 from perturbrl.report.claims import best_simple, statements
 from perturbrl.report.collect import collect
 from perturbrl.report.held_out import HeldOutTable, full_title, gather
@@ -116,6 +116,15 @@ def test_panels_without_values_are_left_out_and_the_scatter_stays(tmp_path: Path
     }  # no trend through one condition
     assert "Δ(ctrl)" in pictures["Learning curves on validation"].inline
     assert "PDS-cos" not in "".join(picture.inline for picture in pictures.values())
+
+
+def test_a_long_name_is_not_cut_by_a_narrow_figure() -> None:
+    handle = layout.key("ppo," + "x" * 60)
+    for columns in (1, 3):
+        figure, _ = layout.panels(1, columns, (3.4, 3.0), [handle], left=0.75)
+        figure.draw_without_rendering()
+        box = figure.legends[0].get_window_extent()
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.width
 
 
 def test_a_value_that_no_row_has_is_no_column(tmp_path: Path) -> None:
