@@ -25,6 +25,7 @@ from perturbrl.runner.dataset import load_cells
 from perturbrl.runner.evaluate import Evaluator
 from perturbrl.runner.hydra.compose import compose_job
 from perturbrl.runner.job import Job
+from perturbrl.screens.held_out import held_out_names
 from perturbrl.screens.split_files import held_out
 
 from .tiny import BUILT_IN, assert_same_run, progress, small, status, train, train_until, variant
@@ -108,7 +109,8 @@ def test_what_an_evaluation_leaves(finished):
     assert nothing["pds_cosine"] == 0.5 and nothing["mse_norm"] == pytest.approx(1)
     assert policy["steps"] == 1024 and 0 <= policy["success_rate"] <= 1
     split = {"kind": "unseen_single", "seed": 0, "sha256": table.split.sha256}
-    assert said["split"] == split | {"held_out": held_out(table.split, table.screen)}
+    sets = {"held_out": held_out(table.split, table.screen)}
+    assert said["split"] == split | sets | {"held_out_names": held_out_names(table.screen, table.split)}
     tests = {table.screen.conditions[c].name for c in table.conditions_of(table.split.test)}
     assert said["header"]["n_test"] == len(tests)
     assert (said["protocol"], said["agent"], said["seed"], said["n_control_cells"]) == ("counterfactual", "ppo", 0, 8)
