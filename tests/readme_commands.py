@@ -51,6 +51,7 @@ class Rule:
 RULES = (
     Rule(r"pip install .*-c constraints\.txt", how="install"),
     Rule(r"make (test|lint|reproduce ARGS=--quick)$", how="ci"),
+    Rule(r"perturbrl reproduce --quick --check$", how="ci"),
     Rule(
         r"make (test-full|bench|docs|results)\b", how="print", replace=((r"^make", "make --dry-run"),)
     ),  # peers: gigabytes, hours

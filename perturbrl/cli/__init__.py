@@ -96,6 +96,9 @@ def evaluate(
 def report(
     paths: Annotated[list[Path] | None, typer.Argument(help="Runs, or folders of runs (default: outputs).")] = None,
     out: Annotated[Path | None, typer.Option(help="Where to write; default: `report` in the first path.")] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="Also write the tables there as a reference for `reproduce --check`.")
+    ] = None,
 ) -> None:
     """Write tables, figures and one page from finished runs."""
     with guarded():
@@ -107,6 +110,10 @@ def report(
         sources = paths or [OUTPUTS]
         built = build_report(sources, out or sources[0] / "report")
         Console().print(built.console)
+        if reference is not None:
+            from perturbrl.report.reference import scores_of, write
+
+            print(f"reference: {reference}, {write(scores_of(sources), reference).name}")
         for item in built.collection.damaged:
             print(f"error: {item.run}: {item.reason}", file=sys.stderr)
         if diverged := all_diverged(list(built.collection.runs["status"])):
@@ -129,6 +136,10 @@ def reproduce(
     quick: Annotated[bool, typer.Option("--quick", help="Far fewer steps; the page says so.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for runs, tables and figures.")] = OUTPUTS / "reproduce",
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: as many as there are cores.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Compare with a shipped reference; exit 1 if a value has drifted.")
+    ] = False,
+    reference: Annotated[Path | None, typer.Option(help="Check against this file of `report --reference`.")] = None,
 ) -> None:
     """Reproduce Tables I-III: train, evaluate, report, compare with the published numbers."""
     with guarded():
@@ -136,7 +147,15 @@ def reproduce(
         from perturbrl.runner.reproduce import reproduce as run
 
         with translated(overrides or []):
-            run(schedule=schedule, seeds=seeds, quick=quick, out=out, overrides=overrides or [], workers=workers)
+            run(
+                schedule=schedule,
+                seeds=seeds,
+                quick=quick,
+                out=out,
+                overrides=overrides or [],
+                workers=workers,
+                check=reference or check,
+            )
 
 
 @app.command("doctor")

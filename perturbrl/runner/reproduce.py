@@ -11,12 +11,12 @@ from rich.console import Console
 from perturbrl.config import choice, require
 from perturbrl.errors import UserError
 from perturbrl.report import build_report
-from perturbrl.runner import interrupt
+from perturbrl.runner import interrupt, reference_check
 from perturbrl.runner.evaluate import Evaluator
 from perturbrl.runner.hydra.compose import compose, compose_config
 from perturbrl.runner.job import Job
 from perturbrl.runner.progress import Progress
-from perturbrl.runner.sweep import sweep
+from perturbrl.runner.sweep import Composed, sweep
 
 AS_RELEASED = ("data.preset=released", "compare_published=true")
 TABLES = ("joint", "rna", "atac")
@@ -39,6 +39,7 @@ def reproduce(
     overrides: Sequence[str] = (),
     progress: str = "auto",
     workers: int | None = None,
+    check: bool | Path = False,
 ) -> Path:
     """Train every arm on every table, evaluate, and write the report.
 
@@ -60,6 +61,8 @@ def reproduce(
         ``auto``, ``rich``, ``plain`` or ``quiet``.
     workers
         Number of processes. Default: one for each core; one on a GPU.
+    check
+        Compare the tables with this file of a reference (true: with the package's); write ``check.json`` too.
 
     Returns
     -------
@@ -69,27 +72,25 @@ def reproduce(
     Raises
     ------
     UserError
-        An override is wrong, or a run failed. The other runs are saved; the same command resumes the rest.
+        An override is wrong, no reference fits, or a run failed. The others are saved; the same command resumes.
+    SystemExit
+        With code 1 if ``check`` found a value that drifted.
     """
     choice(schedule, SCHEDULES, "--schedule")
-    _check_overrides(overrides)
     show = Progress(progress)
-    implied = [f"schedule={schedule}", *AS_RELEASED, *(_quick_budgets(schedule) if quick else ())]
     name = f"{schedule}-quick" if quick else schedule
-    modalities, rest = _split_tables(overrides)
     if quick:
         show.say(f"quick: budgets are cut to about a {QUICK}th, so the numbers are not the tables' numbers")
-    composed = [
-        compose([*rest, f"data={data}", f"agent={agent}", f"seed={seed}"], out, name, implied)
-        for data in modalities
-        for agent in ARMS
-        for seed in range(seeds)
-    ]
+    implied = [f"schedule={schedule}", *AS_RELEASED, *(_quick_budgets(schedule) if quick else ())]
+    composed = _compose_tables(seeds, out, name, implied, overrides)
+    references = reference_check.candidates(composed, check)
     trained = sweep(composed, show, workers=workers)
     if trained.failed:
         raise UserError(f"{len(trained.failed)} of {len(composed)} runs failed; first: {trained.failed[0]}")
     show.say(f"evaluating {len(trained.jobs)} runs and writing the report")
-    return _judge(trained.jobs, out / name)
+    page = _judge(trained.jobs, out / name)
+    reference_check.check(trained, references, page.parent / reference_check.FILE, show)
+    return page
 
 
 def _judge(jobs: Sequence[Job], folder: Path) -> Path:
@@ -101,6 +102,20 @@ def _judge(jobs: Sequence[Job], folder: Path) -> Path:
         report = build_report([folder], folder / "report")
     Console(file=sys.stdout).print(report.console)
     return report.page
+
+
+def _compose_tables(
+    seeds: int, out: Path, name: str, implied: Sequence[str], overrides: Sequence[str]
+) -> list[Composed]:
+    """Compose every arm and seed on every table."""
+    _check_overrides(overrides)
+    tables, rest = _split_tables(overrides)
+    return [
+        compose([*rest, f"data={data}", f"agent={agent}", f"seed={seed}"], out, name, implied)
+        for data in tables
+        for agent in ARMS
+        for seed in range(seeds)
+    ]
 
 
 def _check_overrides(overrides: Sequence[str]) -> None:

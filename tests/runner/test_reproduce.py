@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from perturbrl import paths, records
 from perturbrl.errors import UserError
+from perturbrl.report import reference
 from perturbrl.runner import reproduce as reproduction
 from perturbrl.runner.hydra.compose import compose_config, compose_job
 from perturbrl.runner.reproduce import ARMS, QUICK, SCHEDULES, TABLES, _quick_budgets, reproduce
@@ -148,6 +150,58 @@ def test_the_experiment_is_the_same_runs(monkeypatch: pytest.MonkeyPatch, tmp_pa
     for (data, agent), config_hash in wanted.items():
         job = compose_job(["experiment=tables", f"data={data}", f"agent={agent}", "seed=0"], tmp_path, "any")
         assert job.hash == config_hash, (data, agent)
+
+
+def fabricated_reference(page: Path, file: Path, shift: float = 0.0) -> Path:
+    """FABRICATED: the values of these runs as those of three seeds, with a spread of a hundredth."""
+    scores = reference.scores_of([page.parents[1]])
+    values = {key: {k: v[0] + shift + 0.01 * k for k in range(3)} for key, v in scores.values.items()}
+    reference.write(dataclasses.replace(scores, values=values), file)
+    return file
+
+
+def test_check_agrees_or_fails_with_what_drifted(page: Path, tmp_path: Path, run, no_figures) -> None:
+    command = ("reproduce", "--out", str(page.parents[2]), "--workers", "1", *LITTLE)
+    code, out, err = run(*command, "--reference", str(fabricated_reference(page, tmp_path / "near.json")))
+    n_values = 3 * 7 * 12
+    assert code == 0 and f"{n_values} of {n_values} values agree with the reference landscape, schedule released" in out
+    assert "9 of 9 runs are from before" in err  # a check of old runs says so
+    found = records.read_json(page.parent / "check.json")
+    assert found["agrees"] is True and len(found["values"]) == n_values
+    code, out, err = run(*command, "--reference", str(fabricated_reference(page, tmp_path / "far.json", shift=5.0)))
+    assert code == 1 and err.splitlines()[-1].startswith("error: the tables have drifted from the reference")
+    drifted = [line for line in out.splitlines() if line.startswith("drift: ")]
+    found = records.read_json(page.parent / "check.json")
+    assert len(drifted) == len(found["drifted"]) == n_values and found["agrees"] is False
+    assert any(line.startswith("drift: Table II (rna), ppo, MSE: ") for line in drifted)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("source.n_cells=300",), "source.n_cells: 300, the reference has 10000"),
+        (("data.n_features.rna=100",), "data.n_features: "),
+        (("--schedule", "text"), "schedule: text"),
+        (("source=pbmc68k_reduced", "data=rna"), "source: pbmc68k_reduced"),
+    ],
+)
+def test_check_without_a_reference_is_refused_before_training(words: tuple[str, ...], message: str, run) -> None:
+    code, _, err = run("reproduce", "--quick", "--check", "--out", "out", *words)
+    last = err.splitlines()[-1]
+    assert code == 2 and last.startswith("error: --check: no reference for ") and message in last
+    assert "perturbrl report FOLDER --reference FILE" in last
+    assert not all_runs(Path("out"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("change", "code"), [("kernels=torch", 0), ("policy.hidden=[8]", 1)])
+def test_other_rounding_passes_the_quick_check_and_a_tiny_network_fails(
+    change: str, code: int, run, no_figures
+) -> None:
+    """The torch kernels round as another processor might: after thousands of updates the policies differ."""
+    found, out, _ = run("reproduce", "--quick", "--check", "--out", "out", "data=rna", change)
+    assert found == code, out
+    assert ("drift: " in out) == (code == 1)
 
 
 def test_quick_says_so_and_goes_to_a_folder_of_its_own(run, monkeypatch) -> None:
