@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 from fakes.runs import make_run
+from fakes.screen_runs import make_screen_run
+
+from perturbrl.metrics_info import row_info
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -178,6 +181,50 @@ def test_pages_are_made_of_finished_runs(
     again = page
     assert scripts.main(["--render"]) == 0
     assert (tmp_path / "copy" / "page.md").read_text() == again
+
+
+def test_a_held_out_study_of_finished_runs(
+    scripts: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    redirect(scripts, monkeypatch, tmp_path / "copy")
+    page = tmp_path / "copy" / "page.md"
+    names = ("held_out/norman", "held_out/overview", "held_out/returns")
+    page.write_text("".join(f"<!-- results {name} -->\n<!-- /results -->\n" for name in names))
+    for agent in AGENTS:
+        for seed in range(3):
+            make_screen_run(tmp_path / "runs", agent, seed, name="norman", split_seed=seed)
+    assert scripts.main(["--finished", "--held_out", str(tmp_path / "runs"), "held_out/norman"]) == 0
+    text = page.read_text()
+    stored = lines(tmp_path / "copy/docs/results/held_out/norman.csv")
+    primary = {
+        (x["row"], x["kind"]): x["mean"] for x in stored if (x["statistic"], x["metric"]) == ("raw", "pds_cosine")
+    }
+    simple = {row: float(mean) for (row, kind), mean in primary.items() if kind == "simple"}
+    best = max(simple, key=simple.__getitem__)
+    titles = {"no_change": "no change (floor)", "trpo_ppo": "**trpo_ppo**", best: row_info(best).title}
+    for (row, _), mean in primary.items():
+        if row in titles:
+            (line,) = [line for line in text.splitlines() if line.startswith(f"| {titles[row]} |")]
+            assert f"| {float(mean):.3f}" in line
+    overview = text.partition("<!-- results held_out/overview -->")[2].partition("<!-- /results -->")[0]
+    (summary,) = [line for line in overview.splitlines() if line.startswith("| Norman 2019")]
+    assert f"| {row_info(best).title} | {simple[best]:.3f}" in summary
+    assert "Split: unseen_single, 3 drawn" in text and "perturbrl train experiment=counterfactual source=file" in text
+    returns = lines(tmp_path / "copy/docs/results/held_out/returns.csv")
+    assert {row["agent"] for row in returns} == set(AGENTS) and {row["runs"] for row in returns} == {"3"}
+    assert all(row["training_first"] and row["training_last"] for row in returns)
+
+
+def test_unfinished_runs_make_no_table(
+    scripts: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    redirect(scripts, monkeypatch, tmp_path / "copy")
+    for seed, status in enumerate(("complete", "running")):
+        make_run(tmp_path / "runs" / "bmmc", "ppo", "rna", seed, name="released", status=status)
+    monkeypatch.setattr(scripts.pages, "PAGES", ())
+    assert scripts.main(["--finished", "--paper", str(tmp_path / "runs"), "paper/bmmc"]) == 1
+    assert "1 of 2 runs are not finished" in capsys.readouterr().err
+    assert not (tmp_path / "copy/docs/results/paper").exists()
 
 
 def test_a_missing_file_leaves_its_sections_and_is_said(

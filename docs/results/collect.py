@@ -16,9 +16,10 @@ import torch
 
 from perturbrl import paths, registry
 from perturbrl.cores import processor
+from perturbrl.errors import UserError
 from perturbrl.evaluate.actions import do_nothing
 from perturbrl.files import read_json, write_json, write_text
-from perturbrl.records import read_parquet
+from perturbrl.records import FINISHED, RunDir, read_parquet
 from perturbrl.report import build_report, paper
 from perturbrl.report.table import Section
 from perturbrl.run_dirs import find_runs
@@ -32,7 +33,14 @@ RETURNS, TRIED = HERE / "held_out" / "returns.csv", HERE / "held_out" / "tried.c
 RETURN, VALIDATION = "return_mean", "eval/return"
 TRIED_METRICS = ("pds_cosine", "pearson_delta_pert", "mse")
 DIGITS = 6  # significant digits of a value
-NOT_SHOWN = ("Of ", "Code: ", "Reproduction of ", "No published ")  # notes that a page counts, stamps or says by itself
+NOT_SHOWN = (
+    "Of ",
+    "No published ",
+    "Evaluation: ",
+    "Seeds: ",
+    "Reproduction of ",
+    "Code: ",
+)  # counted or stamped by a page
 
 
 def collect(kind: str, name: str, folder: Path, command: str, pictures: Mapping[str, Mapping[str, str]]) -> None:
@@ -57,30 +65,47 @@ def collect(kind: str, name: str, folder: Path, command: str, pictures: Mapping[
         There are no runs, or they cannot be reported.
     """
     wanted = {file: about["figure"] for file, about in pictures.items() if about["study"] == f"{kind}/{name}"}
+    finished_runs(folder)
     report = build_report([folder], folder / "report", figures=bool(wanted))
     sections = [*report.held_out, *map(paper.section, report.tables)]
-    lines = [_values(section) for section in sections]
-    steps = [
-        [{"row": row.label, "kind": "agent", "metric": "steps", "mean": max(row.steps)} for row in t.agents]
-        for t in report.tables
+    lines = [{"table": section.title, **line} for section in sections for line in _values(section)]
+    lines += [
+        {"table": table.title, "row": row.label, "kind": "agent", "metric": "steps", "mean": max(row.steps, default=0)}
+        for table in report.tables
+        for row in table.agents
     ]
-    named = zip(sections, lines, steps or [[] for _ in lines], strict=True)
-    write_csv(
-        HERE / kind / f"{name}.csv",
-        ({"table": s.title, **line} for s, values, more in named for line in (*values, *more)),
-    )
+    write_csv(HERE / kind / f"{name}.csv", lines)
     about = read_json(ABOUT) if ABOUT.exists() else {}
     about[f"{kind}/{name}"] = {"command": command, **stamp(folder), "tables": [_about(section) for section in sections]}
     write_json(ABOUT, dict(sorted(about.items())))
     for file, pattern in wanted.items():
-        (figure,) = (folder / "report" / "figures").glob(pattern)
-        shutil.copyfile(figure, HERE.parent / "img" / file)
+        drawn = list((folder / "report" / "figures").glob(pattern))
+        if len(drawn) != 1:
+            raise UserError(f"{folder / 'report' / 'figures'}: {len(drawn)} figures match {pattern}, one was expected")
+        shutil.copyfile(drawn[0], HERE.parent / "img" / file)
+
+
+def finished_runs(folder: Path) -> list[Path]:
+    """Return the runs of a folder.
+
+    Raises
+    ------
+    UserError
+        There is none, or one is not finished: a table of the others would not say so.
+    """
+    runs = find_runs([folder])
+    open_runs = [run for run in runs if RunDir(run).run.get("status") not in FINISHED]
+    if open_runs or not runs:
+        raise UserError(
+            f"{folder}: {len(open_runs)} of {len(runs)} runs are not finished; the same command resumes them"
+        )
+    return runs
 
 
 def stamp(folder: Path) -> dict[str, Any]:
     """Return commits, processor, date and seeds of the runs of a folder."""
-    runs = [read_json(run / paths.RUN) for run in find_runs([folder])]
-    last = max((run / paths.RUN).stat().st_mtime for run in find_runs([folder]))
+    runs = [read_json(run / paths.RUN) for run in finished_runs(folder)]
+    last = max((run / paths.RUN).stat().st_mtime for run in finished_runs(folder))
     return {
         "commit": ", ".join(sorted({str(run["git_commit"])[:10] for run in runs})),
         "processor": processor(),
@@ -92,7 +117,7 @@ def stamp(folder: Path) -> dict[str, Any]:
 def returns(name: str, folder: Path) -> None:
     """Write the returns on training and validation conditions at both ends of training, means over seeds."""
     ends: dict[str, list[tuple[float, ...]]] = {}
-    for run in find_runs([folder]):
+    for run in finished_runs(folder):
         log = read_parquet(run / paths.PROGRESS)
         both = [log[column].dropna() if column in log else () for column in (RETURN, VALIDATION)]
         values = [float(x.iloc[k]) if len(x) else math.nan for x in both for k in (0, -1)]
@@ -107,14 +132,14 @@ def returns(name: str, folder: Path) -> None:
 
 def tried(dataset: str, variant: str, folder: Path) -> None:
     """Write the scores of a variant on validation conditions at the end of training, means over seeds."""
-    logs = [read_parquet(run / paths.PROGRESS) for run in find_runs([folder])]
+    logs = [read_parquet(run / paths.PROGRESS) for run in finished_runs(folder)]
     means = {metric: _mean(log[f"eval/{metric}"].dropna().iloc[-1] for log in logs) for metric in TRIED_METRICS}
     _replace(TRIED, [{"set": dataset, "variant": variant, "runs": len(logs), **means}], ("set", "variant"))
 
 
 def start(dataset: str, folder: Path, residuals: Iterable[str]) -> None:
     """Write the scores, on the same validation conditions, of what episodes start from: baselines without a policy."""
-    job = load_job(find_runs([folder])[0])
+    job = load_job(finished_runs(folder)[0])
     table, name, device = load_cells(job), job.config.env.name, torch.device("cpu")
     assert isinstance(table, PerturbationTable)
     scoring = registry.protocols[job.config.protocol.name].build(job.config.protocol)

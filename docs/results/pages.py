@@ -138,7 +138,7 @@ def overview() -> Iterator[str]:
     for name, study in studies()["held_out"].items():
         if not (HERE / "held_out" / f"{name}.csv").exists():
             continue
-        (table,) = study_tables("held_out", name).values()
+        table = next(iter(study_tables("held_out", name).values()))
         best = _best(table, primary)
         claims = [claim for about in study_about(f"held_out/{name}")["tables"] for claim in about["claims"]]
         words = sorted({claim["word"] for claim in claims}) if best else ["none possible"]
