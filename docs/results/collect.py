@@ -19,9 +19,11 @@ from perturbrl.cores import processor
 from perturbrl.errors import UserError
 from perturbrl.evaluate.actions import do_nothing
 from perturbrl.files import read_json, write_json, write_text
+from perturbrl.metrics_info import HELD_OUT
 from perturbrl.records import FINISHED, RunDir, read_parquet
 from perturbrl.report import build_report, paper
 from perturbrl.report.table import Section
+from perturbrl.report.text import NBSP
 from perturbrl.run_dirs import find_runs
 from perturbrl.runner.dataset import load_cells
 from perturbrl.runner.job import load_job
@@ -181,8 +183,11 @@ def _values(section: Section) -> list[dict[str, Any]]:
 
 
 def _about(section: Section) -> dict[str, Any]:
+    names = {info.title: name for name, info in HELD_OUT.items()}
+    heads = [column.rstrip(f"{NBSP} ↑↓") for column in section.grids[0].columns]
     return {
         "title": section.title,
+        "columns": [names[head] for head in heads if head in names],
         "summary": section.summary,
         "claims": [{"agent": made.agent.label, "word": made.word, "text": made.text} for made in section.claims],
         "notes": [note for note in section.notes if not note.startswith(NOT_SHOWN)],

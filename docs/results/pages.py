@@ -26,7 +26,7 @@ AGENTS = {"ppo": "PPO", "trpo": "TRPO", "trpo_ppo": "TRPO→PPO"}
 README_ROWS = {"do_nothing": "doing nothing", "random_uniform": f"random actions, U({MINUS}1, 1)", **AGENTS}
 README_COLUMNS = ("accuracy", "f1", "auprc", "mse", "r2", "pearson", "mean_abs_action", "return_gain")
 ALWAYS = ("no_change", "train_mean")  # rows of every table on held-out perturbations, beside the best simple baseline
-DUPLICATE = "technical_duplicate"
+LIMITING = {"replicate": "technical_duplicate", "best allowed actions": "best_actions"}  # rows that see the test cells
 ARROWS = {"up": " ↑", "down": " ↓", "neither": ""}
 Values = Mapping[tuple[str, str], Mapping[str, str]]
 """(row, metric) -> a line of a CSV file."""
@@ -123,48 +123,52 @@ def paper_study(name: str) -> Iterator[str]:
 
 def overview() -> Iterator[str]:
     """Yield one line for each data set and split of held-out perturbations."""
-    primary = HEADLINE[PRIMARY]
     yield _pipes(
-        [
-            "data and split",
-            f"best simple baseline by {primary.title}",
-            f"its {primary.title}",
-            *AGENTS.values(),
-            "replicate",
-            "claim",
-        ]
+        ["data and split", "metric", "best simple baseline", "its score", *AGENTS.values(), *LIMITING, "claim"]
     )
-    yield "|:--|:--|" + "--:|" * (len(AGENTS) + 2) + ":--|"
+    yield "|:--|:--|:--|" + "--:|" * (1 + len(AGENTS) + len(LIMITING)) + ":--|"
     for name, study in studies()["held_out"].items():
         if not (HERE / "held_out" / f"{name}.csv").exists():
             continue
         table = next(iter(study_tables("held_out", name).values()))
-        best = _best(table, primary)
-        claims = [claim for about in study_about(f"held_out/{name}")["tables"] for claim in about["claims"]]
-        words = sorted({claim["word"] for claim in claims}) if best else ["none possible"]
-        scores = [_cell(table.get((row, primary.name)), primary) for row in (best, *AGENTS, DUPLICATE)]
+        about = study_about(f"held_out/{name}")["tables"][0]
+        info, best = _primary(table, about)
+        words = sorted({claim["word"] for claim in about["claims"]}) if best else ["none possible"]
+        scores = [_cell(table.get((row, info.name)), info) for row in (best, *AGENTS, *LIMITING.values())]
         baseline = row_info(best).title if best else "none: no ranks"
-        yield _pipes([study["title"], baseline, *(score or DASH for score in scores), ", ".join(words)])
+        yield _pipes([study["title"], info.title, baseline, *(score or DASH for score in scores), ", ".join(words)])
 
 
 def held_out_study(name: str) -> Iterator[str]:
-    """Yield the headline of one data set and split: floors, the best simple baseline, a replicate, the agents."""
+    """Yield the headline of one data set and split: floors, the best simple baseline, limits, the agents."""
     about = study_about(f"held_out/{name}")
     yield from (f"    {about['command']}", "")
-    for said in about["tables"]:
-        sentences = [said["summary"], " ".join(claim["text"] for claim in said["claims"])]
-        yield from (f"- {sentence}" for sentence in sentences if sentence)
-    yield f"- {_stamp(about)} All rows and metrics: [results/held_out/{name}.csv](results/held_out/{name}.csv)."
-    for table in study_tables("held_out", name).values():
-        infos = list(HEADLINE.values())
+    files = f"All rows and metrics: [results/held_out/{name}.csv](results/held_out/{name}.csv)."
+    for said, table in zip(about["tables"], study_tables("held_out", name).values(), strict=True):
+        yield f"- {said['summary']} {_stamp(about)} {files}"
+        if said["claims"]:
+            yield f"- {' '.join(claim['text'] for claim in said['claims'])}"
+        infos = _columns(said)
         yield from ("", _pipes(["", *(info.title + ARROWS[info.better] for info in infos)]), _rule(len(infos)))
-        best = _best(table, HEADLINE[PRIMARY])
-        shown = [row for row in (*ALWAYS, best, DUPLICATE) if any(key[0] == row for key in table)]
+        _, best = _primary(table, said)
+        shown = [row for row in (*ALWAYS, best, *LIMITING.values()) if any(key[0] == row for key in table)]
         for row in dict.fromkeys(shown):
             yield _pipes([row_info(row).title, *(_cell(table.get((row, i.name)), i) or DASH for i in infos)])
         for row, kind in _rows(table):
             if kind == "agent":
                 yield _pipes([f"**{row}**", *(_cell(table.get((row, i.name)), i) or DASH for i in infos)])
+
+
+def _columns(about: Mapping[str, Any]) -> list[MetricInfo]:
+    """Return the headline metrics that the report chose for a table."""
+    return [HELD_OUT[name] for name in about.get("columns") or HEADLINE if name in HELD_OUT]
+
+
+def _primary(table: Values, about: Mapping[str, Any]) -> tuple[MetricInfo, str]:
+    """Return the metric that ranks the rows of a table, and the simple baseline that is best by it (empty: none)."""
+    columns = _columns(about)
+    info = HELD_OUT[PRIMARY] if HELD_OUT[PRIMARY] in columns else columns[0]
+    return info, _best(table, info)
 
 
 def returns() -> Iterator[str]:
