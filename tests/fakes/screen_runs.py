@@ -18,6 +18,7 @@ SKILL = {
     **{"additive": 0.15, "bilinear": 0.4, "bilinear_tuned": 0.42, "kernel_ridge": 0.38, "knn": 0.2, "mlp": 0.45},
     **{"transfer_mean": -0.3, "permuted": -0.5, "technical_duplicate": 1.0, "interpolated_duplicate": 1.1},
     "true_mean": 1.2,
+    "best_actions": 0.8,
 }
 GENES = [f"G{k}" for k in range(60)]
 
@@ -71,8 +72,15 @@ def make_screen_run(
         frame[key] = np.tile(each, len(pairs))
     frame = frame.assign(n_cells=150, value=np.concatenate(everything))
     rl = {"return": 2.0 * skill, "return_normalised": skill, "success_rate": 0.4, "mean_abs_action": 0.2}
+    rl |= {"return_share": skill / 0.8, "train_return": 1.5, "train_return_share": 0.9}
     spent = {"steps": 50_000, "wall_seconds": 61.5}
     rows["no_change"] |= dict.fromkeys(rl, 0.0) | {"steps": 0.0, "wall_seconds": 0.0}
+    rows["best_actions"] |= rl | {
+        "return": 1.6,
+        "return_normalised": 0.8,
+        "return_share": 1.0,
+        "train_return_share": 1.0,
+    }
     if status == "complete":
         rows["policy"] |= rl | spent
     else:

@@ -14,7 +14,7 @@ from fakes.screen_runs import make_screen_run
 from rich.console import Console
 
 from perturbrl.effects.baselines import baseline_names
-from perturbrl.metrics_info import DUPLICATES, HEADLINE, HELD_OUT, ROWS, SIMPLE, SIMULATOR, TRUE_MEAN
+from perturbrl.metrics_info import BEST_ACTIONS, DUPLICATES, HEADLINE, HELD_OUT, ROWS, SIMPLE, SIMULATOR, TRUE_MEAN
 from perturbrl.report import build_report
 from perturbrl.report.across import across
 from perturbrl.report.claims import best_simple, statements
@@ -44,7 +44,7 @@ def seeds(root: Path, skills: dict[str, float], n: int, **more: object) -> Table
 
 
 def test_every_row_of_an_evaluation_is_known() -> None:
-    assert {*baseline_names(), TRUE_MEAN, *DUPLICATES, SIMULATOR} == set(ROWS)
+    assert {*baseline_names(), TRUE_MEAN, *DUPLICATES, BEST_ACTIONS, SIMULATOR} == set(ROWS)
     assert set(SIMPLE) <= set(baseline_names())
 
 
@@ -70,7 +70,7 @@ def test_order_and_kinds_of_rows(tmp_path: Path) -> None:
     table = seeds(tmp_path, {"trpo": 0.3, "ppo": 0.3}, 1)
     assert [row.label for row in table.rows] == [*(row for row in ROWS if row != SIMULATOR), "ppo", "trpo"]
     assert [row.label for row in table.rows if row.kind == "simple"] == list(SIMPLE)
-    assert [row.label for row in table.rows if row.kind == "oracle"] == [TRUE_MEAN, *DUPLICATES]
+    assert [row.label for row in table.rows if row.kind == "oracle"] == [TRUE_MEAN, *DUPLICATES, BEST_ACTIONS]
 
 
 def test_data_split_rule_and_settings_make_a_table_and_split_seeds_do_not(tmp_path: Path) -> None:
@@ -295,15 +295,19 @@ def test_regret_is_shown_where_a_simulator_knows_the_truth(tmp_path: Path) -> No
 
     file = make_screen_run(tmp_path) / "evaluation" / "summary.json"
     heads, lines = control()
-    assert not any("regret" in head for head in heads) and set(lines) == {"no change (floor)", "ppo"}
+    best = ROWS[BEST_ACTIONS].title
+    assert not any("regret" in head for head in heads) and set(lines) == {"no change (floor)", best, "ppo"}
     content = json.loads(file.read_text())
     content["rows"]["simulator"] = dict(content["rows"]["technical_duplicate"])
-    for row, regret in {"policy": 0.4, "no_change": 1.0, "bilinear": 0.6, "simulator": 0.0}.items():
+    regrets = {"policy": 0.4, "no_change": 1.0, "bilinear": 0.6, BEST_ACTIONS: 0.1, "simulator": 0.0}
+    for row, regret in regrets.items():
         content["rows"][row]["regret"] = regret
     file.write_text(json.dumps(content))
     heads, lines = control()
     assert heads[-4].startswith("regret")
     simulator = ROWS[SIMULATOR].title
-    assert lines == {"no change (floor)": "1.000", "bilinear": "0.600", simulator: "0.000", "ppo": "0.400"}
+    oracles = {best: "0.100", simulator: "0.000"}
+    assert lines == {"no change (floor)": "1.000", "bilinear": "0.600", "ppo": "0.400"} | oracles
+    assert {"share of best allowed ↑", "training return ↑"} <= {head.replace("\u00a0", " ") for head in heads}
     [row] = [row for row in one(tmp_path).rows if row.label == SIMULATOR]
     assert row.kind == "oracle"
