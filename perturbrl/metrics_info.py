@@ -143,7 +143,7 @@ CONTROL = _table(
     MetricInfo("return", "return"),
     MetricInfo("return_normalised", "normalised return"),
     MetricInfo("return_share", "share of best allowed"),
-    MetricInfo("train_return", "training return"),
+    MetricInfo("train_return_normalised", "normalised return, training"),
     MetricInfo("train_return_share", "share of best allowed, training"),
     MetricInfo("success_rate", "success rate"),
     MetricInfo("regret", "regret", "down"),

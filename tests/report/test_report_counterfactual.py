@@ -308,6 +308,8 @@ def test_regret_is_shown_where_a_simulator_knows_the_truth(tmp_path: Path) -> No
     simulator = ROWS[SIMULATOR].title
     oracles = {best: "0.100", simulator: "0.000"}
     assert lines == {"no change (floor)": "1.000", "bilinear": "0.600", "ppo": "0.400"} | oracles
-    assert {"share of best allowed ↑", "training return ↑"} <= {head.replace("\u00a0", " ") for head in heads}
+    assert {"share of best allowed ↑", "normalised return, training ↑"} <= {
+        head.replace("\u00a0", " ") for head in heads
+    }
     [row] = [row for row in one(tmp_path).rows if row.label == SIMULATOR]
     assert row.kind == "oracle"

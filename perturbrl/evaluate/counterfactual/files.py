@@ -18,7 +18,7 @@ from perturbrl.evaluate.counterfactual.config import CounterfactualProtocolConfi
 from perturbrl.evaluate.counterfactual.export import PREDICTIONS, write_predictions
 from perturbrl.evaluate.counterfactual.metrics import Scores
 from perturbrl.evaluate.counterfactual.prediction import Prediction
-from perturbrl.evaluate.counterfactual.returns import PolicyReturns, share
+from perturbrl.evaluate.counterfactual.returns import Earned
 from perturbrl.evaluate.counterfactual.rollout import PredictedChanges
 from perturbrl.evaluate.counterfactual.simulator import regrets
 from perturbrl.evaluate.files import score_settings, write_evaluation
@@ -30,17 +30,22 @@ from perturbrl.screens.split_files import held_out
 NOTE = "held-out perturbations, predicted from control cells that no training saw; scored in gene space"
 PER_PERTURBATION = "per_perturbation.parquet"
 CHANGES = "changes.parquet"
-NOTHING = {"return": 0.0, "return_normalised": 0.0, "success_rate": 0.0, "mean_abs_action": 0.0, "steps": 0.0}
-NOTHING |= {"return_share": 0.0, "train_return": 0.0, "train_return_share": 0.0}
+RETURNS = (
+    "return",
+    "return_normalised",
+    "success_rate",
+    "return_share",
+    "train_return_normalised",
+    "train_return_share",
+)
 
 
 @dataclass(frozen=True)
 class PolicyResult:
-    """What one policy predicts (S = 1), and what it earns in the task on test and on training conditions."""
+    """What one policy predicts (S = 1), and what it earns in the task."""
 
     changes: PredictedChanges
-    returns: PolicyReturns
-    train_returns: PolicyReturns
+    earned: Earned
 
     @property
     def change(self) -> NDArray[np.float64]:
@@ -48,31 +53,23 @@ class PolicyResult:
         return np.asarray(self.changes.change[0])
 
     def numbers(self, success: float, best: PolicyResult) -> dict[str, float]:
-        """Return the columns that only a policy has.
-
-        Those of ``PolicyReturns``, the mean size of its actions, and what it earns on training conditions; of both
-        returns also the share of what the ``best`` allowed actions earn.
-        """
-        return {
-            **self.returns.numbers(success),
-            "return_share": float(share(self.returns.returns, best.returns.returns)[0]),
-            "train_return": float(self.train_returns.returns[0].mean()),
-            "train_return_share": float(share(self.train_returns.returns, best.train_returns.returns)[0]),
-            "mean_abs_action": float(self.changes.mean_abs_action[0]),
-        }
+        """Return the columns that only a policy has: those of ``Earned``, and the mean size of its actions."""
+        size = {"mean_abs_action": float(self.changes.mean_abs_action[0])}
+        return self.earned.numbers(success, best.earned) | size
 
 
 @dataclass(frozen=True)
 class RunScores:
     """The evaluation of one run: ``scores`` of its ``predictions``; ``result`` is None if its policy diverged.
 
-    ``best`` is what the best actions that the task allows predict and earn.
+    ``actors`` are rows that act in the task without having learnt: the best allowed actions, and the baseline that
+    episodes begin with (``env.residual``), left as it is.
     """
 
     scores: Scores
     predictions: Mapping[str, Prediction]
     result: PolicyResult | None
-    best: PolicyResult
+    actors: Mapping[str, PolicyResult]
     config: CounterfactualProtocolConfig
     run: Mapping[str, Any]
 
@@ -145,15 +142,17 @@ class RunScores:
 
     def _rows(self) -> dict[str, dict[str, float | None]]:
         rows: dict[str, dict[str, float | None]] = {row: dict(values) for row, values in self.scores.rows.items()}
-        rows["no_change"] |= NOTHING | {"wall_seconds": 0.0}
-        rows[BEST_ACTIONS] |= self.best.numbers(self.config.success, self.best)
+        rows["no_change"] |= dict.fromkeys((*RETURNS, "mean_abs_action", "steps", "wall_seconds"), 0.0)
+        success, best = self.config.success, self.actors[BEST_ACTIONS]
+        for row, actor in self.actors.items():
+            rows[row] |= actor.numbers(success, best)
         for row, regret in regrets(self.predictions).items():
             rows[row]["regret"] = regret
         spent = {"steps": self.run["steps"], "wall_seconds": self.run["wall_seconds"]}
         if self.result is None:
             # a policy that has diverged predicts nothing: it stays in every table, without numbers
             return {"policy": dict.fromkeys(rows["no_change"]) | spent, **rows}
-        rows["policy"] |= self.result.numbers(self.config.success, self.best) | spent
+        rows["policy"] |= self.result.numbers(success, best) | spent
         return rows
 
     def _export(self, folder: Path) -> None:

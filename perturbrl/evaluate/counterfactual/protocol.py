@@ -20,7 +20,7 @@ from perturbrl.data.split import SplitConfig
 from perturbrl.effects.baselines import BaselineContext, baseline_names, make_baseline
 from perturbrl.effects.observed import ObservedEffects, observe_effects
 from perturbrl.envs.counterfactual.task import CounterfactualEnv, CounterfactualEnvConfig
-from perturbrl.evaluate.actions import Act, together
+from perturbrl.evaluate.actions import Act, PopulationAct, do_nothing, together
 from perturbrl.evaluate.counterfactual.best_actions import best_changes
 from perturbrl.evaluate.counterfactual.config import CounterfactualProtocolConfig
 from perturbrl.evaluate.counterfactual.curve import ValidationCurve
@@ -28,8 +28,8 @@ from perturbrl.evaluate.counterfactual.files import PolicyResult, RunScores
 from perturbrl.evaluate.counterfactual.metrics import score
 from perturbrl.evaluate.counterfactual.prediction import Prediction, predict
 from perturbrl.evaluate.counterfactual.predictions import read_predictions
-from perturbrl.evaluate.counterfactual.returns import best_returns, policy_returns
-from perturbrl.evaluate.counterfactual.rollout import Rollouts
+from perturbrl.evaluate.counterfactual.returns import Earned, best_returns, policy_returns
+from perturbrl.evaluate.counterfactual.rollout import PredictedChanges, Rollouts
 from perturbrl.evaluate.counterfactual.simulator import known_changes
 from perturbrl.evaluate.counterfactual.values import ConditionValues
 from perturbrl.evaluate.scoring import Simulated
@@ -71,7 +71,7 @@ class CounterfactualEvaluation:
             if name != PER_RUN:
                 with status.step(f"baseline {name}"):
                     predictions[name] = predict(make_baseline(name, context), self.truth)
-        predictions[BEST_ACTIONS] = Prediction(self.best.change)
+        predictions[BEST_ACTIONS] = Prediction(self.actors[BEST_ACTIONS].change)
         if self._simulated is not None and self._config.truth_cells:
             predictions[SIMULATOR] = known_changes(self._simulated(self._config.truth_cells), self.truth)
         return predictions
@@ -93,15 +93,23 @@ class CounterfactualEvaluation:
         given = [name for name in rows if name.startswith("predictions:")]
         order = ["policy", *baseline_names(), BEST_ACTIONS, SIMULATOR, *given]
         rows = {name: rows[name] for name in order if name in rows}
-        RunScores(score(truth, rows, self.values), rows, result, self.best, config, run).write(folder)
+        RunScores(score(truth, rows, self.values), rows, result, self.actors, config, run).write(folder)
 
     @cached_property
-    def best(self) -> PolicyResult:
-        """What the best allowed actions predict and earn: the demonstration, which sees the true changes."""
-        seed, (test, train) = self._config.seed, self._envs
+    def actors(self) -> Mapping[str, PolicyResult]:
+        """What the best allowed actions predict and earn, and so the baseline that episodes begin with, if any."""
+        seed, (test, train), residual = self._config.seed, self._envs, self._env_config.residual
         with status.step("best allowed actions"):
             changes = best_changes(test, self.truth.conditions)
-            return PolicyResult(changes, best_returns(test, seed), best_returns(train, seed))
+            actors = {BEST_ACTIONS: PolicyResult(changes, Earned(best_returns(test, seed), best_returns(train, seed)))}
+        if residual != "none":
+            still = PredictedChanges(test.dynamics.residual[None, self.truth.conditions], np.zeros(1))
+            actors[residual] = PolicyResult(still, self._earned(do_nothing(test.action_space)))
+        return actors
+
+    def _earned(self, act: PopulationAct) -> Earned:
+        test, train = (policy_returns(act, env, self._config.seed) for env in self._envs)
+        return Earned(test, train)
 
     @cached_property
     def _envs(self) -> tuple[CounterfactualEnv, CounterfactualEnv]:
@@ -116,15 +124,13 @@ class CounterfactualEvaluation:
         return test, train
 
     def _result(self, policy: Act) -> PolicyResult:
-        act, config, table, (test, train) = together([policy]), self._config, self._table, self._envs
+        act, table, (test, _) = together([policy]), self._table, self._envs
         with status.step("policy: changes of the test conditions"):
-            rollouts = Rollouts(
-                test.dynamics, table, table.split.control_test, self.truth.conditions, config.most_cells
-            )
+            controls, conditions = table.split.control_test, self.truth.conditions
+            rollouts = Rollouts(test.dynamics, table, controls, conditions, self._config.most_cells)
             changes = rollouts.changes(act, 1)
         with status.step("policy: returns"):
-            returns = (policy_returns(act, env, config.seed) for env in (test, train))
-            return PolicyResult(changes, *returns)
+            return PolicyResult(changes, self._earned(act))
 
 
 class CounterfactualScoring:

@@ -37,6 +37,26 @@ class PolicyReturns:
         }
 
 
+@dataclass(frozen=True)
+class Earned:
+    """What policies earn on ``test`` conditions and on those that they were trained on."""
+
+    test: PolicyReturns
+    train: PolicyReturns
+
+    def numbers(self, success: float, best: Earned) -> dict[str, float]:
+        """Return the columns of ``PolicyReturns`` for the first policy, some for both kinds of conditions.
+
+        ``return_share`` is the ratio to what the ``best`` allowed actions earn, NaN where those earn nothing.
+        """
+        return {
+            **self.test.numbers(success),
+            "return_share": float(share(self.test.returns, best.test.returns)[0]),
+            "train_return_normalised": self.train.numbers(success)["return_normalised"],
+            "train_return_share": float(share(self.train.returns, best.train.returns)[0]),
+        }
+
+
 @torch.no_grad()
 def policy_returns(act: PopulationAct, env: CounterfactualEnv, seed: int) -> PolicyReturns:
     """Play one episode for each policy and cell of ``env``; the draws follow from ``seed`` alone."""
