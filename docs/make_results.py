@@ -74,8 +74,6 @@ class Study:
                 collect.start(dataset, folder, pages.studies()["tried"]["start"])
             return
         collect.collect(self.kind, self.name, folder, self.command, pages.studies()["pictures"])
-        if self.kind == "held_out":
-            collect.returns(self.name, folder)
 
 
 def studies() -> list[Study]:

@@ -129,9 +129,9 @@ def test_every_study_is_on_a_page_and_every_file_is_a_study(scripts: ModuleType)
     shown = {name for page in PAGES for name in scripts.pages.names(page.read_text(encoding="utf-8"))}
     assert {str(study) for study in studies if study.kind != "tried"} | set(scripts.pages.SUMMARIES) == shown
     files = {f"{file.parent.name}/{file.stem}" for file in (DOCS / "results").glob("*/*.csv")}
-    assert files - {"held_out/returns", "held_out/tried"} <= {str(study) for study in studies}
+    assert files - {"held_out/tried"} <= {str(study) for study in studies}
     about = json.loads((DOCS / "results" / "about.json").read_text())
-    assert about.keys() == files - {"held_out/returns", "held_out/tried"}
+    assert about.keys() == files - {"held_out/tried"}
     for study in about.values():
         assert study["commit"] and study["processor"] and study["date"] and study["command"].startswith("perturbrl ")
 
@@ -146,8 +146,7 @@ def redirect(scripts: ModuleType, monkeypatch: pytest.MonkeyPatch, folder: Path)
     for module in (collect, pages):
         for name, place in {"HERE": here, "ABOUT": here / "about.json"}.items():
             monkeypatch.setattr(module, name, place)
-        for name in ("RETURNS", "TRIED"):
-            monkeypatch.setattr(module, name, here / "held_out" / f"{name.lower()}.csv")
+        monkeypatch.setattr(module, "TRIED", here / "held_out" / "tried.csv")
     page = folder / "page.md"
     page.write_text("By hand 1.\n<!-- results paper/bmmc -->\nold\n<!-- /results -->\nBy hand 2.\n")
     monkeypatch.setattr(pages, "PAGES", (page,))
