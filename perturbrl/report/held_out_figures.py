@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 NAMED = 6  # differential genes named in a panel
 REACH = (-1.5, 1.5)  # calibrated scores beyond this are drawn at the edge
 
-
+SHARE, RETURN = "eval/return_share", "eval/return"
 CURVES = (
     Panel("eval/pds_cosine", "PDS-cos", level=0.5),
     Panel("eval/mse_norm", "MSEnorm", level=1.0),
     Panel("eval/pearson_delta_ctrl", "Pearson Δ(ctrl)"),
     Panel("eval/pearson_delta_pert", "Pearson Δ(pert)"),
-    Panel("eval/return", "return of the deterministic policy"),
+    Panel(SHARE, "return / that of the best allowed actions"),
+    Panel(RETURN, "return of the deterministic policy"),
 )
 
 
@@ -180,7 +181,9 @@ def _validation(table: HeldOutTable, looks: Sequence[dict[str, Any]]) -> Drawn |
     arms = [
         Arm(row.label, look, curves.of_runs(row.runs, columns)) for row, look in zip(table.agents, looks, strict=True)
     ]
-    shown = [panel for panel in CURVES if panel.column.removeprefix("eval/") not in table.columns.left_out]
+    twice = RETURN if any(arm.has(SHARE) for arm in arms) else SHARE  # runs of earlier versions have no share
+    left_out = {f"eval/{name}" for name in table.columns.left_out} | {twice}
+    shown = [panel for panel in CURVES if panel.column not in left_out]
     figure = learning_curves(arms, shown, (3.9, 2.8), 0.75)
     if figure is None:
         return None

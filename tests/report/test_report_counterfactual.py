@@ -238,6 +238,19 @@ def test_markdown_is_rectangular_and_latex_balanced(tmp_path: Path) -> None:
     assert text.count(r"\begin{") == text.count(r"\end{") == 2 * len(shown.grids)
 
 
+def test_learning_curves_show_the_share_of_the_best_allowed_return_where_runs_have_it(tmp_path: Path) -> None:
+    run = make_screen_run(tmp_path)
+
+    def drawn() -> str:
+        [picture] = [p for p in draw(one(tmp_path), tmp_path / "figures") if p.title == "Learning curves on validation"]
+        return picture.inline
+
+    assert "return of the deterministic policy" in drawn() and "best allowed" not in drawn()
+    progress = pd.read_parquet(run / "progress.parquet")
+    progress.assign(**{"eval/return_share": progress["eval/return"] / 2}).to_parquet(run / "progress.parquet")
+    assert "that of the best allowed actions" in drawn() and "deterministic" not in drawn()
+
+
 def test_figures_and_page(tmp_path: Path) -> None:
     table = seeds(tmp_path / "runs", {"ppo": 0.3, "trpo": 0.6}, 3)
     report = build_report([tmp_path / "runs"], tmp_path / "out")
