@@ -24,12 +24,12 @@ EXECUTORS = {
 }
 
 
-def command(folder: Path, *words: str) -> str:
+def command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PERTURBRL_PLUGINS": str(AGENTS)}
     line = [sys.executable, "-m", *words]
     done = subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stderr
+    return done
 
 
 def test_every_agent_of_the_page_is_tried() -> None:
@@ -38,15 +38,16 @@ def test_every_agent_of_the_page_is_tried() -> None:
 
 @pytest.mark.parametrize("name", EXECUTORS)
 def test_an_agent_of_the_page_trains_and_evaluates(name: str, tmp_path: Path) -> None:
-    printed = command(tmp_path, "perturbrl", "train", f"agent={name}", *SMALL)
+    printed = command(tmp_path, "perturbrl", "train", f"agent={name}", *SMALL).stderr
     (file,) = tmp_path.rglob("run.json")
     run = json.loads(file.read_text())
     assert (run["status"], run["agent"]) == ("complete", name)
     message = EXECUTORS[name]
     assert "one by one in torch" not in printed if message is None else message in printed
     assert "native" not in json.dumps(run["executors"])
-    assert "evaluated" in command(tmp_path, "perturbrl", "evaluate")
+    assert "evaluated" in command(tmp_path, "perturbrl", "evaluate").stderr
 
 
 def test_the_test_of_the_page_passes(tmp_path: Path) -> None:
-    command(tmp_path, "pytest", "-q", "-p", "no:cacheprovider", str(AGENTS / "tests"))
+    done = command(tmp_path, "pytest", "-q", "-p", "no:cacheprovider", str(AGENTS / "tests"))
+    assert f"{len(EXECUTORS)} passed" in done.stdout
