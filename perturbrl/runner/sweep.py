@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +55,7 @@ def sweep(
     workers: int | None = None,
     runs_together: int | None = None,
     runner: Runner | None = None,
+    on_end: Callable[[Outcome], None] = lambda outcome: None,
 ) -> Sweep:
     """Train every run; a run that fails does not stop the others.
 
@@ -70,6 +71,8 @@ def sweep(
         Largest number of runs in a population. Default: a limit for the device.
     runner
         Trains the groups. Default: processes of this machine.
+    on_end
+        Called with each outcome when it is there.
 
     Returns
     -------
@@ -88,6 +91,7 @@ def sweep(
             jobs.append(one.job())
         except Exception as error:
             outcomes.append(failed(one.path, error))
+            on_end(outcomes[-1])
     if jobs:
         device = jobs[0].config.device
         workers = workers or default_workers(device)
@@ -101,5 +105,6 @@ def sweep(
                 count = f" ({len(outcomes)} of {len(composed)})" if len(composed) > 1 else ""
                 if outcome.error is None or len(composed) > 1:  # else the caller raises it
                     progress.say(f"{outcome}{count}")
+                on_end(outcome)
     order = {one.path: k for k, one in enumerate(composed)}
     return Sweep(tuple(jobs), tuple(sorted(outcomes, key=lambda outcome: order[outcome.path])))

@@ -27,6 +27,7 @@ PACKAGE, PLUGINS = ROOT / "perturbrl", ROOT / "hydra_plugins"
 ROOM = PACKAGE / "runner" / "hydra"
 
 USED = {
+    "callbacks.py": {"hydra.experimental.callback.Callback"},
     "compose.py": {
         "hydra.compose",
         "hydra.core.global_hydra.GlobalHydra.instance().clear",
@@ -38,13 +39,16 @@ USED = {
         "hydra.errors.OverrideParseException",
     },
     "launch.py": {
+        "hydra._internal.core_plugins.basic_sweeper.BasicSweeper.split_arguments",  # replaced while main() runs
         "hydra._internal.hydra.Hydra.get_mode",  # replaced while main() runs
         "hydra._internal.utils.get_args_parser",
+        "hydra.core.plugins.Plugins.instance",
         "hydra.core.utils.JobReturn._return_value",  # read on objects, so not found by their class
         "hydra.core.utils.JobReturn.return_value",  # replaced while main() runs
         "hydra.core.utils.JobStatus.FAILED",
     },
     "launcher.py": {
+        "hydra.core.hydra_config.HydraConfig.instance().cfg",
         "hydra.core.hydra_config.HydraConfig.instance().set_config",
         "hydra.core.utils.JobReturn",
         "hydra.core.utils.JobStatus.COMPLETED",

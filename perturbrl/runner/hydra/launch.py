@@ -21,7 +21,7 @@ from perturbrl.registry import plugin_conf_dirs
 from perturbrl.runner import guard
 from perturbrl.runner.hydra import errors as hydra_errors
 from perturbrl.runner.hydra import old_names
-from perturbrl.runner.hydra.sweeps import check_sweep
+from perturbrl.runner.hydra.sweeps import check_asked, check_parsed, check_sweep
 from perturbrl.runner.outcome import all_diverged
 
 _WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")
@@ -62,11 +62,13 @@ def run(module: str, function: str, args: Sequence[str], program: str) -> None:
     ordered = flags_first(args)
     overrides = [word for word in ordered if not word.startswith("-")]
     sweep = _check_flags(ordered)
+    check_asked(overrides, sweep)
     check_sweep(overrides)
     with nullcontext() if "progress=quiet" in overrides else status.step("loading"):
         main = _load(module, function)
     with (
         _hydra_raises(),
+        _checked_sweeps(),
         _collected_failures() as (failures, finished),
         _replaced(sys, "argv", [program, *ordered]),
         _composed_once(ordered, overrides),
@@ -76,9 +78,9 @@ def run(module: str, function: str, args: Sequence[str], program: str) -> None:
             main()
         except Exception as error:
             user_error = hydra_errors.of_hydra(error, overrides)
-            if user_error is error:
-                raise
-            raise user_error from error
+            if not failures or isinstance(user_error, UserError):
+                raise user_error from (None if user_error is error else error)
+            # else a sweeper that got no value from any job: what is wrong with the jobs is printed below
     if not failures:
         if diverged := all_diverged(list(filter(None, map(_status, finished)))):
             print(diverged, file=sys.stderr)
@@ -137,7 +139,25 @@ def _check_flags(args: Sequence[str]) -> bool:
     modes = [flag for flag in ("run", "cfg", "multirun", "shell_completion", "info") if getattr(known, flag)]
     if len(modes) > 1:
         raise UserError(f"train: choose one of {' and '.join('--' + flag.replace('_', '-') for flag in modes)}")
-    return bool(known.multirun)
+    return bool(known.multirun and not (known.help or known.hydra_help))
+
+
+@contextmanager
+def _checked_sweeps() -> Iterator[None]:
+    """Check what Hydra's sweeper gets, the values of ``hydra.sweeper.params`` among it."""
+    from hydra.core.plugins import Plugins
+
+    Plugins.instance()  # looks for plugins, which imports the next module anew
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+    plain = BasicSweeper.split_arguments
+
+    def split(overrides: list[Any], max_batch_size: int | None) -> Any:
+        check_parsed(overrides)
+        return plain(overrides, max_batch_size)
+
+    with _replaced(BasicSweeper, "split_arguments", staticmethod(split)):
+        yield
 
 
 @contextmanager
@@ -156,7 +176,7 @@ def _hydra_raises() -> Iterator[None]:
 
 @contextmanager
 def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    before = getattr(owner, name)
+    before = vars(owner)[name]  # as it is: a static method stays one
     setattr(owner, name, value)
     try:
         yield
@@ -166,7 +186,7 @@ def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
 
 @contextmanager
 def _collected_failures() -> Iterator[tuple[list[Any], list[Any]]]:
-    """Collect failed jobs in place of raising the first: Hydra's sweeper reads all results, but stops at a raise.
+    """Collect failed jobs. Hydra's own sweeper would stop at the first; others expect the exception as the result.
 
     The second list has the other jobs.
     """
@@ -177,14 +197,16 @@ def _collected_failures() -> Iterator[tuple[list[Any], list[Any]]]:
     finished: list[Any] = []
 
     def read(job: Any) -> Any:
-        if job.status is not JobStatus.FAILED or not _sweeper_ignores_values(job):
+        if job.status is not JobStatus.FAILED:
             assert plain.fget is not None
-            if job.status is not JobStatus.FAILED and not any(job is seen for seen in finished):
+            if not any(job is seen for seen in finished):
                 finished.append(job)
             return plain.fget(job)
         if not any(job is seen for seen in failures):
             failures.append(job)
-        return None
+        if _sweeper_ignores_values(job):
+            return None
+        raise job._return_value  # Hydra would print a line more
 
     with _replaced(JobReturn, "return_value", property(read, plain.fset)):
         yield failures, finished

@@ -13,6 +13,7 @@ from perturbrl import paths
 from perturbrl.records import remove_unused
 from perturbrl.runner.hydra import run_dir
 from perturbrl.runner.hydra.compose import composed
+from perturbrl.runner.objective import objective
 from perturbrl.runner.progress import Progress
 from perturbrl.runner.sweep import sweep
 
@@ -22,8 +23,13 @@ run_dir.register()
 
 
 @hydra.main(version_base="1.3", config_path=str(paths.conf_dir()), config_name="config")
-def main(config: DictConfig) -> None:
+def main(config: DictConfig) -> float:
     """Train one run; Hydra calls this once for each job of a sweep.
+
+    Returns
+    -------
+    float
+        See ``objective``; a sweeper may optimise it.
 
     Raises
     ------
@@ -39,3 +45,4 @@ def main(config: DictConfig) -> None:
     for outcome in trained.failed:
         assert outcome.error is not None
         raise outcome.error
+    return objective(folder)
