@@ -66,7 +66,8 @@ def require_same(
 ) -> None:
     """Go on from the state after each number of rollouts in ``breaks``, and compare with the states of ``unbroken``.
 
-    ``names`` are the agent and the task that may be at fault, for the message.
+    States are compared as long as parameters are finite. ``names`` are the agent and the task that may be at fault, for
+    the message.
 
     Raises
     ------
@@ -82,6 +83,8 @@ def require_same(
             reason = f"{type(error).__name__}: {error}"
             raise UserError(f"{_spelled(names)}: the state of a checkpoint cannot be loaded ({reason})") from error
         for iteration in range(start, len(states) - 1):
+            if not bool(torch.isfinite(states[iteration + 1]["theta"]).all()):
+                break  # the run diverges, and would end here
             learner.iterate(iteration)
             if found := first_difference(states[iteration + 1], _saved(learner), learner.model.theta.device):
                 raise UserError(
