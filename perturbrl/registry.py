@@ -85,18 +85,26 @@ class Registry(Mapping[str, Entry]):
     def defaults(self, name: str) -> DictConfig:
         """Return what ``conf/<kind>/<name>.yaml`` holds, of the package or of a plugin.
 
+        Its list ``defaults`` may name other files of the kind, whose values come first. What it chooses in other groups
+        is left out: only Hydra chooses.
+
         Raises
         ------
         UserError
             No such file.
         """
+        if name == "_self_":
+            return OmegaConf.create()
         for folder in (paths.conf_dir(), *plugin_conf_dirs()):
             file = self._file(folder, name)
             if file.is_file():
                 values = OmegaConf.load(file)
                 assert isinstance(values, DictConfig)
-                values.pop("defaults", None)  # choices for other groups, which only Hydra makes
-                return values
+                order = list(values.pop("defaults", ()))
+                below = [self.defaults(each) for each in order if isinstance(each, str) and each.isidentifier()]
+                merged = OmegaConf.merge(*below, values)
+                assert isinstance(merged, DictConfig)
+                return merged
         raise UserError(
             f"{self.kind}={name}: conf/{self.kind}/{name}.yaml is missing beside the code that registers it"
         )

@@ -62,7 +62,7 @@ def make_batched(
     Parameters
     ----------
     name
-        A name in ``registry.envs``, such as ``paper``.
+        A name in ``registry.envs``, such as ``paper``, or that of a plugin.
     table
         Features of N cells; for ``counterfactual`` a screen with held-out perturbations.
     cells
@@ -75,6 +75,7 @@ def make_batched(
     UserError
         An unknown name, an unknown key, or a value of the wrong type or out of range.
     """
+    registry.load_plugins()
     choice(name, registry.envs, "env.name")
     config = registry.envs.bind(OmegaConf.merge(registry.envs.defaults(name), overrides))
     env: BatchedEnv = registry.envs[name].build(

@@ -34,14 +34,14 @@ def build_learner(jobs: Sequence[Job], table: Table, device: torch.device) -> Le
     return learner
 
 
-def build_model(job: Job, table: Table, device: torch.device) -> Model:
-    """Build the networks of one job; without optimisers if the agent has ``make_model``."""
+def build_model(job: Job, table: Table, device: torch.device) -> tuple[Model, int]:
+    """Build the networks of one job, without optimisers if the agent has ``make_model``; and G, what they observe."""
+    env = _environment([job], table, 1, device)
     make = getattr(registry.agents[job.config.agent.name].build, "make_model", None)
     if make is None:
-        return build_learner([job], table, device).model
-    env = _environment([job], table, 1, device)
+        return build_learner([job], table, device).model, env.obs_dim
     model: Model = make([job.config.policy], env, observed_slices(env, table), _streams([job], device))
-    return model
+    return model, env.obs_dim
 
 
 def _environment(jobs: Sequence[Job], table: Table, n_envs: int, device: torch.device) -> BatchedEnv:

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 import yaml
 from omegaconf import OmegaConf
+from torch import Tensor
 
 from perturbrl import files, paths, records, registry, status
 from perturbrl.agents import kernels
-from perturbrl.config import choice
+from perturbrl.config import choice, require
 from perturbrl.envs.factory import Table
 from perturbrl.errors import UserError
 from perturbrl.evaluate.actions import Act
@@ -172,7 +173,8 @@ def load_policy(job: Job, table: Table, precision: str | None = None) -> Act:
     Returns
     -------
     Callable
-        Maps observations [B, G] (float32) to actions [B, A], or [B] int64 if they are discrete.
+        Maps observations [B, G] (float32) to actions [B, A], or [B] int64 if they are discrete. It raises ``UserError``
+        for observations of another size.
 
     Raises
     ------
@@ -183,9 +185,17 @@ def load_policy(job: Job, table: Table, precision: str | None = None) -> Act:
     if precision is None:
         precision = "float32" if job.config.precision == "tf32" else job.config.precision  # a CPU has no tf32
     with kernels.using(job.config.kernels, precision):
-        model = build_model(job, table, torch.device("cpu"))
-    model.theta.copy_(tensors["theta"])
-    return lambda obs: model.act(obs.unsqueeze(0)).squeeze(0)
+        model, size = build_model(job, table, torch.device("cpu"))
+
+    @torch.no_grad()
+    def act(obs: Tensor) -> Tensor:
+        fits = obs.dim() == 2 and obs.shape[1] == size
+        require(fits, "policy", f"observations must have the shape [cells, {size}], got {list(obs.shape)}")
+        return model.act(obs.unsqueeze(0)).squeeze(0)
+
+    with torch.no_grad():
+        model.theta.copy_(tensors["theta"])
+    return act
 
 
 def main(where: Sequence[str], overrides: Sequence[str] = ()) -> int:
