@@ -103,7 +103,7 @@ SIGNATURES = {
 }
 """The parameters that are relied on. Hydra may have others, if they have defaults."""
 
-FLAGS = {"experimental_rerun", "resolve", "cfg", "help", "run", "multirun", "shell_completion", "info"}
+FLAGS = {"experimental_rerun", "resolve", "cfg", "help", "hydra_help", "run", "multirun", "shell_completion", "info"}
 
 
 def imports(tree: ast.AST) -> Iterator[tuple[str, str]]:

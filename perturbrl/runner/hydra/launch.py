@@ -61,8 +61,10 @@ def run(module: str, function: str, args: Sequence[str], program: str) -> None:
     """
     ordered = flags_first(args)
     overrides = [word for word in ordered if not word.startswith("-")]
-    sweep = _check_flags(ordered)
-    check_asked(overrides, sweep)
+    flags = _check_flags(ordered)
+    sweep = bool(flags.multirun)
+    if not any((flags.cfg, flags.info, flags.help, flags.hydra_help, flags.shell_completion)):
+        check_asked(overrides, sweep)
     check_sweep(overrides)
     with nullcontext() if "progress=quiet" in overrides else status.step("loading"):
         main = _load(module, function)
@@ -122,8 +124,8 @@ def _composed_once(args: Sequence[str], overrides: Sequence[str]) -> Iterator[No
             yield
 
 
-def _check_flags(args: Sequence[str]) -> bool:
-    """Refuse flags that Hydra does not know, in one line; return whether a sweep is asked for."""
+def _check_flags(args: Sequence[str]) -> argparse.Namespace:
+    """Refuse flags that Hydra does not know, in one line; return all flags."""
     from hydra._internal.utils import get_args_parser
 
     def refuse(message: str) -> NoReturn:
@@ -139,7 +141,7 @@ def _check_flags(args: Sequence[str]) -> bool:
     modes = [flag for flag in ("run", "cfg", "multirun", "shell_completion", "info") if getattr(known, flag)]
     if len(modes) > 1:
         raise UserError(f"train: choose one of {' and '.join('--' + flag.replace('_', '-') for flag in modes)}")
-    return bool(known.multirun and not (known.help or known.hydra_help))
+    return known
 
 
 @contextmanager

@@ -154,6 +154,12 @@ def test_a_sweep_over_nothing_is_refused(words: list[str], message: str, run, tm
     assert not list(tmp_path.rglob(paths.CONFIG))
 
 
+@pytest.mark.parametrize("words", [("-m", "--help"), ("hydra.mode=MULTIRUN", "--cfg", "job")])
+def test_what_is_printed_of_a_sweep_needs_no_values(words: tuple[str, ...], run) -> None:
+    code, out, err = run("train", *words)
+    assert (code, err) == (0, "") and "agent" in out
+
+
 def test_one_run_may_be_a_sweep_if_it_is_asked_for(run, tmp_path: Path) -> None:
     assert run("train", "-m", *small("ppo", *SHORT))[0] == 0
     assert len(list(tmp_path.rglob(paths.RUN))) == 1
