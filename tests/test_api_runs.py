@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import subprocess
 import sys
@@ -240,3 +241,12 @@ def test_tasks_of_plugins_are_made(root: Path) -> None:
     command = [sys.executable, "-c", MAKE, str(root / "examples" / "plugins" / "env")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_cells_of_different_splits_are_not_one_table(two_agents: perturbrl.Runs) -> None:
+    one, two = two_agents.jobs[:2]
+    other = dataclasses.replace(two, raw=two.raw | {"split": two.raw["split"] | {"seed": 7}})
+    with pytest.raises(
+        UserError, match=r"^cells: these runs were trained on different cells or splits; take those of one"
+    ):
+        _ = perturbrl.Runs((one, other)).cells

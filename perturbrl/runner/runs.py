@@ -90,7 +90,8 @@ class Runs:
         """
         groups = ("source", "data", "encoder", "split", "conditions", "description")
         same = len({fingerprint({group: job.raw.get(group) for group in groups}) for job in self.jobs}) == 1
-        require(same, "cells", "these runs were trained on different cells or splits; load those of one folder")
+        one = "take those of one run: perturbrl.load(runs.paths[0]).cells"
+        require(same, "cells", f"these runs were trained on different cells or splits; {one}")
         return load_cells(self.jobs[0])
 
     def policy(self, k: int = 0) -> Policy:
@@ -146,7 +147,8 @@ class Runs:
             One row for each agent (``policy`` where there is one only), then one for each simple row. For each metric,
             the mean over seeds; after all metrics, ``<metric>_low`` and ``<metric>_high``, the ends of Student's t
             interval over seeds (NaN with one seed; the mean itself where a row does not depend on the seed). Then
-            ``n``, the number of seeds in the row, and ``diverged``, how many more have no score.
+            ``n``, the number of seeds in the row, and ``diverged``, how many more have no score. Splits of one screen
+            overlap: for held-out perturbations the intervals to quote are those of ``report``.
 
         Raises
         ------
