@@ -78,6 +78,15 @@ def test_types_reach_whoever_imports_the_wheel(site: Path, tmp_path: Path) -> No
     assert re.search(r'type is "tuple\[(builtins\.)?int, \.\.\.\]"', done.stdout), done.stdout + done.stderr
 
 
+@pytest.mark.slow  # mypy reads the whole package
+def test_the_python_interface_has_types(site: Path, tmp_path: Path) -> None:
+    (tmp_path / "user.py").write_text("import perturbrl\n\nreveal_type(perturbrl.train)\nreveal_type(perturbrl.load)\n")
+    command = [sys.executable, "-m", "mypy", "--ignore-missing-imports", "--cache-dir", str(tmp_path), "user.py"]
+    env = os.environ | {"PYTHONPATH": str(site)}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600)
+    assert done.stdout.count("-> perturbrl.runner.runs.Runs") == 2, done.stdout + done.stderr
+
+
 def test_hydra_plugins_stays_a_namespace(site: Path) -> None:
     assert not (ROOT / "hydra_plugins" / "__init__.py").exists()
     assert not (site / "hydra_plugins" / "__init__.py").exists()
