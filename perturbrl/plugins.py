@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from perturbrl.agents.optim import Adam as Adam
     from perturbrl.agents.optim import TorchOptimiser as TorchOptimiser
     from perturbrl.agents.ppo import PPO as PPO
-    from perturbrl.agents.ppo import PPOConfig as PPOConfig
     from perturbrl.agents.recipe import LossRecipe as LossRecipe
     from perturbrl.agents.recipe import Recipe as Recipe
     from perturbrl.agents.rollout import Rollout as Rollout
+    from perturbrl.agents.settings import PPOConfig as PPOConfig
+    from perturbrl.agents.settings import TRPOConfig as TRPOConfig
     from perturbrl.agents.trpo import TRPO as TRPO
-    from perturbrl.agents.trpo import TRPOConfig as TRPOConfig
     from perturbrl.bounds import Fraction as Fraction
     from perturbrl.bounds import NonNegativeFloat as NonNegativeFloat
     from perturbrl.bounds import NonNegativeInt as NonNegativeInt
@@ -70,10 +70,11 @@ HOMES = {
     "agents.model.heads": ("Heads", "gradient"),
     "agents.model.modules": ("ModuleActorCritic",),
     "agents.optim": ("Adam", "TorchOptimiser"),
-    "agents.ppo": ("PPO", "PPOConfig"),
+    "agents.ppo": ("PPO",),
     "agents.recipe": ("LossRecipe", "Recipe"),
     "agents.rollout": ("Rollout",),
-    "agents.trpo": ("TRPO", "TRPOConfig"),
+    "agents.settings": ("PPOConfig", "TRPOConfig"),
+    "agents.trpo": ("TRPO",),
     "bounds": (
         *("Fraction", "NonNegativeFloat", "NonNegativeInt", "Number", "OneOf", "PerRun", "PositiveFloat"),
         *("PositiveInt", "Probability"),

@@ -15,6 +15,7 @@ from perturbrl.registry import agents
 from perturbrl.rng import Streams
 
 R = TypeVar("R", bound=type[Recipe[Any]])
+Stages = Callable[[Sequence[Any], Model, Streams], list[Stage]]
 
 
 def agent(name: str, schema: type[Any]) -> Callable[[R], R]:
@@ -35,23 +36,43 @@ def agent(name: str, schema: type[Any]) -> Callable[[R], R]:
     """
 
     def register(recipe: R) -> R:
-        def build(
-            configs: Sequence[Any],
-            policies: Sequence[PolicyConfig],
-            env: BatchedEnv,
-            slices: Mapping[str, slice],
-            streams: Streams,
-        ) -> Learner:
-            model = recipe.make_model(policies, env, slices, streams)
-            stage = Stage.of(name, configs, recipe(configs, model, streams), streams.device)
-            return learner([stage], configs, model, env, streams)
+        def stages(configs: Sequence[Any], model: Model, streams: Streams) -> list[Stage]:
+            return [Stage.of(name, configs, recipe(configs, model, streams), streams.device)]
 
-        build.__module__ = recipe.__module__  # where an agent comes from decides what its runs may share
-        build.make_model = recipe.make_model  # type: ignore[attr-defined]  # evaluation needs the networks alone
-        agents.register(name, schema)(build)
+        _register(name, schema, stages, recipe.make_model, recipe.__module__)
         return recipe
 
     return register
+
+
+def staged_agent(name: str, schema: type[Any]) -> Callable[[Stages], Stages]:
+    """Register the decorated function as ``agent=<name>``, an agent of several stages on the built-in networks.
+
+    The function maps the configs of S runs, their networks and their random numbers to stages; see ``agent``.
+    """
+
+    def register(stages: Stages) -> Stages:
+        _register(name, schema, stages, Recipe.make_model, stages.__module__)
+        return stages
+
+    return register
+
+
+def _register(name: str, schema: type[Any], stages: Stages, make_model: Callable[..., Model], module: str) -> None:
+    def build(
+        configs: Sequence[Any],
+        policies: Sequence[PolicyConfig],
+        env: BatchedEnv,
+        slices: Mapping[str, slice],
+        streams: Streams,
+    ) -> Learner:
+        model = make_model(policies, env, slices, streams)
+        made = stages(configs, model, streams)
+        return learner(made, made[0].recipe.configs, model, env, streams)  # type: ignore[attr-defined]
+
+    build.__module__ = module  # where an agent comes from decides what its runs may share
+    build.make_model = make_model  # type: ignore[attr-defined]  # evaluation needs the networks alone
+    agents.register(name, schema)(build)
 
 
 def learner(

@@ -52,7 +52,7 @@ class OldPolicy:
 
     def __init__(self, model: Model, batch: Rollout, scale: float) -> None:
         size = batch.advantage.shape[1]
-        self.model, self.scale = model, scale
+        self.model, self.batch, self.scale = model, batch, scale
         parts = batch.minibatches(BLOCK if batch.advantage.is_cpu else size)
         self.blocks = [Block(*model.policy(part.obs), part, part.ret.shape[1] / size) for part in parts]
         self.distribution = joined([block.policy for block in self.blocks])

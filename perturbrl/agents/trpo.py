@@ -3,57 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated
 
 import torch
+from torch import Tensor
 
 from perturbrl.agents.build import agent
 from perturbrl.agents.critic import Critic
-from perturbrl.agents.learner import check_rollout
 from perturbrl.agents.model.heads import Model
 from perturbrl.agents.natural import OldPolicy, conjugate_gradient, line_search, natural_step
 from perturbrl.agents.recipe import Recipe
 from perturbrl.agents.rollout import Log, Rollout
-from perturbrl.bounds import (
-    Fraction,
-    NonNegativeFloat,
-    NonNegativeInt,
-    OneOf,
-    PerRun,
-    PositiveFloat,
-    PositiveInt,
-    Probability,
-)
+from perturbrl.agents.settings import TRPOConfig
 from perturbrl.rng import Streams
-
-
-@dataclass(frozen=True)
-class TRPOConfig:
-    """Settings of TRPO; meanings and units stand in ``conf/agent/trpo.yaml``."""
-
-    name: str
-    total_steps: PositiveInt
-    rollout_steps: PositiveInt
-    n_envs: PositiveInt
-    lr: PerRun[PositiveFloat]
-    gamma: PerRun[Probability]
-    gae_lambda: PerRun[Probability]
-    target_kl: PerRun[PositiveFloat]
-    kl: Annotated[str, OneOf("per_dimension", "summed")]
-    cg_iterations: PositiveInt
-    damping: PerRun[NonNegativeFloat]
-    line_search_shrink: PerRun[Fraction]
-    line_search_tries: PositiveInt
-    critic_epochs: PositiveInt
-    minibatch: PositiveInt
-    normalise_advantage: bool
-    clone_steps: NonNegativeInt
-    clone_lr: PositiveFloat
-
-    def check(self, where: str) -> None:
-        """Raise ``UserError`` for sizes that do not divide."""
-        check_rollout(where, self.rollout_steps, self.n_envs, self.minibatch)
 
 
 @agent("trpo", TRPOConfig)
@@ -75,16 +36,25 @@ class TRPO(Recipe[TRPOConfig]):
 
     @torch.no_grad()
     def policy_step(self, batch: Rollout) -> Log:
-        """Take the natural step: lines 4 to 8 of Algorithm 1, with the optional line search of section III-C."""
+        """Take the natural step of the policy: eqs. 3 to 6, then the line search of section III-C."""
+        old = self.old_policy(batch)
+        g = old.gradient()  # eq. 3
+        d = self.direction(old, g)
+        step = natural_step(g, d, self.c.target_kl)  # eq. 6
+        return self.move(old, step)
+
+    def old_policy(self, batch: Rollout) -> OldPolicy:
+        """Return the policy that collected a batch, with what the derivatives need."""
+        return OldPolicy(self.model, batch.normalised() if self.c.normalise_advantage else batch, self.kl_scale)
+
+    def direction(self, old: OldPolicy, g: Tensor) -> Tensor:
+        """Solve (H + damping) d = g, [S, n]; H v is a product with the Fisher matrix."""  # eq. 5
+        return conjugate_gradient(lambda v: old.fisher_product(v, self.c.damping), g, self.c.cg_iterations)
+
+    def move(self, old: OldPolicy, step: Tensor) -> Log:
+        """Take the longest part of a step [S, n] that the line search accepts."""
         c = self.c
-        if c.normalise_advantage:
-            batch = batch.normalised()
-        old = OldPolicy(self.model, batch, self.kl_scale)
-        g = old.gradient()  # line 4, eq. 3
-        d = conjugate_gradient(lambda v: old.fisher_product(v, c.damping), g, c.cg_iterations)  # lines 5, 6
-        step = natural_step(g, d, c.target_kl)  # line 7, eq. 6
-        # line 8, where the step is accepted
-        search = line_search(old, batch, step, c.target_kl, c.line_search_shrink, c.line_search_tries)
+        search = line_search(old, old.batch, step, c.target_kl, c.line_search_shrink, c.line_search_tries)
         return {
             "kl": search.kl,
             "accepted": search.accepted.float(),
