@@ -31,8 +31,8 @@ def pds(truth: Array, prediction: Array, groups: NDArray[np.int64], panel_free: 
         rows = np.flatnonzero(groups == group)
         if len(rows) > 1:
             distance = 1 - a[rows] @ b[rows].T
-            own = np.diagonal(distance)[:, None]
-            k = (distance < own).sum(axis=1) + 0.5 * ((distance == own).sum(axis=1) - 1)
+            to_truth = np.diagonal(distance)[:, None]
+            k = (distance < to_truth).sum(axis=1) + 0.5 * ((distance == to_truth).sum(axis=1) - 1)
             out[rows] = 1 - k / (len(rows) - 1)
     return out
 

@@ -89,8 +89,8 @@ def batch_shifts(batch: Tensor, n_features: int, batch_effect: float, generator:
 def observe(rate: Tensor, dropout: float, generator: torch.Generator) -> Tensor:
     """Draw Poisson counts at ``rate`` [B, Q] and lose each entry with probability ``dropout``: int32 [B, Q]."""
     observed = torch.poisson(rate, generator=generator)
-    kept = torch.rand(rate.shape, generator=generator) >= dropout
-    return (observed * kept).to(torch.int32)
+    captured = torch.rand(rate.shape, generator=generator) >= dropout
+    return (observed * captured).to(torch.int32)
 
 
 def _abundance(n: int, generator: torch.Generator) -> Tensor:

@@ -65,15 +65,15 @@ class _Tables:
     """The tables last used in this process: jobs that share data share one in memory."""
 
     def __init__(self, most: int) -> None:
-        self.most, self.held = most, OrderedDict[tuple[str, ...], Table]()
+        self.most, self.tables = most, OrderedDict[tuple[str, ...], Table]()
 
     def get(self, key: tuple[str, ...], make: Callable[[], Table]) -> Table:
-        if key not in self.held:
-            self.held[key] = make()
-            while len(self.held) > self.most:
-                self.held.popitem(last=False)
-        self.held.move_to_end(key)
-        return self.held[key]
+        if key not in self.tables:
+            self.tables[key] = make()
+            while len(self.tables) > self.most:
+                self.tables.popitem(last=False)
+        self.tables.move_to_end(key)
+        return self.tables[key]
 
 
 _tables = _Tables(most=8)

@@ -43,7 +43,7 @@ class _State:
 _state = _State()
 
 
-def asked() -> bool:
+def stop_requested() -> bool:
     """Return whether to save and stop."""
     if _state.number is not None or (_state.request is not None and _state.request.exists()):
         return True

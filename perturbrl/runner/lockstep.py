@@ -79,7 +79,7 @@ class Population:
                 tick(iteration + 1, metrics)
                 if len(self.diverged) == len(self.jobs):
                     break
-                stopping = interrupt.asked() and iteration + 1 < total
+                stopping = interrupt.stop_requested() and iteration + 1 < total
                 if stopping or time.monotonic() - saved >= self.config.checkpoint_seconds:
                     self._save(iteration + 1, self.learner.state())
                     saved = time.monotonic()

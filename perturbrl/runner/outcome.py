@@ -38,9 +38,9 @@ def all_diverged(statuses: Sequence[str]) -> str:
 
 def failed(path: Path, error: BaseException) -> Outcome:
     """Convert an exception into a failed outcome, with a message of one line."""
-    held = error if isinstance(error, Exception) else None
+    cause = error if isinstance(error, Exception) else None
     if isinstance(error, UserError):
-        return Outcome(path, "failed", str(error), held)
+        return Outcome(path, "failed", str(error), cause)
     at = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(at[-1].filename).name}:{at[-1].lineno})" if at else ""
-    return Outcome(path, "failed", f"internal error: {type(error).__name__}: {error}{where}", held)
+    return Outcome(path, "failed", f"internal error: {type(error).__name__}: {error}{where}", cause)

@@ -78,7 +78,7 @@ def train_here(jobs: Sequence[Job], progress: Progress) -> list[Outcome]:
     Interrupted
         A signal asked to stop; what was computed is saved.
     """
-    if interrupt.asked() or not jobs:
+    if interrupt.stop_requested() or not jobs:
         return []
     try:
         return train_jobs(jobs, progress)
@@ -129,5 +129,5 @@ def _in_pool(groups: Groups, progress: Progress, processes: int) -> Iterator[lis
             error = future.exception()
             if error is None:
                 yield future.result()
-            elif not interrupt.asked():
+            elif not interrupt.stop_requested():
                 yield [failed(spec.path, error) for spec in futures[future]]

@@ -57,7 +57,7 @@ def train_jobs(jobs: Sequence[Job], progress: Progress) -> list[Outcome]:
             for message in notices(todo[0], table):
                 progress.notice(message)
             for group in _by_checkpoint(todo):
-                if interrupt.asked():
+                if interrupt.stop_requested():
                     raise interrupt.stop(interrupt.GO_ON)
                 try:
                     with status.step("preparing task and agent"):

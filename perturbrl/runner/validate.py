@@ -122,21 +122,21 @@ def _tried(
 ) -> list[Finding]:
     """Try the first of ``envs`` with every choice of ``data=``, the others with those that the file has."""
     first, *others = envs
-    held = [data for data, modalities in needs.items() if set(modalities) <= set(raw.modalities)]
-    if not held:  # then what perturbrl train would say
+    complete = [data for data, modalities in needs.items() if set(modalities) <= set(raw.modalities)]
+    if not complete:  # then what perturbrl train would say
         usual = DEFAULT.removeprefix("data=")
-        held = [usual if usual in needs else next(iter(needs))]
+        complete = [usual if usual in needs else next(iter(needs))]
     refusals = {data: _rehearsed(jobs, data, first, raw) for data in needs}
-    some = raw.n_cells > MOST_CELLS and isinstance(jobs(held[0], first).config.split, SplitConfig)
+    some = raw.n_cells > MOST_CELLS and isinstance(jobs(complete[0], first).config.split, SplitConfig)
     drawn = f"; tried on {MOST_CELLS} of {raw.n_cells} cells" if some else ""
     findings = []
     for data, modalities in needs.items():
         verdict = refusals[data] or f"ready (needs {' and '.join(modalities)}{drawn})"
-        severity: Severity = "ok" if not refusals[data] else "error" if data in held else "warning"
+        severity: Severity = "ok" if not refusals[data] else "error" if data in complete else "warning"
         findings.append(Finding(severity, "task", verdict, "", (f"data={data}",)))
-    findings.append(_of_env(first, {data: refusals[data] for data in held}, raw))
+    findings.append(_of_env(first, {data: refusals[data] for data in complete}, raw))
     for env in others:
-        findings.append(_of_env(env, {data: _rehearsed(jobs, data, env, raw) for data in held}, raw))
+        findings.append(_of_env(env, {data: _rehearsed(jobs, data, env, raw) for data in complete}, raw))
     return findings
 
 

@@ -151,7 +151,7 @@ def test_signals_that_are_ignored_stay_ignored(tmp_path) -> None:
     try:
         with interrupt.deferred():
             os.kill(os.getpid(), signal.SIGHUP)
-            assert not interrupt.asked()
+            assert not interrupt.stop_requested()
     finally:
         signal.signal(signal.SIGHUP, before)
 

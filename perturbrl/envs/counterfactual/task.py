@@ -18,7 +18,7 @@ from perturbrl import registry
 from perturbrl.bounds import OneOf, PerRun, PositiveFloat, PositiveInt, require_shared
 from perturbrl.config import require
 from perturbrl.envs.base import ActionSpace, Step
-from perturbrl.envs.checkpoint import validated_state
+from perturbrl.envs.checkpoint import Checkpointed
 from perturbrl.envs.counterfactual import projections as geometry
 from perturbrl.envs.counterfactual import rewards
 from perturbrl.envs.counterfactual.dynamics import Dynamics
@@ -46,7 +46,7 @@ class CounterfactualEnvConfig:
     pool: PositiveInt
 
 
-class CounterfactualEnv:
+class CounterfactualEnv(Checkpointed):
     """Turn a control cell into what it would be, had it been perturbed.
 
     reset: a condition and a control cell of its context, both drawn evenly. step: the change of the cell grows by
@@ -62,6 +62,7 @@ class CounterfactualEnv:
 
     can_truncate = False
     n_uniforms = 2
+    saved = ("condition", "cell", "change", "error")
 
     def __init__(
         self,
@@ -160,24 +161,6 @@ class CounterfactualEnv:
     def best_returns(self) -> Tensor:
         """Return what an episode that has just begun earns by reaching the population exactly, [S, B]."""
         return self.distance.start(self._cell, self._condition) - self.distance.perfect[self._condition]
-
-    def state(self) -> dict[str, Tensor]:
-        """Return copies: ``t`` [], ``condition`` and ``cell`` [S, B] int64, ``change`` [S, B, A], ``error`` [S, B]."""
-        tensors = {"condition": self._condition, "cell": self._cell, "change": self._change, "error": self._error}
-        return {"t": torch.tensor(self._t), **{name: tensor.clone() for name, tensor in tensors.items()}}
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        """Go on from what ``state()`` returned.
-
-        Raises
-        ------
-        UserError
-            The state is that of another task or of another number of runs, cells or directions.
-        """
-        copied = validated_state(self.state(), state, self.device)
-        self._t = int(copied["t"])
-        self._condition, self._cell = copied["condition"], copied["cell"]
-        self._change, self._error = copied["change"], copied["error"]
 
     def _observe(self) -> Tensor:
         return self.dynamics.observe(self._states[self._cell], self._index[self._condition], self._change, self._t)

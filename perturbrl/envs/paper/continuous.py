@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from perturbrl.bounds import OneOf, PerRun, PositiveFloat, PositiveInt, Probabil
 from perturbrl.config import require
 from perturbrl.data.schema import CellTable
 from perturbrl.envs.base import ActionSpace, Step
-from perturbrl.envs.checkpoint import validated_state
+from perturbrl.envs.checkpoint import Checkpointed
 from perturbrl.envs.paper import crispr
 from perturbrl.envs.paper.pairs import CellPairs
 from perturbrl.memory import require_memory
@@ -45,7 +45,7 @@ class PaperEnvConfig:
         return self.max_perturb
 
 
-class PaperEnv:
+class PaperEnv(Checkpointed):
     """Move a cell toward an unseen later cell, against CRISPR noise.
 
     reset: s is a cell, t a cell of larger pseudotime (itself when none is larger), then one CRISPR event on s.
@@ -61,6 +61,8 @@ class PaperEnv:
     The 8 uniforms of a step: event (size, two keys) | of the next episode: cell, target, event (size, two keys).
     ``reset`` reads the second part only.
     """
+
+    saved: ClassVar[tuple[str, ...]] = ("row", "target_row", "cells", "error")
 
     def __init__(
         self,
@@ -126,23 +128,10 @@ class PaperEnv:
             return Step(cells, reward, self._never.clone(), self._never.clone(), cells)
         return Step(self.reset(u), reward, ~self._truncates, self._truncates.clone(), cells)
 
-    def state(self) -> dict[str, Tensor]:
-        """Return copies: ``t`` [], ``row`` and ``target_row`` [S, B] int64, ``cells`` [S, B, G], ``error`` [S, B]."""
-        tensors = {"row": self._row, "target_row": self._target_row, "cells": self._cells, "error": self._error}
-        return {"t": torch.tensor(self._t), **{name: tensor.clone() for name, tensor in tensors.items()}}
-
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Go on from what ``state()`` returned.
-
-        Raises
-        ------
-        UserError
-            The state is that of another task or of another number of runs, cells or features.
-        """
-        copied = validated_state(self.state(), state, self.device)
-        self._t = int(copied["t"])
-        self._aim(copied["row"], copied["target_row"])
-        self._cells, self._error = copied["cells"], copied["error"]
+        """See ``Checkpointed.load_state``."""
+        super().load_state(state)
+        self._aim(self._row, self._target_row)
 
     def _moved(self, action: Tensor) -> Tensor:
         return torch.clamp(action, -1.0, 1.0).mul_(self._step_size[..., None]).add_(self._cells)

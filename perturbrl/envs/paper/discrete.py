@@ -41,6 +41,8 @@ class PaperDiscreteEnv(PaperEnv):
     at every step. Uniforms: those of ``PaperEnv``, then one for g at each step and one for g of the next episode.
     """
 
+    saved = (*PaperEnv.saved, "gene")
+
     def __init__(
         self,
         configs: Sequence[PaperDiscreteConfig],
@@ -60,15 +62,6 @@ class PaperDiscreteEnv(PaperEnv):
         """Start every episode anew from ``u`` [S, B, D]; return observations [S, B, G]."""
         self._gene = self._draw_gene(u[..., -1])
         return super().reset(u)
-
-    def state(self) -> dict[str, Tensor]:
-        """Return what ``PaperEnv.state`` does, and ``gene`` [S, B] int64, the episode's reward gene."""
-        return {**super().state(), "gene": self._gene.clone()}
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        """Go on from what ``state()`` returned; raises as ``PaperEnv.load_state``."""
-        super().load_state(state)
-        self._gene = state["gene"].to(self.device, copy=True)
 
     def _moved(self, action: Tensor) -> Tensor:
         gene = torch.div(action, 3, rounding_mode="floor")
