@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import pytest
 from cell_files import counts, write_10x_mtx, write_h5ad
+from fakes.configs import file_config
 from hostile_files import (
     CELLS,
     GENES,
@@ -35,7 +36,7 @@ from scipy import sparse
 from perturbrl.data.readers import sparse_checks
 from perturbrl.data.readers.hdf5_safety import open_hdf5
 from perturbrl.data.readers.number_lines import CheckedLines
-from perturbrl.data.sources.file import build, default_config
+from perturbrl.data.sources.file import build
 from perturbrl.errors import UserError
 
 # name of the file: (how to make it, what must be said of it)
@@ -160,14 +161,15 @@ import json, os, sys, warnings
 warnings.simplefilter("ignore")
 import anndata, mudata, scipy.io
 import perturbrl.data.readers.stored_tables
-from perturbrl.data.sources.file import build, default_config
+from fakes.configs import file_config
+from perturbrl.data.sources.file import build
 from perturbrl.runner.validate import validate
 from perturbrl.errors import UserError
 
 def said(path):
     found = list(dict.fromkeys(f.what for f in validate(path) if f.severity == "error"))  # one for each task
     try:
-        build(default_config(path))
+        build(file_config(path))
     except UserError as error:
         return {"validate": found, "read": str(error)}
     return {"validate": found, "read": "read"}
@@ -191,7 +193,9 @@ def outcomes(tmp_path_factory):
     for name, (make, _) in CASES.items():
         path = tmp_path_factory.mktemp("hostile") / name
         made[name] = str(make(path))
-    done = subprocess.run([sys.executable, "-c", READ_ALL, *made.values()], capture_output=True, text=True, timeout=300)
+    command = [sys.executable, "-c", READ_ALL, *made.values()]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     found = {}
     for line in done.stdout.splitlines():
@@ -416,9 +420,8 @@ def test_the_size_of_a_block_changes_nothing(monkeypatch, block):
 
 
 def read(path: Path, layer: str | None = None):
-    import dataclasses
 
-    return build(dataclasses.replace(default_config(path), layer=layer))
+    return build(file_config(path, layer=layer))
 
 
 def composed(*overrides: str):

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from cell_files import counts, peaks, write_10x_h5, write_10x_mtx, write_h5ad, write_h5mu
+from fakes.configs import file_config
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
@@ -19,14 +20,14 @@ from perturbrl.data.readers.columns import CONTROL, is_control_name, map_columns
 from perturbrl.data.readers.kinds import constant_features, first_where, kind_of, profile
 from perturbrl.data.readers.modalities import guess_modality, modality_named
 from perturbrl.data.readers.tables import Layout, open_table
-from perturbrl.data.sources.file import build, default_config
+from perturbrl.data.sources.file import build
 from perturbrl.errors import UserError
 
 CELLS = [f"cell{i}" for i in range(12)]
 
 
 def read(path, **changes):
-    return build(dataclasses.replace(default_config(path), **changes))
+    return build(file_config(path, **changes))
 
 
 def dense(x):
@@ -282,7 +283,7 @@ def test_missing_truncated_and_foreign_files(tmp_path):
     with pytest.raises(UserError, match=r"unknown layout \(it holds weights\)"):
         read(tmp_path / "f.h5")
     with pytest.raises(UserError, match="source=file needs path=FILE"):
-        build(dataclasses.replace(default_config("x"), path=None))
+        build(file_config(None))
 
 
 # --- values
@@ -346,7 +347,7 @@ def test_modality_names():
 
 
 def keys(**named):
-    empty = default_config("x")
+    empty = file_config("x")
     return dataclasses.replace(empty, **named)
 
 

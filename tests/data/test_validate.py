@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import dataclasses
-
 import anndata
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
 from cell_files import counts, peaks, write_10x_h5, write_10x_mtx, write_h5ad, write_h5mu
+from fakes.configs import file_config
 from fakes.screens import made_raw
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +15,7 @@ from scipy import sparse
 from perturbrl.data.examine import everything, examine
 from perturbrl.data.findings import Finding, render
 from perturbrl.data.readers import open_file
-from perturbrl.data.sources.file import build, default_config
+from perturbrl.data.sources.file import build
 from perturbrl.errors import UserError
 from perturbrl.runner.dataset import load_cells
 from perturbrl.runner.hydra.compose import compose_job
@@ -33,7 +32,7 @@ def seen(findings: list[Finding], severity: str) -> list[str]:
 
 def described(path, **keys) -> list[Finding]:
     """What the file holds and lacks, without trying any task on it."""
-    config = dataclasses.replace(default_config(path), **keys)
+    config = file_config(path, **keys)
     return examine(open_file(path, config.layer, config.modality), config)
 
 
@@ -99,7 +98,7 @@ def test_a_fault_of_one_modality_refuses_them_all_and_names_the_way_round(tmp_pa
 def test_values_beyond_single_precision_are_refused(tmp_path):
     path = write_h5ad(tmp_path / "a.h5ad", counts(24, 5) * 1e30)
     with pytest.raises(UserError, match=r"X: values from 0 to \S+e\+30 are too large, the first in cell 'cell0?1'"):
-        build(default_config(path))
+        build(file_config(path))
     check_only(described(path), "error", "are too large")
 
 
@@ -242,7 +241,7 @@ def test_files_that_cannot_be_opened(tmp_path):
         findings = validate(tmp_path / name)
         assert [f.tasks for f in findings] == [(name,) for name in everything()] and not usable(findings)
         with pytest.raises(UserError) as refused:
-            build(default_config(tmp_path / name))
+            build(file_config(tmp_path / name))
         assert {f.what for f in findings} == {str(refused.value)}
         assert message in refusal(findings) and name in refusal(findings)
 
@@ -285,7 +284,7 @@ def test_no_error_means_that_it_reads(tmp_path):
     ]
     for path in made:
         assert seen(described(path), "error") == []
-        assert build(default_config(path)).n_cells == 24
+        assert build(file_config(path)).n_cells == 24
 
 
 def test_render_shows_every_finding_as_written(tmp_path):

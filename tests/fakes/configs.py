@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -11,6 +12,7 @@ from omegaconf import OmegaConf
 from perturbrl import paths, registry
 from perturbrl.config import bind
 from perturbrl.data.preprocess import DataConfig
+from perturbrl.data.sources.file import FileConfig
 from perturbrl.evaluate.counterfactual import ScoreConfig
 from perturbrl.screens.conditions import ConditionsConfig
 from perturbrl.screens.describe import DescriptionConfig
@@ -42,6 +44,12 @@ def _changed(node: Any, changes: dict[str, Any]) -> dict[str, Any]:
 
 def data_config(choice: str = "rna", **changes: Any) -> DataConfig:
     return bind(DataConfig, _changed(composed(f"+data={choice}").data, changes), "data")
+
+
+def file_config(path: str | Path | None, **changes: Any) -> FileConfig:
+    node = OmegaConf.load(paths.conf_dir() / "source" / "file.yaml")
+    node.path = None if path is None else str(path)  # in the file it stands for the key path= of a run
+    return bind(FileConfig, _changed(node, changes), "source")
 
 
 def conditions_config(choice: str = "auto", **changes: Any) -> ConditionsConfig:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes.configs import conditions_config, data_config, description_config, split_config
+from fakes.configs import conditions_config, data_config, description_config, file_config, split_config
 from fakes.screens import names
 
 from perturbrl.data.schema import RawCells
-from perturbrl.data.sources.file import build, default_config
+from perturbrl.data.sources.file import build
 from perturbrl.errors import UserError
 from perturbrl.screens.describe import read_prior
 from perturbrl.screens.load import load_perturbations
@@ -29,7 +29,7 @@ def raw(real_data: Path, name: str) -> RawCells:
     file = real_data / FILES[name]
     if not file.is_file():
         pytest.skip(f"{FILES[name]} is not in the folder of real data sets")
-    return build(default_config(file))
+    return build(file_config(file))
 
 
 def table(real_data: Path, name: str, split: str, data: str = "rna", **changes) -> PerturbationTable:

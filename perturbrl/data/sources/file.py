@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from omegaconf import OmegaConf
-
-from perturbrl import paths, registry
+from perturbrl import registry
 from perturbrl.bounds import OneOf
-from perturbrl.config import bind
 from perturbrl.data.readers import ColumnKeys, read_file
 from perturbrl.data.schema import MODALITIES, RawCells
 from perturbrl.errors import UserError
@@ -42,10 +38,3 @@ def build(config: FileConfig) -> RawCells:
         )
     path = Path(config.path).expanduser()
     return read_file(path, path.stem, config.layer, config.modality, config)
-
-
-def default_config(path: str | Path) -> FileConfig:
-    """Return the config of ``conf/source/file.yaml`` with ``path`` filled in."""
-    node = OmegaConf.create({"path": str(path), "source": OmegaConf.load(paths.conf_dir() / "source" / "file.yaml")})
-    config = bind(FileConfig, node.source, "source")
-    return dataclasses.replace(config, path=str(path))
