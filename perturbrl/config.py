@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
+import types
 import typing
 import warnings
 from collections.abc import Callable, Mapping
@@ -77,14 +79,27 @@ def bind(schema: type[T], node: Any, group: str) -> T:
 def _convert(annotation: Any, value: Any, key: str) -> Any:
     if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
         return value if isinstance(value, annotation) else bind(annotation, value, key)
-    if annotation is Any:
+    if annotation is Any or _fits(annotation, value):
         return value
-    holder = dataclasses.make_dataclass("Holder", [("value", annotation)])
     try:
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(holder), {"value": value})).value  # type: ignore[union-attr]
+        return OmegaConf.to_object(OmegaConf.merge(_holder(annotation), {"value": value})).value  # type: ignore[union-attr]
     except OmegaConfBaseException:
         name = annotation.__name__ if isinstance(annotation, type) else str(annotation)
         raise UserError(f"{key}: {value!r} is not a valid {name}") from None
+
+
+def _fits(annotation: Any, value: Any) -> bool:
+    """Return whether a value has a type that the annotation names, so that OmegaConf would return it unchanged."""
+    plain = type(value) in (int, float, bool, type(None)) or (type(value) is str and "$" not in value)
+    union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+    return plain and type(value) in (typing.get_args(annotation) if union else (annotation,))
+
+
+@functools.cache
+def _holder(annotation: Any) -> DictConfig:
+    """Return a config of one value of this type; to make one is slow, and a run has a hundred values."""
+    holder: DictConfig = OmegaConf.structured(dataclasses.make_dataclass("Holder", [("value", annotation)]))
+    return holder
 
 
 def new_names(group: str, node: Any) -> Mapping[str, str]:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from perturbrl import config as config_module
 from perturbrl import paths, registry
 from perturbrl.config import bind, choice, fingerprint, require
 from perturbrl.errors import UserError, one_of
@@ -310,3 +311,35 @@ def test_every_choice_of_the_package_is_registered(kind: str) -> None:
     files = {file.stem for file in (paths.conf_dir() / known.kind).glob("*.yaml")}
     assert files == {name for name in known if known[name].build.__module__.startswith("perturbrl.")}
     assert all(known.defaults(name)[known.key] == name for name in files)
+
+
+@dataclass(frozen=True)
+class Each:
+    integer: int
+    real: float
+    text: str
+    flag: bool
+    maybe: int | None
+    words: list[str]
+
+
+@given(
+    st.sampled_from([f.name for f in dataclasses.fields(Each)]),
+    st.one_of(
+        st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.lists(st.text(max_size=3), max_size=2)
+    ),
+)
+def test_a_value_that_needs_no_conversion_is_what_omegaconf_makes_of_it(key: str, value: Any) -> None:
+    values = {"integer": 1, "real": 0.5, "text": "a", "flag": False, "maybe": None, "words": []} | {key: value}
+
+    def bound() -> tuple[str, str]:
+        try:
+            made = getattr(bind(Each, values, "each"), key)
+        except UserError as error:
+            return "UserError", str(error)
+        return type(made).__name__, repr(made)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(config_module, "_fits", lambda *_: False)
+        converted = bound()
+    assert bound() == converted
