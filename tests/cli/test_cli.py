@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import os
 import resource
 import subprocess
@@ -350,3 +351,10 @@ def test_doctor_finds_what_is_broken(
     assert not doctor.examine(tmp_path / "file" / "outputs")
     broken = [line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("BAD")]
     assert broken == ["outputs", "plugins", "not-there"]
+
+
+def test_a_run_leaves_the_warnings_of_readers_on(run: Run) -> None:
+    from perturbrl.data.readers import cells
+
+    code, _, _ = run("train", "source.n_cells=0")  # Hydra sets up its logging before the job is refused
+    assert code == 2 and not cells._LOG.disabled and cells._LOG.isEnabledFor(logging.WARNING)
