@@ -31,9 +31,8 @@ from perturbrl.screens.schema import PerturbationTable
 
 HERE = Path(__file__).resolve().parent
 ABOUT = HERE / "about.json"
-RETURNS, TRIED = HERE / "held_out" / "returns.csv", HERE / "held_out" / "tried.csv"
-RETURN, VALIDATION = "return_mean", "eval/return"
-TRIED_METRICS = ("pds_cosine", "pearson_delta_pert", "mse")
+TRIED = HERE / "held_out" / "tried.csv"
+TRIED_METRICS = ("pds_cosine", "pearson_delta_pert", "mse", "return_share")
 DIGITS = 6  # significant digits of a value
 NOT_SHOWN = (
     "Of ",
@@ -116,26 +115,11 @@ def stamp(folder: Path) -> dict[str, Any]:
     }
 
 
-def returns(name: str, folder: Path) -> None:
-    """Write the returns on training and validation conditions at both ends of training, means over seeds."""
-    ends: dict[str, list[tuple[float, ...]]] = {}
-    for run in finished_runs(folder):
-        log = read_parquet(run / paths.PROGRESS)
-        both = [log[column].dropna() if column in log else () for column in (RETURN, VALIDATION)]
-        values = [float(x.iloc[k]) if len(x) else math.nan for x in both for k in (0, -1)]
-        ends.setdefault(read_json(run / paths.RUN)["agent"], []).append(tuple(values))
-    columns = ("training_first", "training_last", "validation_first", "validation_last")
-    rows = []
-    for agent, runs in sorted(ends.items()):
-        means = map(_mean, zip(*runs, strict=True))
-        rows.append({"study": name, "agent": agent, "runs": len(runs), **dict(zip(columns, means, strict=True))})
-    _replace(RETURNS, rows, ("study",))
-
-
 def tried(dataset: str, variant: str, folder: Path) -> None:
     """Write the scores of a variant on validation conditions at the end of training, means over seeds."""
     logs = [read_parquet(run / paths.PROGRESS) for run in finished_runs(folder)]
-    means = {metric: _mean(log[f"eval/{metric}"].dropna().iloc[-1] for log in logs) for metric in TRIED_METRICS}
+    shared = [metric for metric in TRIED_METRICS if all(f"eval/{metric}" in log for log in logs)]
+    means = {metric: _mean(log[f"eval/{metric}"].dropna().iloc[-1] for log in logs) for metric in shared}
     _replace(TRIED, [{"set": dataset, "variant": variant, "runs": len(logs), **means}], ("set", "variant"))
 
 

@@ -12,10 +12,20 @@ from functools import cache
 from typing import Any
 
 import yaml
-from results.collect import ABOUT, HERE, RETURNS, TRIED, TRIED_METRICS, read_csv
+from results.collect import ABOUT, HERE, TRIED, TRIED_METRICS, read_csv
 
 from perturbrl.files import read_json
-from perturbrl.metrics_info import HEADLINE, HELD_OUT, PAPER, PAPER_COLUMNS, PRIMARY, MetricInfo, row_info
+from perturbrl.metrics_info import (
+    BEST_ACTIONS,
+    CONTROL,
+    HEADLINE,
+    HELD_OUT,
+    PAPER,
+    PAPER_COLUMNS,
+    PRIMARY,
+    MetricInfo,
+    row_info,
+)
 from perturbrl.report.text import DASH, MINUS, spell
 
 ROOT = HERE.parents[1]
@@ -25,8 +35,12 @@ LIMITS = (0.05, 0.10)
 AGENTS = {"ppo": "PPO", "trpo": "TRPO", "trpo_ppo": "TRPO→PPO"}
 README_ROWS = {"do_nothing": "doing nothing", "random_uniform": f"random actions, U({MINUS}1, 1)", **AGENTS}
 README_COLUMNS = ("accuracy", "f1", "auprc", "mse", "r2", "pearson", "mean_abs_action", "return_gain")
-ALWAYS = ("no_change", "train_mean")  # rows of every table on held-out perturbations, beside the best simple baseline
-LIMITING = {"replicate": "technical_duplicate", "best allowed actions": "best_actions"}  # rows that see the test cells
+FLOOR = "no_change"  # of every table on held-out perturbations, beside the best simple baseline
+LIMITING = {
+    "replicate of half the cells": "technical_duplicate",
+    "best allowed actions": BEST_ACTIONS,
+}  # see test cells
+START = "bilinear"  # env.residual of the experiment
 ARROWS = {"up": " ↑", "down": " ↓", "neither": ""}
 Values = Mapping[tuple[str, str], Mapping[str, str]]
 """(row, metric) -> a line of a CSV file."""
@@ -151,7 +165,7 @@ def held_out_study(name: str) -> Iterator[str]:
         infos = _columns(said)
         yield from ("", _pipes(["", *(info.title + ARROWS[info.better] for info in infos)]), _rule(len(infos)))
         _, best = _primary(table, said)
-        shown = [row for row in (*ALWAYS, best, *LIMITING.values()) if any(key[0] == row for key in table)]
+        shown = [row for row in (FLOOR, best, *LIMITING.values()) if any(key[0] == row for key in table)]
         for row in dict.fromkeys(shown):
             yield _pipes([row_info(row).title, *(_cell(table.get((row, i.name)), i) or DASH for i in infos)])
         for row, kind in _rows(table):
@@ -172,27 +186,29 @@ def _primary(table: Values, about: Mapping[str, Any]) -> tuple[MetricInfo, str]:
 
 
 def returns() -> Iterator[str]:
-    """Yield the returns on training and validation conditions at both ends of training."""
-    found = {(row["study"], row["agent"]): row for row in read_csv(RETURNS)}
-    yield _pipes(
-        ["data and split", *(f"{agent}, {on}" for agent in AGENTS.values() for on in ("training", "validation"))]
-    )
-    yield _rule(2 * len(AGENTS))
+    """Yield what is earned on training and on test conditions: by what episodes begin with, by agents, at best."""
+    rows = {START: f"the prediction they begin with ({START})", **AGENTS, BEST_ACTIONS: "best allowed actions"}
+    yield _pipes(["return on training / on test conditions", *rows.values()])
+    yield _rule(len(rows))
     for name, study in studies()["held_out"].items():
-        ends = [_ends(found.get((name, agent)), on) for agent in AGENTS for on in ("training", "validation")]
-        if any(end != DASH for end in ends):
-            yield _pipes([study["title"], *ends])
+        if not (HERE / "held_out" / f"{name}.csv").exists():
+            continue
+        table = next(iter(study_tables("held_out", name).values()))
+        earned = [_earned(table, row) for row in rows]
+        if any(earned):
+            yield _pipes([study["title"], *(both or DASH for both in earned)])
 
 
-def _ends(row: Mapping[str, str] | None, conditions: str) -> str:
-    ends = [(row or {}).get(f"{conditions}_{end}") for end in ("first", "last")]
-    return " → ".join(spell(float(end), 2) for end in ends if end) or DASH
+def _earned(table: Values, row: str) -> str:
+    both = [table.get((row, metric)) for metric in ("train_return_normalised", "return_normalised")]
+    spelled = [spell(float(line["mean"]), 2) if line and line["mean"] else "" for line in both]
+    return " / ".join(number or DASH for number in spelled) if any(spelled) else ""
 
 
 def tried() -> Iterator[str]:
     """Yield the variants of the held-out task and their scores on validation conditions."""
     study = studies()["tried"]
-    titles = [HELD_OUT[metric].title for metric in TRIED_METRICS]
+    titles = [(HELD_OUT.get(metric) or CONTROL[metric]).title for metric in TRIED_METRICS]
     columns = [f"{title}, {one['title']}" for one in study["sets"].values() for title in titles]
     yield _pipes(["", *columns])
     yield _rule(len(columns))
@@ -201,7 +217,9 @@ def tried() -> Iterator[str]:
     for variant, title in (starts | {name: about["title"] for name, about in study["variants"].items()}).items():
         rows = [found.get((name, variant)) for name in study["sets"]]
         if any(rows):
-            yield _pipes([title, *(spell(float(r[m])) if r and r[m] else DASH for r in rows for m in TRIED_METRICS)])
+            yield _pipes(
+                [title, *(spell(float(r[m])) if r and r.get(m) else DASH for r in rows for m in TRIED_METRICS)]
+            )
 
 
 SUMMARIES = {

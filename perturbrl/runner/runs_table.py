@@ -15,8 +15,8 @@ from perturbrl import paths, records, run_dirs
 from perturbrl.config import fingerprint
 from perturbrl.errors import UserError
 from perturbrl.records import RunDir
-from perturbrl.run_dirs import Label, Labels
-from perturbrl.runner.job import NOT_IN_HASH, Job
+from perturbrl.run_dirs import NOT_IN_HASH, Label, Labels
+from perturbrl.runner.job import Job
 from perturbrl.stats import mean_interval
 
 
