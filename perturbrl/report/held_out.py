@@ -5,6 +5,7 @@ Letters: U units of replication (held-out sets where there are several, else see
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -70,12 +71,19 @@ class HeldOutTable(Table[Row]):
 
     @cached_property
     def columns(self) -> Columns:
-        """The headline columns that can rank: by the design of the screen, and without those that have no value."""
+        """The headline columns that can rank.
+
+        By the design of the screen; without those that have no value, or in which for most runs even the true mean
+        scores low: what is emitted from a mean cannot show there how good a prediction is.
+        """
         headers = [summary.get("header", {}) for summary in self.summaries.values()]
         design = {key: [header.get(key) for header in headers] for key in DESIGN}
         chosen = columns_of(**{key: None if None in values else min(values) for key, values in design.items()})
         empty = [name for name in chosen.ranking if not any(row.cell(name).n for row in self.rows)]
-        return chosen.without(empty, "it is undefined for every row")
+        low = Counter(name for header in headers for name in header.get("low_ceiling", ()))
+        most = [name for name, n in low.items() if 2 * n > len(headers)]
+        chosen = chosen.without(empty, "it is undefined for every row")
+        return chosen.without(most, "even the true mean, as cells, scores below 0.5")
 
     @cached_property
     def exploratory(self) -> str:
