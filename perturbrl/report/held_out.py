@@ -184,7 +184,8 @@ def gather(collection: Collection) -> list[HeldOutTable]:
         for key, alike in groups(runs, KEY)
     ]
     unscored = set(collection.summaries) - set(summaries)  # diverged, and never evaluated
-    return count_missing(tables, [*(item.run for item in collection.incomplete), *map(Path, sorted(unscored))])
+    without = [*(item.run for item in collection.incomplete), *map(Path, sorted(unscored))]
+    return count_missing(tables, without, held_out=True)
 
 
 def _table(

@@ -57,7 +57,7 @@ def read(folder: Path, run: Mapping[str, Any], summary: Mapping[str, Any], label
     Where there is no whole config, or it is not the one of ``config_hash``, the overrides of the ``labels`` take its
     place.
     """
-    config = _config(folder / paths.CONFIG)
+    config = read_config(folder)
     if config is None or run.get("config_hash") not in (None, fingerprint(config, NOT_IN_HASH)):
         return _without_config(run, summary, labels)
     cells = flat({group: config.get(group) for group in DATA_GROUPS if config.get(group) is not None})
@@ -140,9 +140,10 @@ def overrides(labels: Labels) -> dict[str, dict[str, str]]:
     }
 
 
-def _config(file: Path) -> dict[str, Any] | None:
+def read_config(folder: Path) -> dict[str, Any] | None:
+    """Return the config of a run; None where there is none, or not a whole one."""
     try:
-        text = file.read_text(encoding="utf-8")
+        text = (folder / paths.CONFIG).read_text(encoding="utf-8")
         config = yaml.load(text, Loader=Loader)
     except (OSError, ValueError, yaml.YAMLError):
         return None

@@ -200,3 +200,39 @@ def test_each_row_says_how_many_seeds_it_has(tmp_path: Path) -> None:
         for seed in range(n):
             make_screen_run(tmp_path / "screens", agent, seed)
     assert "Seeds of each agent: ppo 3; trpo 2." in header(gather(collect([tmp_path / "screens"]))[0])
+
+
+@pytest.mark.parametrize("lost", [("evaluation/summary.json",), ("evaluation/summary.json", "run.json")])
+def test_a_run_without_an_evaluation_is_missed_in_the_row_of_its_config_only(
+    tmp_path: Path, configs: Path, lost: tuple[str, ...]
+) -> None:
+    """The folders are numbers (hydra.sweep.subdir='${hydra.job.num}'): all runs lie side by side."""
+    number = 0
+    for lr in ("1e-4", "1e-3"):
+        for seed in range(3):
+            job = command("agent=my_ppo", f"agent.lr={lr}", f"seed={seed}", configs=configs)
+            run = write(job, tmp_path, Path(f"o/{number}"), values=GOOD)
+            number += 1
+    for file in lost:
+        (run / file).unlink()
+    [table] = tables(tmp_path)
+    assert {row.label: (row.n, row.missing) for row in table.agents} == {
+        "my_ppo,lr=0.0001": (3, 0),
+        "my_ppo,lr=0.001": (2, 1),
+    }
+
+
+def test_a_run_is_missed_by_its_config_wherever_it_lies(tmp_path: Path) -> None:
+    for seed in range(3):
+        run = write(command("agent.lr=1e-3", f"seed={seed}"), tmp_path, Path(f"o/{seed}/{seed}"), values=GOOD)
+    (run / "evaluation" / "summary.json").unlink()
+    [row] = tables(tmp_path)[0].agents
+    assert (row.n, row.missing) == (2, 1)
+
+
+def test_of_a_sweep_made_twice_the_run_is_missed_where_it_lies(tmp_path: Path) -> None:
+    for half in ("x", "y"):
+        for seed in range(3):
+            run = write(command(f"seed={seed}"), tmp_path, Path(f"{half}/{seed}"), values=GOOD)
+    (run / "evaluation" / "summary.json").unlink()
+    assert {table.title[-6:]: table.agents[0].missing for table in tables(tmp_path)} == {"x/runs": 0, "y/runs": 1}
