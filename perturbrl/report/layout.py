@@ -17,6 +17,8 @@ KEY = 0.75  # inches of a legend's line sample and the gaps around it
 LONGEST = 48  # letters of a label in a figure
 LINE = 0.26  # inches of a line of a legend
 TITLE, X_LABELS, RIGHT = 0.36, 0.58, 0.2
+TICK_GAP = 0.12  # between two ticks, as a part of the axis: seven letters of a panel of 4.9 inches
+LEAST_RANGE = 0.1  # of a y axis, as a part of the largest value
 Y_LABEL = 0.5  # inches from an axis to the bottom of its y label
 
 
@@ -139,6 +141,31 @@ def plain_log_axis(ax: Axes) -> None:
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 15 * low else (1, 1.5, 2, 3, 5, 7)))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+
+
+def ticks_at(ax: Axes, values: Sequence[float], log: bool) -> None:
+    """Put the ticks of the x axis at these values, leaving out those whose labels would overlap."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    scale = math.log if log else float
+    ax.set_xscale("log" if log else "linear")
+    low, high = (scale(x) for x in ax.get_xlim())
+    places: list[float] = []
+    for x in sorted(set(values)):
+        if not places or scale(x) - scale(places[-1]) >= TICK_GAP * (high - low):
+            places.append(x)
+    ax.xaxis.set_major_locator(FixedLocator(places))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+
+
+def widen(ax: Axes) -> None:
+    """Widen the y axis where all values are nearly the same: ticks of so small steps have no room."""
+    low, high = ax.get_ylim()
+    size = max(abs(low), abs(high))
+    if high - low < LEAST_RANGE * size:
+        middle = (low + high) / 2
+        ax.set_ylim(middle - LEAST_RANGE * size / 2, middle + LEAST_RANGE * size / 2)
 
 
 def _steps(x: float) -> str:

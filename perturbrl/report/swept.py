@@ -136,8 +136,8 @@ def _draw(found: Sequence[Series], key: str, panels: Sequence[Panel]) -> Drawn |
             ax.errorbar(xs, [cell.mean for cell in cells], yerr=half, elinewidth=1.4, capsize=3, **line)
         if panel.level is not None:
             ax.axhline(panel.level, color=style.MUTED, lw=1.2, zorder=1)
-        if min(every) > 0 and max(every) >= LOG_FROM * min(every):
-            layout.plain_log_axis(ax)
+        layout.ticks_at(ax, every, log=min(every) > 0 and max(every) >= LOG_FROM * min(every))
+        layout.widen(ax)
         layout.name(ax, panel.title, x=key)
     caption = "Mean over units of replication; bar: 95 % t interval, where there are two or more."
     if panels[-1].column.startswith("calibrated/"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from fakes.recorded_runs import command, write
 from fakes.runs import make_run
 from fakes.screen_runs import make_screen_run
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from perturbrl.report import build_report, exports, swept
 from perturbrl.report.collect import collect
@@ -132,6 +134,32 @@ def test_a_sweep_over_a_number_is_one_figure(tmp_path: Path, key: str) -> None:
         assert mean.get_xydata().tolist() == [[x, pytest.approx(scores[agent, x].mean)] for x in (1, 4, 9)]
         ends = [segment[:, 1].tolist() for segment in halves.get_segments()]
         assert ends == [[pytest.approx(scores[agent, x].low), pytest.approx(scores[agent, x].high)] for x in (1, 4, 9)]
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "scores"),
+    [
+        ("agent.lr", ("1e-4", "1.5e-4", "2e-4", "1e-3"), (0.1, 0.2, 0.3, 0.4)),
+        ("agent.gamma", ("0.95", "0.99"), (1.0645e-4, 1.0676e-4)),
+    ],
+)
+def test_every_number_of_a_swept_figure_can_be_read(
+    tmp_path: Path, key: str, values: tuple[str, ...], scores: tuple[float, ...]
+) -> None:
+    for x, score in zip(values, scores, strict=True):
+        write(command(f"{key}={x}"), tmp_path / "runs", values={"mse": score, "return_gain": score}, points=0)
+    found = collect([tmp_path / "runs"])
+    drawn = swept._draw(swept.series(build_tables(found), key, found.differing), key, swept.PAPER_PANELS)
+    assert drawn is not None
+    FigureCanvasAgg(drawn.figure).draw()
+    page = drawn.figure.bbox
+    for ax in drawn.figure.axes:
+        for axis, shown in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
+            labels = [t.label1 for t in axis.get_major_ticks() if shown[0] <= t.get_loc() <= shown[1]]
+            boxes = [label.get_window_extent() for label in labels]
+            assert len(boxes) > 1 and all(page.x0 <= box.x0 and box.x1 <= page.x1 for box in boxes)
+            assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+        assert {ax.get_xticks()[0], ax.get_xticks()[-1]} == {float(values[0]), float(values[-1])}
 
 
 def test_the_figure_of_a_sweep_is_on_the_page(tmp_path: Path) -> None:
