@@ -56,7 +56,7 @@ class Label:
 
 @dataclass(frozen=True)
 class Labels:
-    """The labels of a run. Runs that differ only in the seed have the same labels and are pooled in tables."""
+    """What the command of a run chose, by parts; reports label rows by what differs in the recorded settings."""
 
     name: str
     cells: Label

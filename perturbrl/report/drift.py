@@ -136,8 +136,8 @@ def _spread(key: Key, reference: Scores) -> tuple[float, int]:
     variances = {table: (float(np.var(x, ddof=1)), len(x) - 1) for table, x in samples.items() if len(x) > 1}
     freedom = sum(n for _, n in variances.values())
     pooled = sum(variance * n for variance, n in variances.values()) / freedom if freedom else 0.0
-    own = variances.get(key[0], (0.0, 0))[0]
-    return math.sqrt(max(pooled, own)), freedom
+    in_table = variances.get(key[0], (0.0, 0))[0]
+    return math.sqrt(max(pooled, in_table)), freedom
 
 
 def _finite(values: Sequence[float] | Any) -> np.ndarray[Any, np.dtype[np.float64]]:

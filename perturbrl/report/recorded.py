@@ -89,8 +89,8 @@ def without_seeds(recorded: Sequence[Recorded], seeds: Sequence[int], held_out: 
                 if all(settings[k].get(key) == seeds[k] for k in runs):
                     left_out |= {key, CHECKSUM} if key == "source.seed" else {key}
             for k in runs:
-                kept = {key: value for key, value in settings[k].items() if key not in left_out}
-                out[k] = replace(out[k], **{part: kept})  # type: ignore[arg-type]
+                left = {key: value for key, value in settings[k].items() if key not in left_out}
+                out[k] = replace(out[k], **{part: left})  # type: ignore[arg-type]
     return out
 
 

@@ -47,8 +47,8 @@ class ConditionsConfig:
             try:
                 re.compile(self.strip_suffix)
             except re.error as error:
-                said = f"{self.strip_suffix!r} is no regular expression ({error})"
-                raise UserError(f"{where}.strip_suffix: {said}") from None
+                message = f"{self.strip_suffix!r} is no regular expression ({error})"
+                raise UserError(f"{where}.strip_suffix: {message}") from None
 
 
 @dataclass(frozen=True)
@@ -155,8 +155,8 @@ def _require_known(config: ConditionsConfig, labels: pd.Index[str] | NDArray[np.
     whole = {str(label) for label in labels}
     known = whole | {part.strip() for label in whole for part in label.split(config.separator)}
     unknown = [name for name in config.control if name not in known]
-    said = f"{listed(unknown)} is no label of a cell, nor a part of one; labels are {listed(sorted(whole), 20)}"
-    require(not unknown, "conditions.control", said)
+    message = f"{listed(unknown)} is no label of a cell, nor a part of one; labels are {listed(sorted(whole), 20)}"
+    require(not unknown, "conditions.control", message)
 
 
 def _labels(obs: pd.DataFrame, config: ConditionsConfig, where: str) -> NDArray[np.object_]:

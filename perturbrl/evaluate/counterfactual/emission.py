@@ -90,12 +90,12 @@ class ControlCells:
         self.cells, self._mean, self._pool = cells, mean, pool
         self._value: Single = cells.toarray()
         n = cells.shape[0]
-        self._found = (self._value > 0).sum(axis=0)
+        self._n_expressing = (self._value > 0).sum(axis=0)
         # a gene of no cell might be in half a cell; one of all cells might be missing in half a cell
-        part = np.clip(self._found / n, 0.5 / n, 1 - 0.5 / n)
+        part = np.clip(self._n_expressing / n, 0.5 / n, 1 - 0.5 / n)
         self._bursts = -np.log1p(-part)
         self._level = self._levels(generator)
-        everywhere = self._found == n
+        everywhere = self._n_expressing == n
         self._bursts[everywhere] = np.maximum(self._bursts, _bursts_of(self._level))[everywhere]
         self._detected = -np.expm1(-self._bursts)
         self._order = self._orders(generator)
@@ -105,8 +105,8 @@ class ControlCells:
         (n, n_genes), most = self._value.shape, np.float32(2 * self._pool.highest)
         still, shifted = change == 0, self._pool.signed
         rate = np.where(still | shifted, 1.0, self._rate(np.maximum(self._mean + change, 0.0)))
-        found, level = self._response(rate)
-        here = self._order < found.astype(np.float32)
+        share, level = self._response(rate)
+        here = self._order < share.astype(np.float32)
         here[:, still | shifted] = self._value[:, still | shifted] != 0
         here[:, shifted & ~still] = True
         flat = np.flatnonzero(here)
@@ -122,8 +122,8 @@ class ControlCells:
 
     def _response(self, rate: Array) -> tuple[Array, Array]:
         """Return in which part of the cells a gene is at ``rate`` [..., G], and its level there over that now."""
-        found = -np.expm1(-rate * self._bursts)
-        return found, rate * self._detected / np.where(found > 0, found, 1.0)
+        share = -np.expm1(-rate * self._bursts)
+        return share, rate * self._detected / np.where(share > 0, share, 1.0)
 
     def _rate(self, goal: Array) -> Array:
         """Return the multiple of each gene's rate now that gives the mean ``goal`` [G] >= 0, [G]."""
@@ -142,16 +142,16 @@ class ControlCells:
         """Mean of each gene at each of ``_RATES``, [K, G]; levels are taken to be log-normal among cells."""
         logs = np.log(self._level, dtype=np.float64)
         centre, spread = logs.mean(axis=0), logs.std(axis=0)
-        found, level = self._response(_RATES[:, None] * np.ones(len(centre)))
+        share, level = self._response(_RATES[:, None] * np.ones(len(centre)))
         expected = np.zeros_like(level)
         for node, weight in zip(_NODES, _WEIGHTS / _WEIGHTS.sum(), strict=True):
             linear = level * np.exp(centre + node * spread)
             expected += weight * np.log1p(np.minimum(linear, 2 * self._pool.highest))
-        means, now = found * expected, self._value.mean(axis=0, dtype=np.float64)
-        known = self._found > 0
+        means, now = share * expected, self._value.mean(axis=0, dtype=np.float64)
+        known = self._n_expressing > 0
         # the cells that have the gene now tell of themselves, not of those that gain it
         error = np.where(known, now / np.where(known, means[_AT_ONE], 1.0), 1.0)
-        return np.asarray(means * error ** np.minimum(self._detected / found, 1.0))
+        return np.asarray(means * error ** np.minimum(self._detected / share, 1.0))
 
     def _levels(self, generator: np.random.Generator) -> Single:
         """Return the expression of each gene in each cell, and what it would be in cells without it, [c, G] > 0."""
@@ -174,7 +174,7 @@ class ControlCells:
         expressed = np.ascontiguousarray(self._value.T > 0)
         shuffled = generator.permuted(np.tile(np.arange(n, dtype=np.int32), (n_genes, 1)), axis=1)[self._pool.place]
         first = np.take_along_axis(expressed, shuffled, axis=1)
-        ahead, total = np.cumsum(first, axis=1, dtype=np.int32), self._found[:, None]
+        ahead, total = np.cumsum(first, axis=1, dtype=np.int32), self._n_expressing[:, None]
         among = np.where(
             first, (ahead - 0.5) / np.maximum(total, 1), (np.arange(n) - ahead + 0.5) / np.maximum(n - total, 1)
         )

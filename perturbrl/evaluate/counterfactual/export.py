@@ -77,11 +77,11 @@ class StoredChanges:
         if missing:
             raise UserError(f"{file}: varm[{CHANGE!r}] has no changes of condition {missing[0]!r}; {remedy}")
         at = [self.conditions.index(name) for name in names]
-        for name, stored, found in zip(names, self.sums[at], map(_sum, cells), strict=True):
-            if not np.isclose(stored, found, rtol=1e-5):
+        for name, stored, present in zip(names, self.sums[at], map(_sum, cells), strict=True):
+            if not np.isclose(stored, present, rtol=1e-5):
                 raise UserError(
                     f"{file}: varm[{CHANGE!r}] was stored with other cells of condition {name!r} (their sum was "
-                    f"{stored:.6g}, that of X is {found:.6g}); {remedy}"
+                    f"{stored:.6g}, that of X is {present:.6g}); {remedy}"
                 )
         return self.change[at]
 

@@ -149,7 +149,7 @@ def _controls(labels: NDArray[np.str_], obs: pd.DataFrame, truth: ObservedEffect
             alone = next(iter(contexts.values())) if len(contexts) == 1 else None
             context_of[same] = alone if alone is not None or column is None else column[same]
     rows = {context: np.flatnonzero(context_of == context) for context in truth.controls}
-    return {context: found for context, found in rows.items() if len(found)}
+    return {context: some for context, some in rows.items() if len(some)}
 
 
 def _names(screen: Screen, truth: ObservedEffects) -> dict[str, int]:

@@ -29,8 +29,10 @@ class Reference:
     cells: sparse.csr_matrix
 
 
-def references(profiles: Array, own: Mapping[str, sparse.csr_matrix], truth: ObservedEffects) -> dict[str, Reference]:
-    """Return the reference of each context for predicted ``profiles`` [n, G]; ``own`` are the controls in their file.
+def references(
+    profiles: Array, controls: Mapping[str, sparse.csr_matrix], truth: ObservedEffects
+) -> dict[str, Reference]:
+    """Return the reference of each context for predicted ``profiles`` [n, G] from a file with these ``controls``.
 
     The truth is measured from the test controls. A prediction measured from the same cells would share their noise,
     and agree with it where a perturbation does nothing: so it is measured from the controls that it was made from.
@@ -44,10 +46,10 @@ def references(profiles: Array, own: Mapping[str, sparse.csr_matrix], truth: Obs
         training = _training(truth, context)
         profile = profiles[contexts == context].mean(axis=0)
         out[context] = training or _test(truth, context)
-        if context in own:
-            found = _own(own[context], out[context])
-            if training is None or not _made_from(profile, training, found):
-                out[context] = found
+        if context in controls:
+            beside = _of_file(controls[context], out[context])
+            if training is None or not _made_from(profile, training, beside):
+                out[context] = beside
     return out
 
 
@@ -65,15 +67,15 @@ def note(used: Mapping[str, Reference]) -> str:
     return f"changes are measured from {'; from '.join(parts)}"
 
 
-def _own(cells: sparse.csr_matrix, real: Reference) -> Reference:
+def _of_file(cells: sparse.csr_matrix, real: Reference) -> Reference:
     """Return the controls of a file; ``real`` ones to test with, where the file has a profile without dispersion."""
     return Reference(FILE, mean_of(cells), cells if cells.shape[0] > 1 else real.cells)
 
 
-def _made_from(profile: Array, training: Reference, own: Reference) -> bool:
+def _made_from(profile: Array, training: Reference, beside: Reference) -> bool:
     """Return whether a mean profile [G] is of training cells rather than of the cells beside it."""
     distance = np.square(profile - training.mean).sum()
-    others = np.square(profile - own.mean).sum(), np.square(own.mean - training.mean).sum()
+    others = np.square(profile - beside.mean).sum(), np.square(beside.mean - training.mean).sum()
     return bool(distance < min(others))
 
 
