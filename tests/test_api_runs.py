@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from fakes.screen_runs import make_screen_run
 from test_api import METRICS, TINY, annotated
 from test_api import train as train_at
 
@@ -19,6 +20,10 @@ import perturbrl
 from perturbrl import paths, records
 from perturbrl.errors import UserError
 from perturbrl.report import build
+from perturbrl.report.collect import collect
+from perturbrl.runner.hydra.compose import compose_job
+from perturbrl.runner.job import save_config
+from perturbrl.runner.runs_table import score_table
 from perturbrl.stats import mean_interval
 
 SIMPLE = ["do_nothing", "random_uniform", "random_sign", "best_constant"]
@@ -130,17 +135,40 @@ def test_the_same_seed_twice_is_refused(two_agents: perturbrl.Runs, tmp_path: Pa
         perturbrl.load(tmp_path).table()
 
 
-def test_runs_of_different_tasks_have_rows_of_their_own(two_agents: perturbrl.Runs, tmp_path: Path) -> None:
-    other = train_at(annotated(), "ppo", out=tmp_path, overrides={"env.max_perturb": 4})
-    both = perturbrl.Runs((*two_agents.jobs[:2], *other.jobs))
-    table = both.table()
-    assert list(table.index) == [
-        *("paper policy", "paper,max_perturb=4 policy"),
-        *(f"paper {row}" for row in SIMPLE),
-        *(f"paper,max_perturb=4 {row}" for row in SIMPLE),
+def test_rows_are_those_of_the_report(two_agents: perturbrl.Runs) -> None:
+    """A value that no command of the first runs names stands in their rows where other runs differ in it."""
+    cells, folder = Path(two_agents.jobs[0].raw["path"]), two_agents.paths[0].parents[4]
+    more = [
+        train_at(cells, "ppo", out=folder, name=name, overrides=overrides)
+        for name, overrides in (("task", {"env.max_perturb": 4}), ("rate", {"agent.lr": 0.01}))
     ]
-    assert table.loc["paper policy", "mse"] == pytest.approx(two_agents.table().loc["ppo", "mse"])
+    jobs = (*two_agents.jobs[:2], *more[0].jobs)
+    table = perturbrl.Runs(jobs).table()
+    names = ["notebook paper,max_perturb=5", "task paper,max_perturb=4"]
+    assert list(table.index) == [f"{name} {row}" for row in ("policy",) for name in names] + [
+        f"{name} {row}" for name in names for row in SIMPLE
+    ]
+    assert table.loc[f"{names[0]} policy", "mse"] == pytest.approx(two_agents.table().loc["ppo", "mse"])
     assert list(table["n"])[:2] == [2, 1]
+    runs = perturbrl.Runs((*two_agents.jobs, *more[1].jobs))
+    rows = list(runs.table().index[:3])
+    found = collect(runs.paths).runs
+    labels = {f"{name} {label}" for name, label in zip(found["name"], found["label"], strict=True)}
+    assert set(rows) == labels == {"notebook ppo,lr=0.0001", "notebook trpo", "rate ppo,lr=0.01"}
+
+
+def test_splits_drawn_anew_are_runs_of_one_row(tmp_path: Path) -> None:
+    runs = [
+        make_screen_run(tmp_path, split_seed=seed, cells=f"papalexi21-rna,split.seed={seed}", said={"policy": "trunk"})
+        for seed in range(3)
+    ]
+    base = compose_job(["env=counterfactual", "source=landscape"], Path(), "screens")
+    jobs = []
+    for seed, path in enumerate(runs):
+        jobs.append(dataclasses.replace(base, path=path, raw=base.raw | {"split": base.raw["split"] | {"seed": seed}}))
+        save_config(jobs[-1])
+    table = score_table(jobs, 0.95)
+    assert table.loc["policy", "n"] == 3 and table.loc["train_mean", "n"] == 3
 
 
 def test_a_policy_takes_arrays_and_tensors(two_agents: perturbrl.Runs) -> None:

@@ -153,7 +153,7 @@ class Runs:
         Raises
         ------
         UserError
-            A run is not finished, its data have changed since, or two runs of a row have the same seed.
+            A run is not finished, its data have changed since, or two runs of a row have the same seed and split.
         """
         self._evaluate()
         return score_table(self.jobs, level)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from perturbrl import paths, records, run_dirs
-from perturbrl.config import fingerprint
 from perturbrl.errors import UserError
 from perturbrl.records import RunDir
-from perturbrl.run_dirs import NOT_IN_HASH, Label, Labels
+from perturbrl.report import recorded
+from perturbrl.report.differences import label_runs
+from perturbrl.report.run_files import COUNTERFACTUAL
+from perturbrl.run_dirs import Labels
 from perturbrl.runner.job import Job
 from perturbrl.stats import mean_interval
 
@@ -37,6 +39,9 @@ def score_table(jobs: Sequence[Job], level: float) -> pd.DataFrame:
     return pd.concat([*frames, counts], axis=1)
 
 
+Unit = tuple[int, int | None]
+
+
 @dataclass(frozen=True)
 class Place:
     """Names in a table: of the row of an agent, and what stands before the simple rows of its task."""
@@ -46,61 +51,66 @@ class Place:
 
 
 def places(jobs: Sequence[Job]) -> dict[Place, list[Job]]:
-    """Group runs that differ in the seed only, and name the groups by what differs in their labels."""
-    groups: dict[str, list[Job]] = {}
-    for job in jobs:
-        groups.setdefault(_but_the_seed(job), []).append(job)
-    labels = {key: _labels(members[0]) for key, members in groups.items()}
+    """Group runs that differ in the seed only, as a report does, and name the groups by what differs between them."""
+    groups: dict[Labels, list[Job]] = {}
+    for job, spelled in zip(jobs, _differing(jobs), strict=True):
+        groups.setdefault(spelled, []).append(job)
     parts = ("name", "cells", "task", "agent")
-    spelled = {part: _differing({key: getattr(each, part) for key, each in labels.items()}) for part in parts}
+    shown = [part for part in parts if len({getattr(spelled, part) for spelled in groups}) > 1]
     named: dict[Place, list[Job]] = {}
-    for key, members in groups.items():
-        task = "".join(f"{spelled[part][key]} " for part in parts[:3] if spelled[part][key])
-        place = Place(f"{task}{spelled['agent'][key] or 'policy'}", task)
-        if place in named:  # configs that no label tells apart
-            place = Place(f"{place.agent} ({key[:6]})", f"{place.task}({key[:6]}) ")
-        named[place] = members
+    for spelled, members in groups.items():
+        task = "".join(f"{getattr(spelled, part)} " for part in parts[:3] if part in shown)
+        named[Place(f"{task}{spelled.agent if 'agent' in shown else 'policy'}", task)] = members
     return named
 
 
-def _differing(labels: dict[str, str | Label]) -> dict[str, str]:
-    """Spell labels without the overrides that all have; all empty if they are the same."""
-    if len(set(labels.values())) == 1:
-        return dict.fromkeys(labels, "")
-    overrides = [set(label.overrides) if isinstance(label, Label) else set() for label in labels.values()]
-    keys = [override.partition("=")[0] for override in set.intersection(*overrides)]
-    return {key: str(label.without(*keys) if isinstance(label, Label) else label) for key, label in labels.items()}
-
-
-def _but_the_seed(job: Job) -> str:
-    raw = {key: value for key, value in job.raw.items() if key != "seed"}
-    split = raw.get("split")
-    if isinstance(split, dict) and split.get("seed") == job.config.seed:  # the split follows the seed
-        raw["split"] = {key: value for key, value in split.items() if key != "seed"}
-    return fingerprint(raw, NOT_IN_HASH)
+def _differing(jobs: Sequence[Job]) -> list[Labels]:
+    """Return the labels that the runs have in a report; with the schedule, by which a report makes tables."""
+    made = [_labels(job) for job in jobs]
+    for held_out in (False, True):
+        some = [k for k, job in enumerate(jobs) if (job.config.env.name == COUNTERFACTUAL) == held_out]
+        spelled = [made[k] for k in some]
+        settings = [recorded.read(jobs[k].path, RunDir(jobs[k].path).run, {}, made[k]) for k in some]
+        asked = recorded.without_seeds(settings, [jobs[k].config.seed for k in some], held_out)
+        overridden = {key for one in spelled for part in recorded.overrides(one).values() for key in part}
+        for k, one in zip(some, label_runs(spelled, asked, overridden)[0], strict=True):
+            made[k] = one
+    schedules = [job.config.schedule.name for job in jobs]
+    if len(set(schedules)) == 1:
+        return made
+    agents = [
+        replace(one.agent, overrides=(*one.agent.overrides, f"schedule={schedule}"))
+        for one, schedule in zip(made, schedules, strict=True)
+    ]
+    return [replace(one, agent=agent) for one, agent in zip(made, agents, strict=True)]
 
 
 def _labels(job: Job) -> Labels:
     return job.labels or run_dirs.labels(RunDir(job.path).run, job.path)
 
 
-def _scores(jobs: Sequence[Job]) -> dict[str, dict[int, dict[str, Any]]]:
+def _scores(jobs: Sequence[Job]) -> dict[str, dict[Unit, dict[str, Any]]]:
     """Return the scores of each row by seed: those of agents first. A simple row of a task has each seed once."""
-    agents: dict[str, dict[int, dict[str, Any]]] = {}
-    simple: dict[str, dict[int, dict[str, Any]]] = {}
-    first: dict[tuple[str, int], Path] = {}
+    agents: dict[str, dict[Unit, dict[str, Any]]] = {}
+    simple: dict[str, dict[Unit, dict[str, Any]]] = {}
+    first: dict[tuple[str, Unit], Path] = {}
     for place, members in places(jobs).items():
         for job in members:
-            seed, summary = job.config.seed, records.read_json(job.path / paths.EVALUATION / paths.SUMMARY)
-            other = first.setdefault((place.agent, seed), job.path)
+            unit, summary = _unit(job), records.read_json(job.path / paths.EVALUATION / paths.SUMMARY)
+            other = first.setdefault((place.agent, unit), job.path)
             if other != job.path:
                 raise UserError(f"table: {other} and {job.path} differ in nothing, not even the seed; leave one out")
             for row, scores in summary["rows"].items():
                 if row == "policy":
-                    agents.setdefault(place.agent, {})[seed] = scores
+                    agents.setdefault(place.agent, {})[unit] = scores
                 else:
-                    simple.setdefault(f"{place.task}{row}", {}).setdefault(seed, scores)
+                    simple.setdefault(f"{place.task}{row}", {}).setdefault(unit, scores)
     return agents | simple
+
+
+def _unit(job: Job) -> Unit:
+    """Return the seeds of a run and of its split, by which the runs of a row differ."""
+    return job.config.seed, job.raw["split"].get("seed")
 
 
 def _numbers(scores: Sequence[dict[str, Any]], metric: str) -> list[float]:
