@@ -33,11 +33,7 @@ def advice(obs: pd.DataFrame, screen: Screen, conditions: ConditionsConfig, kind
     ``obs`` are the columns of all cells of the source. First come keys that make the same split possible, then other
     splits, then those of them that need a key.
     """
-    found: list[str] = []
-    for words in _drawable(obs, screen, conditions, kind):
-        found.append(words)
-        if len(found) == SHOWN:
-            break
+    found = list(islice(_drawable(obs, screen, conditions, kind), SHOWN))
     if not found:
         return "no split of perturbations can be drawn from these cells; were labels misread (conditions=)?"
     return f"what can be drawn: {'; '.join(found)}"
@@ -56,8 +52,23 @@ def _drawable(obs: pd.DataFrame, screen: Screen, conditions: ConditionsConfig, k
             yield from _with_a_column(obs, screen, conditions, other)
     if LAST in plain:
         yield f"split={LAST} (a sanity check, not prediction)"
-    if len(screen.batches) > 1 and _possible(obs, screen, conditions, kind, "batch", None):
-        yield f"split={kind} conditions.batch=null (differences between batches then count as effects)"
+    pooled = _read(obs, screen, conditions, "batch", None) if len(screen.batches) > 1 else None
+    if pooled is not None:
+        ways = _pooled(obs, pooled, dataclasses.replace(conditions, batch=None), [kind, *others])
+        for k, words in enumerate(ways):
+            yield words + " (differences between batches then count as effects)" * (k == 0)
+
+
+def _pooled(obs: pd.DataFrame, screen: Screen, conditions: ConditionsConfig, kinds: list[str]) -> Iterator[str]:
+    """Yield what can be drawn from cells that are all of one batch: a split with contexts or doses needs two keys."""
+    for kind in kinds:
+        if kind == LAST and kind != kinds[0]:
+            continue
+        if _draws(screen, kind):
+            yield f"split={kind} conditions.batch=null"
+        elif BY_COLUMN.get(kind, "batch") != "batch":
+            for words in _with_a_column(obs, screen, conditions, kind):
+                yield f"{words} conditions.batch=null"
 
 
 def _with_a_column(obs: pd.DataFrame, screen: Screen, conditions: ConditionsConfig, kind: str) -> Iterator[str]:

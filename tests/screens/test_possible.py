@@ -40,6 +40,7 @@ def refusal(raw: RawCells, kind: str, **conditions: object) -> str:
     return str(error.value)
 
 
+DOSES = one_armed(made_raw(labels=("dexa", "bud"), contexts=("",), doses=(1.0, 10.0, 30.0)))
 IN_LINE = "split=unseen_context conditions.context=line"
 ONE_ARMED = "no batch holds both controls and perturbed cells (lane1 holds controls only"
 NO_CONTROLS = "conditions.batch=batch; no controls in lane2, lane3"
@@ -57,15 +58,18 @@ NO_BATCH = "split=iid_cells conditions.batch=null (differences between batches"
         (one_armed(DRUGS), "unseen_batch", ONE_ARMED, "conditions.batch=line"),
         (one_armed(DRUGS), "iid_cells", NO_CONTROLS, "split=iid_cells conditions.batch=line"),
         (one_armed(PLAIN), "iid_cells", "no controls in lane2", NO_BATCH),
+        (DOSES, "unseen_dose", "conditions.dose=null); made has none", "conditions.dose=amount conditions.batch=null"),
+        (DOSES, "unseen_batch", ONE_ARMED, "split=unseen_dose conditions.dose=amount conditions.batch=null"),
     ],
 )
 def test_the_error_names_what_can_be_drawn_and_it_can(raw: RawCells, kind: str, what: str, instead: str) -> None:
     text = refusal(raw, kind)
     assert what in text and instead in text
-    offered = re.findall(r"split=(\w+)(?: conditions\.(\w+)=(\w+))?", text.partition("what can be drawn: ")[2])
+    offered = re.findall(r"split=(\w+)((?: conditions\.\w+=\w+)*)", text.partition("what can be drawn: ")[2])
     assert offered
-    for other, key, column in offered:  # as it is printed, so it works
-        load(raw, other, **({key: None if column == "null" else column} if key else {}))
+    for other, keys in offered:  # as it is printed, so it works
+        changes = dict(re.findall(r"conditions\.(\w+)=(\w+)", keys))
+        load(raw, other, **{key: None if column == "null" else column for key, column in changes.items()})
 
 
 def test_where_nothing_can_be_drawn_the_labels_are_asked_about() -> None:
