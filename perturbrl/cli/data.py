@@ -80,5 +80,6 @@ def write_split_file(out: Path, overrides: Sequence[str]) -> None:
         print(line)
     for use in ("train", "validation", "test"):
         cells, controls = len(getattr(split, use)), len(getattr(split, f"control_{use}"))
-        print(f"{use}: {len(table.conditions_of(getattr(split, use)))} conditions, {cells} cells, {controls} controls")
+        conditions = len(table.conditions_of(getattr(split, use)))
+        print(f"{use}: conditions {conditions}, cells {cells}, controls {controls}")
     print(f"written: {out} (sha256 {split.sha256[:10]}); to use it: split={split.kind} split.file={out}")

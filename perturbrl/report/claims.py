@@ -14,7 +14,7 @@ import pandas as pd
 from perturbrl.metrics_info import HELD_OUT, MetricInfo
 from perturbrl.report.held_out import HeldOutTable, title
 from perturbrl.report.table import Row, Statement
-from perturbrl.report.text import spell
+from perturbrl.report.text import count, spell
 from perturbrl.stats import Claim, CrossedMean, Interval, claim, crossed_mean, holm, least_units
 
 ALPHA = 0.05
@@ -91,7 +91,7 @@ class Family:
         absent = f", {self.absent} of them of declared agents without a result" if self.absent else ""
         n = least_units(self.size, alpha)
         return (
-            f"Claims: Holm's correction covers all {self.size} tests of this report ({_number(self.tables, 'table')}"
+            f"Claims: Holm's correction covers all {self.size} tests of this report ({count(self.tables, 'table')}"
             f"{absent}). A claim takes {n} or more distinct test conditions, and {n} or more held-out sets (seeds "
             f"where all runs have the same set): the least n for which 2/2^n times {self.size} is at most {alpha:g}."
         )
@@ -137,21 +137,17 @@ def too_few(table: HeldOutTable, conditions: int, units: int, least: int) -> str
     """Return what there are too few of to support a claim, empty if nothing."""
     unit = "held-out set" if table.splits > 1 else "seed"
     both = ((conditions, "distinct test condition"), (units, unit))
-    lacking = [_number(n, what) for n, what in both if n < least]
+    lacking = [count(n, what) for n, what in both if n < least]
     return f"too few: {' and '.join(lacking)}, where it takes {least}" if lacking else ""
 
 
 def counts(table: HeldOutTable, mean: CrossedMean | None, runs: int) -> str:
     """Return what a comparison rests on: held-out sets, distinct test conditions, seeds and runs."""
     if mean is None:
-        return f"{_number(table.splits, 'held-out set')}, {_number(runs, 'run')}"
-    one = f"1 held-out set with {_number(mean.units, 'seed')}"
-    sets = _number(mean.units, "held-out set") if table.splits > 1 else one
-    return f"{sets}, {_number(mean.conditions, 'distinct test condition')}, {_number(runs, 'run')}"
-
-
-def _number(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+        return f"{count(table.splits, 'held-out set')}, {count(runs, 'run')}"
+    one = f"1 held-out set with {count(mean.units, 'seed')}"
+    sets = count(mean.units, "held-out set") if table.splits > 1 else one
+    return f"{sets}, {count(mean.conditions, 'distinct test condition')}, {count(runs, 'run')}"
 
 
 def by_condition(frame: pd.DataFrame, index: str) -> pd.DataFrame:

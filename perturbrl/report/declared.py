@@ -10,8 +10,6 @@ import yaml
 
 from perturbrl import paths
 
-BEFORE, AFTER = "before training", "after training"
-
 
 def declared_late(run: Path, summary: Mapping[str, Any]) -> bool:
     """Return whether the claims of an evaluation differ from those of the config that the run was trained with.
@@ -20,7 +18,7 @@ def declared_late(run: Path, summary: Mapping[str, Any]) -> bool:
     claims, nothing speaks against them.
     """
     if "claims_declared" in summary:
-        return bool(summary["claims_declared"] != BEFORE)
+        return bool(summary["claims_declared"] != "before training")
     try:
         trained = yaml.safe_load((run / paths.CONFIG).read_text(encoding="utf-8"))["protocol"]["claims"]
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):

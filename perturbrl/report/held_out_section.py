@@ -13,7 +13,7 @@ from perturbrl.report.claims import ALPHA, Family, alpha_of, exploratory, statem
 from perturbrl.report.held_out import HeldOutTable, full_title, names_of
 from perturbrl.report.held_out_genes import gene_note
 from perturbrl.report.table import Cell, Grid, Line, Row, Section
-from perturbrl.report.text import DASH, NBSP, spell
+from perturbrl.report.text import DASH, NBSP, count, spell
 from perturbrl.stats import Interval, mean_interval
 
 ARROWS = {"up": f"{NBSP}↑", "down": f"{NBSP}↓", "neither": ""}
@@ -112,10 +112,11 @@ def header(table: HeldOutTable) -> str:
     shas = sorted({str(s["split"]["sha256"])[:10] for s in summaries})
     controls = sorted({str(s["n_control_cells"]) for s in summaries if "n_control_cells" in s})
     shown = ", ".join(shas[:5]) + (f" and {len(shas) - 5} more" if len(shas) > 5 else "")
-    distinct = table.conditions["condition"].nunique() or "an unknown number of"
+    distinct = table.conditions["condition"].nunique()
+    runs, sets = count(len(table.runs), "run"), count(table.splits, "distinct held-out set")
+    tested = count(distinct, "distinct test condition") if distinct else "an unknown number of distinct test conditions"
     text = (
-        f"Split: {kinds}; {len(table.runs)} runs on {table.splits} distinct held-out set{'s'[: table.splits - 1]} "
-        f"(splits: sha256 {shown}), {distinct} distinct test conditions in all.{_held_out(summaries)} "
+        f"Split: {kinds}; {runs} on {sets} (splits: sha256 {shown}), {tested} in all.{_held_out(summaries)} "
         f"Test conditions: {span('n_test')}, median {span('median_cells')} cells; "
         f"systematic variation {span('systematic_variation', 2)}; "
         f"without differential genes and so not in the DE columns: {span('n_excluded_de')}; part of "
@@ -143,8 +144,8 @@ def _remarks(table: HeldOutTable) -> Iterator[str]:
     yield from missing.notes(table)
     if table.tested.note:
         yield table.tested.note
-    count = Counter(str(flag) for summary in table.summaries.values() for flag in summary.get("flags", []))
-    for flag, n in sorted(count.items()):
+    remarks = Counter(str(flag) for summary in table.summaries.values() for flag in summary.get("flags", []))
+    for flag, n in sorted(remarks.items()):
         yield f"{flag} ({n} of {len(table.summaries)} runs)"
 
 

@@ -16,7 +16,7 @@ from perturbrl.report.paper import NOTE, PaperTable
 from perturbrl.report.published import PROPOSED
 from perturbrl.report.style import Picture
 from perturbrl.report.table import Grid, Section
-from perturbrl.report.text import DASH
+from perturbrl.report.text import DASH, count
 from perturbrl.report.verdict import released, true_task
 
 # the palette on a dark ground: the same hues, lighter
@@ -82,7 +82,7 @@ def _lead(collection: Collection) -> str:
     runs = collection.runs
     diverged = int((runs["status"] == "diverged").sum())
     parts = [
-        f"{_count(len(runs), 'run')}: {_join(runs['agent'])}",
+        f"{count(len(runs), 'run')}: {_join(runs['agent'])}",
         f"on {_join(runs['data'])} of {_join(runs['source'])}",
         _seeds(runs),
         f"schedule {_join(runs['schedule'])}",
@@ -97,12 +97,8 @@ def _lead(collection: Collection) -> str:
 def _seeds(runs: pd.DataFrame) -> str:
     counts = runs.groupby(["name", "cells", "task", "schedule", "label"])["seed"].nunique()
     low, high = counts.min(), counts.max()
-    return _count(high, "seed") if low == high else f"{low} to {high} seeds a row"
+    return count(high, "seed") if low == high else f"{low} to {high} seeds a row"
 
 
 def _join(values: Iterable[object]) -> str:
     return ", ".join(dict.fromkeys(str(v) for v in values if str(v))) or "not recorded"
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"

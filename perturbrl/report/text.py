@@ -30,6 +30,11 @@ def spell(value: float, digits: int = 3, *, signed: bool = False, group: str = "
     return f"{rounded:{'+' if signed and rounded else ''}{group}.{digits}f}".replace("-", MINUS)
 
 
+def count(n: int, what: str) -> str:
+    """Return a number of things: ``1 run``, ``2 runs``."""
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+
+
 def slug(parts: Iterable[str]) -> str:
     """Join the parts to a name for files and anchors; a long one is cut, and a digest keeps it unlike any other."""
     text = re.sub(r"[^A-Za-z0-9.=+-]+", "_", "_".join(part for part in parts if part))

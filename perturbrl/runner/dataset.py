@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perturbrl import registry, status
+from perturbrl.config import require
 from perturbrl.data.cache import cached_table, code_digest, stamps
 from perturbrl.data.schema import CellTable, RawCells
 from perturbrl.data.table import load_table
@@ -108,6 +109,12 @@ def prepare(job: Job, read: Callable[[], RawCells]) -> Table:
     if isinstance(config.split, ScreenSplitConfig):
         from perturbrl.screens.load import load_perturbations
 
+        named, again = config.conditions.perturbation, getattr(config.source, "perturbation_key", None)
+        require(
+            again in (None, named) or named is None,
+            "source.perturbation_key",
+            f"{again!r} and conditions.perturbation={named!r} name one thing; leave out one of them",
+        )
         return load_perturbations(read(), config.data, config.conditions, config.split, config.description)
 
     def build() -> CellTable:

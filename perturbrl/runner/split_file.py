@@ -30,7 +30,7 @@ def write(out: Path, overrides: Sequence[str]) -> PerturbationTable:
     job = compose_job([*env, *overrides, "progress=quiet"], Path(), "split")
     split = job.config.split
     file = getattr(split, "file", None)
-    require(file is None, f"split.file={file}", "the split is in that file already; leave the key out to draw one")
+    require(file is None, f"split.file={file}", "reads a split; leave the key out to draw one, which --out writes")
     table = load_cells(job)
     if not isinstance(table, PerturbationTable):
         raise UserError(f"split={split.kind}: holds out cells, and has no file; choose {ENV} and split=unseen_single")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,6 +36,7 @@ def test_the_round_trip_gives_the_same_split(run: Run, screen: Path) -> None:
     code, out, error = run("data", "split", "--out", "new/split.json", *given)
     assert code == 0, error
     assert "held out for the test: perturbations " in out and "split.file=new/split.json" in out
+    assert re.search(r"^test: conditions \d+, cells \d+, controls \d+$", out, re.MULTILINE)
     content = json.loads(Path("new/split.json").read_text())
     budget = ("schedule.total=64", "agent.rollout_steps=64", "agent.n_envs=8", "curve_points=0", "policy.hidden=[8]")
     trained = []
@@ -66,7 +68,7 @@ def test_a_file_is_never_overwritten_by_another_split(run: Run, screen: Path) ->
     ("more", "said"),
     [
         (("env=paper",), "split=cells: holds out cells, and has no file"),
-        (("split=unseen_single", "split.file=there.json"), "the split is in that file already"),
+        (("split=unseen_single", "split.file=there.json"), "leave the key out to draw one, which --out writes"),
         (("split=unseen_dose",), "what can be drawn: "),
         (("split=nothing",), "split"),
     ],
@@ -92,3 +94,10 @@ def test_an_older_name_of_a_key_works_and_is_told(run: Run, screen: Path) -> Non
         [file] = Path("outputs", name).rglob("progress.parquet")
         finals.append(pd.read_parquet(file).drop(columns="seconds"))
     pd.testing.assert_frame_equal(*finals)  # one thing under two names
+
+
+def test_two_names_of_one_key_with_two_values_are_refused(run: Run, screen: Path) -> None:
+    given = ("env=counterfactual", "source=file", f"path={screen}", "split=unseen_single", "progress=quiet")
+    code, _, error = run("train", *given, "conditions.perturbation=perturbation", "source.perturbation_key=other")
+    assert (code, error.count("\n")) == (2, 1)
+    assert "source.perturbation_key: 'other' and conditions.perturbation='perturbation' name one thing" in error

@@ -70,6 +70,8 @@ def test_the_columns_follow_from_the_design_alone() -> None:
 def test_one_perturbation_is_compared_by_what_can_rank(tmp_path: Path) -> None:
     one_perturbation(tmp_path)
     table = table_of(tmp_path)
+    text = header(table)
+    assert "; 1 run on 1 distinct held-out set (" in text and ", 1 distinct test condition in all." in text
     assert table.primary.name == "pearson_delta_ctrl"
     [statement] = statements(table)
     assert "no simple baseline" not in statement.text and "Pearson Δ(ctrl)" in statement.text
@@ -138,19 +140,19 @@ def test_a_value_that_no_row_has_is_no_column(tmp_path: Path) -> None:
 
 
 def test_what_is_held_out_is_named_in_the_terminal_and_on_the_page(tmp_path: Path) -> None:
-    one_perturbation(tmp_path, held_out="cell_type CD14 Mono")
+    one_perturbation(tmp_path, held_out_names="cell_type CD14 Mono")
     built = build_report([tmp_path], tmp_path / "report", figures=False)
     console = Console(width=200, file=(tmp_path / "shown").open("w"))
     console.print(built.console)
     console.file.close()
     for text in ((tmp_path / "shown").read_text(), built.page.read_text(), (tmp_path / "report/tables.md").read_text()):
-        assert "Held out: cell_type CD14 Mono." in text
+        assert "Held out: cell_type CD14 Mono." in " ".join(text.split())
 
 
 @pytest.mark.parametrize("n", [2, 7])
 def test_each_split_is_named_once_up_to_five(tmp_path: Path, n: int) -> None:
     for seed in range(n):
-        one_perturbation(tmp_path, seed, held_out=f"patient P{seed}", sha256=f"{seed}")
+        one_perturbation(tmp_path, seed, held_out_names=f"patient P{seed}", sha256=f"{seed}")
     text = header(table_of(tmp_path))
     assert "Held out: patient P0 | patient P1" in text and (" and 2 other splits." in text) == (n == 7)
     assert math.isfinite(table_of(tmp_path).agents[0].cell("mse").mean)
