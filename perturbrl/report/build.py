@@ -119,9 +119,10 @@ def _console(
     from rich.text import Text
 
     from perturbrl.report.console import console, verdicts
+    from perturbrl.report.verdict import judged
 
     left_out = [Text(f"left out: {item.run}: {item.reason}", style="yellow") for item in collection.incomplete[:10]]
     if (more := len(collection.incomplete) - len(left_out)) > 0:
         left_out.append(Text(f"and {more} more runs left out; {html} lists them", style="yellow"))
-    answers = [verdicts(tables)] if tables else []
+    answers = [verdicts(shown)] if (shown := judged(tables)) else []
     return Group(console(sections), *left_out, *answers, Text(f"report: {html}", style="bold"))

@@ -88,10 +88,13 @@ def verdicts(tables: Sequence[PaperTable]) -> RenderableType:
     """Return one line a table: whether the proposed method won, and how many published cells ours lies close to."""
     grid = _plain_table()
     grid.add_column(f"Verdict: did {PROPOSED} win?")
-    for heading in ("released\nmetric", "true\ntask", "published\nwithin 0.05", "published\nwithin 0.10"):
+    compared = any(table.within.cells for table in tables)
+    near_published = ("published\nwithin 0.05", "published\nwithin 0.10") if compared else ()
+    for heading in ("released\nmetric", "true\ntask", *near_published):
         grid.add_column(heading, justify="right", no_wrap=True)
     for table in tables:
         within = table.within
-        near = (f"{n} of {within.cells}" if within.cells else DASH for n in (within.by_005, within.by_010))
+        near = [f"{n} of {within.cells}" if within.cells else DASH for n in (within.by_005, within.by_010)]
+        near = near if compared else []
         grid.add_row(table.title, released(table).answer, true_task(table).answer, *near)
     return grid

@@ -17,7 +17,7 @@ from perturbrl.report.published import PROPOSED
 from perturbrl.report.style import Picture
 from perturbrl.report.table import Grid, Section
 from perturbrl.report.text import DASH, count
-from perturbrl.report.verdict import released, true_task
+from perturbrl.report.verdict import judged, released, true_task
 
 # the palette on a dark ground: the same hues, lighter
 _DARK = ("#56a8e0", "#f0b33a", "#2fc495", "#e39cc2", "#f0824a", "#8fd0f5")
@@ -47,7 +47,8 @@ def page(
         light=style.PALETTE,
         dark=_DARK,
         lead=_lead(collection),
-        verdicts=[(table, released(table), true_task(table), _near(table)) for table in tables],
+        verdicts=[(table, released(table), true_task(table), _near(table)) for table in judged(tables)],
+        compared=any(table.within.cells for table in tables),
         proposed=PROPOSED,
         note=NOTE,
         words=_WORDS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from perturbrl.metrics_info import PAPER, PAPER_COLUMNS, MetricInfo
@@ -17,6 +18,11 @@ class Verdict:
 
     answer: str
     why: str
+
+
+def judged(tables: Sequence[PaperTable]) -> list[PaperTable]:
+    """Return the tables that have a row of the proposed method."""
+    return [table for table in tables if any(row.agent == PROPOSED for row in table.agents)]
 
 
 def released(table: PaperTable) -> Verdict:

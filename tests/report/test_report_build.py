@@ -21,6 +21,7 @@ from perturbrl.report.lines import Panel, learning_curves
 from perturbrl.report.overview import labels
 from perturbrl.report.paper import build_tables, section
 from perturbrl.report.paper_figures import _Arm, _disagreement, _metrics, draw
+from perturbrl.report.paper_notes import NOTE
 
 VOID = {"meta", "br", "col", "link", "img", "input", "hr"}
 
@@ -290,3 +291,25 @@ def test_a_terminal_cuts_no_label(tmp_path: Path, width: int) -> None:
     Console(file=text, width=width).print(console(sections))
     shown = text.getvalue().split("Steps:")[0]
     assert "…" not in shown and all(f"another_setting=1{k}" in shown for k in (1, 2))
+
+
+@pytest.mark.parametrize(
+    ("agents", "source", "asked", "compared"),
+    [
+        (("ppo", "trpo"), "landscape", False, False),
+        (("ppo", "trpo_ppo"), "mine", True, False),
+        (("ppo", "trpo_ppo"), "landscape", True, True),
+    ],
+)
+def test_what_won_is_asked_where_it_ran_and_published_cells_are_counted_where_they_stand(
+    tmp_path: Path, agents: tuple[str, ...], source: str, asked: bool, compared: bool
+) -> None:
+    for agent in agents:
+        make_run(tmp_path, agent, source=source)
+    built = build_report([tmp_path], tmp_path / "report", figures=False)
+    text = io.StringIO()
+    Console(width=200, file=text).print(built.console)
+    page = built.page.read_text()
+    assert ("did trpo_ppo win?" in text.getvalue(), "Did trpo_ppo win" in page) == (asked, asked)
+    assert ("Published cells within" in page, "within 0.05" in text.getvalue().partition("win?")[2]) == (compared,) * 2
+    assert NOTE in page
