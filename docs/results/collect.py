@@ -38,7 +38,6 @@ NOT_SHOWN = (
     "Of ",
     "No published ",
     "Evaluation: ",
-    "Seeds: ",
     "Reproduction of ",
     "Code: ",
 )  # counted or stamped by a page
