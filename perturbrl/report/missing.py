@@ -101,7 +101,7 @@ def _describe(folder: Path) -> Described:
     try:
         run = json.loads((folder / paths.RUN).read_text(encoding="utf-8"))
         spelled, agent, seed = labels(run, folder), str(run["agent"]), int(run["seed"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # no file, no JSON, or JSON of something else
         config = recorded.read_config(folder) or {}
         name, of_run = str(config.get("name", "")), config.get("seed")
         settings = recorded.read(folder, {}, {}, UNKNOWN)

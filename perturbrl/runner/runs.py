@@ -193,12 +193,12 @@ class Runs:
     def __repr__(self) -> str:
         """Return a short table: what the runs differ in, status, steps and last return of each."""
         heads = ["agent", "seed", "status", "steps", "return"]
-        names = {id(job): place.agent for place, members in places(self.jobs).items() for job in members}
+        names = {job.path: place.agent for place, members in places(self.jobs).items() for job in members}
         lines = []
         for job in self.jobs[:SHOWN]:
             run = RunDir(job.path).run
             last = objective(job.path)
-            name = names[id(job)].replace("policy", job.config.agent.name)
+            name = names[job.path].replace("policy", job.config.agent.name)
             about = [name, str(job.config.seed), str(run.get("status", "not trained")), f"{run.get('steps', 0):,}"]
             lines.append([*about, "" if math.isnan(last) else f"{last:.3g}"])
         widths = [max(len(line[k]) for line in [heads, *lines]) for k in range(len(heads))]

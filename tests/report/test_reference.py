@@ -227,7 +227,10 @@ def test_the_quick_tables_of_the_default_source_are_shipped() -> None:
 
 @pytest.mark.parametrize("stored", SHIPPED, ids=lambda s: s.name)
 def test_each_seed_of_a_shipped_reference_agrees_with_the_others(stored: Scores) -> None:
-    seeds = sorted({seed for cell in stored.values.values() for seed in cell})
+    seeds = sorted(
+        set.intersection(*(set(cell) for cell in stored.values.values()))
+    )  # tables may have more of their own
+    assert len(seeds) >= 3
     for seed in seeds:
         others = only(stored, *(s for s in seeds if s != seed))
         check = drift.compare(only(stored, seed), others)

@@ -107,4 +107,4 @@ def test_validation_curves_show_what_can_rank(lines: tuple[str, ...], first: str
     table = describe(screen, made_split(screen, "unseen_context"), description_config(kinds=["one_hot"]))
     config = compose_job(["env=counterfactual"], Path(), "curve").config
     curve = ValidationCurve(config.protocol, [config.env], table, torch.device("cpu"))
-    assert curve.names == (first, "mse", "mean_abs_action", "return")
+    assert curve.names == (first, "mse", "mean_abs_action", "return", "return_share")
