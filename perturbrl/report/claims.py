@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from perturbrl.metrics_info import HELD_OUT, MetricInfo
@@ -18,8 +17,6 @@ from perturbrl.report.text import count, spell
 from perturbrl.stats import Claim, CrossedMean, Interval, claim, crossed_mean, holm, least_units
 
 ALPHA = 0.05
-BOOTSTRAP_SEED = 0  # of every bootstrap interval, so that the same runs give the same report
-Units = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
 def best_simple(table: HeldOutTable, metric: MetricInfo) -> Row | None:
@@ -60,12 +57,13 @@ class Tested:
 class Family:
     """All tests of a report: Holm's correction covers them together. ``p`` maps each to its corrected p value.
 
-    ``size`` counts the tests, ``absent`` of them of agents that were declared and have no result, in ``tables`` tables.
+    ``tests`` are those of each table. ``size`` counts them, ``absent`` of them of agents that were
+    declared and have no result.
     """
 
     size: int
     absent: int
-    tables: int
+    tests: dict[HeldOutTable, list[Tested]]
     p: dict[tuple[str, str], float]
 
     @classmethod
@@ -75,23 +73,23 @@ class Family:
         Agents that were declared and have no result, and comparisons of which no claim may be made, count in the
         family: leaving them out after the fact would make it smaller.
         """
-        tested: list[Tested] = []
-        absent, n_tables = 0, 0
+        tests: dict[HeldOutTable, list[Tested]] = {}
+        absent = 0
         for table in tables:
-            n_tables += 1
-            tested += (agents := _tested(table))
-            present = {name for each in agents for name in (each.row.agent, each.row.label) if each.row.n}
+            tests[table] = _tested(table)
+            present = {name for each in tests[table] for name in (each.row.agent, each.row.label) if each.row.n}
             absent += len(set(table.declared.get("agents", [])) - present)
+        tested = [each for of_table in tests.values() for each in of_table]
         size = len(tested) + absent
         p = holm([1.0 if each.obstacle(size) else each.p for each in tested] + [1.0] * absent)
-        return cls(size, absent, n_tables, {each.name: float(value) for each, value in zip(tested, p, strict=False)})
+        return cls(size, absent, tests, {each.name: float(value) for each, value in zip(tested, p, strict=False)})
 
     def rule(self, alpha: float) -> str:
         """Return the sentence on what the family counts and on how little supports no claim."""
         absent = f", {self.absent} of them of declared agents without a result" if self.absent else ""
         n = least_units(self.size, alpha)
         return (
-            f"Claims: Holm's correction covers all {self.size} tests of this report ({count(self.tables, 'table')}"
+            f"Claims: Holm's correction covers all {self.size} tests of this report ({count(len(self.tests), 'table')}"
             f"{absent}). A claim takes {n} or more distinct test conditions, and {n} or more held-out sets (seeds "
             f"where all runs have the same set): the least n for which 2/2^n times {self.size} is at most {alpha:g}."
         )
@@ -101,7 +99,7 @@ def statements(table: HeldOutTable, family: Family | None = None) -> list[Statem
     """Compare agents with the best simple baseline at the primary metric; ``family`` is that of the whole report."""
     family = family or Family.of([table])
     out = []
-    for tested in _tested(table):
+    for tested in family.tests[table]:
         row, best = tested.row, tested.best
         if best is None or not row.n:
             why = "no simple baseline was scored" if best is None else "no finished run"

@@ -22,6 +22,7 @@ from perturbrl.envs.factory import Table
 from perturbrl.errors import UserError
 from perturbrl.evaluate.actions import Act
 from perturbrl.records import RunDir
+from perturbrl.report.text import count
 from perturbrl.runner.dataset import load_cells
 from perturbrl.runner.evaluate import Evaluator, load_policy
 from perturbrl.runner.job import Job, load_job
@@ -88,8 +89,9 @@ class Runs:
         UserError
             The source cannot be read any more, or the runs were trained on different cells.
         """
-        groups = ("source", "data", "encoder", "split", "conditions", "description")
-        same = len({fingerprint({group: job.raw.get(group) for group in groups}) for job in self.jobs}) == 1
+        same = (
+            len({fingerprint({group: job.raw.get(group) for group in run_dirs.DATA_GROUPS}) for job in self.jobs}) == 1
+        )
         one = "take those of one run: perturbrl.load(runs.paths[0]).cells"
         require(same, "cells", f"these runs were trained on different cells or splits; {one}")
         return load_cells(self.jobs[0])
@@ -204,8 +206,8 @@ class Runs:
         widths = [max(len(line[k]) for line in [heads, *lines]) for k in range(len(heads))]
         text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in [heads, *lines]]
         more = [f"... and {len(self.jobs) - SHOWN} more"] if len(self.jobs) > SHOWN else []
-        count = f"{len(self.jobs)} run{'s' * (len(self.jobs) != 1)} in {os.path.relpath(folder_of(self.jobs))}"
-        return "\n".join([count, *text, *more])
+        head = f"{count(len(self.jobs), 'run')} in {os.path.relpath(folder_of(self.jobs))}"
+        return "\n".join([head, *text, *more])
 
 
 def load(*where: str | Path) -> Runs:
