@@ -90,7 +90,9 @@ def test_the_page_on_plugins_shows_the_examples() -> None:
 @pytest.mark.parametrize("page", [DOCS / "extend.md", ROOT / "README.md"], ids=ids)
 def test_every_plugin_that_a_page_shows_is_a_complete_file(page: Path) -> None:
     """A block that registers something, or defaults for it, stands in a file of the examples word by word."""
-    examples = [file.read_text() for file in (ROOT / "examples" / "plugins").rglob("*") if file.is_file()]
+    examples = [
+        file.read_text() for kind in ("py", "yaml") for file in (ROOT / "examples" / "plugins").rglob(f"*.{kind}")
+    ]
     blocks = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     for language, block in blocks:
         if page.name == "extend.md" or "perturbrl.plugins" in block:
