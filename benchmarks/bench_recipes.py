@@ -13,7 +13,7 @@ from harness import Spread, core_of, describe, load, machine, markdown, parser, 
 from torch import nn
 
 from perturbrl.agents import kernels
-from perturbrl.agents.learner import Learner, Stage
+from perturbrl.agents.common.learner import Learner, Stage
 from perturbrl.envs.factory import observed_slices, training_cells
 from perturbrl.plugins import (
     PPO,

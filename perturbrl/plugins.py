@@ -11,23 +11,23 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from perturbrl.agents.build import agent as agent
-    from perturbrl.agents.losses import approx_kl as approx_kl
-    from perturbrl.agents.losses import clipped_surrogate as clipped_surrogate
-    from perturbrl.agents.losses import importance_ratio as importance_ratio
-    from perturbrl.agents.losses import normalise as normalise
-    from perturbrl.agents.losses import value_loss as value_loss
+    from perturbrl.agents.common.build import agent as agent
+    from perturbrl.agents.common.losses import approx_kl as approx_kl
+    from perturbrl.agents.common.losses import clipped_surrogate as clipped_surrogate
+    from perturbrl.agents.common.losses import importance_ratio as importance_ratio
+    from perturbrl.agents.common.losses import normalise as normalise
+    from perturbrl.agents.common.losses import value_loss as value_loss
+    from perturbrl.agents.common.recipe import LossRecipe as LossRecipe
+    from perturbrl.agents.common.recipe import Recipe as Recipe
+    from perturbrl.agents.common.rollout import Rollout as Rollout
     from perturbrl.agents.model.heads import Heads as Heads
     from perturbrl.agents.model.heads import gradient as gradient
     from perturbrl.agents.model.modules import ModuleActorCritic as ModuleActorCritic
     from perturbrl.agents.optim import Adam as Adam
     from perturbrl.agents.optim import TorchOptimiser as TorchOptimiser
     from perturbrl.agents.ppo import PPO as PPO
-    from perturbrl.agents.recipe import LossRecipe as LossRecipe
-    from perturbrl.agents.recipe import Recipe as Recipe
-    from perturbrl.agents.rollout import Rollout as Rollout
-    from perturbrl.agents.settings import PPOConfig as PPOConfig
-    from perturbrl.agents.settings import TRPOConfig as TRPOConfig
+    from perturbrl.agents.settings.ppo import PPOConfig as PPOConfig
+    from perturbrl.agents.settings.trpo import TRPOConfig as TRPOConfig
     from perturbrl.agents.trpo import TRPO as TRPO
     from perturbrl.bounds import Fraction as Fraction
     from perturbrl.bounds import NonNegativeFloat as NonNegativeFloat
@@ -65,15 +65,16 @@ if TYPE_CHECKING:
     from perturbrl.screens.splits.builder import SplitBuilder as SplitBuilder
 
 HOMES = {
-    "agents.build": ("agent",),
-    "agents.losses": ("approx_kl", "clipped_surrogate", "importance_ratio", "normalise", "value_loss"),
+    "agents.common.build": ("agent",),
+    "agents.common.losses": ("approx_kl", "clipped_surrogate", "importance_ratio", "normalise", "value_loss"),
     "agents.model.heads": ("Heads", "gradient"),
     "agents.model.modules": ("ModuleActorCritic",),
     "agents.optim": ("Adam", "TorchOptimiser"),
     "agents.ppo": ("PPO",),
-    "agents.recipe": ("LossRecipe", "Recipe"),
-    "agents.rollout": ("Rollout",),
-    "agents.settings": ("PPOConfig", "TRPOConfig"),
+    "agents.common.recipe": ("LossRecipe", "Recipe"),
+    "agents.common.rollout": ("Rollout",),
+    "agents.settings.ppo": ("PPOConfig",),
+    "agents.settings.trpo": ("TRPOConfig",),
     "agents.trpo": ("TRPO",),
     "bounds": (
         *("Fraction", "NonNegativeFloat", "NonNegativeInt", "Number", "OneOf", "PerRun", "PositiveFloat"),

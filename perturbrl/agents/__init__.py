@@ -1,1 +1,1 @@
-"""Agents; a module registers the agent of its name."""
+"""Agents, one page each; a module registers the agent of its name."""

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from perturbrl.agents.build import agent
+from perturbrl.agents.common.build import agent
+from perturbrl.agents.common.losses import approx_kl, clip_fraction, clipped_surrogate, importance_ratio, value_loss
+from perturbrl.agents.common.recipe import Recipe
+from perturbrl.agents.common.rollout import Log, Rollout
 from perturbrl.agents.executors import choose
-from perturbrl.agents.losses import approx_kl, clip_fraction, clipped_surrogate, importance_ratio, value_loss
 from perturbrl.agents.model.heads import Heads, Model, gradient
 from perturbrl.agents.optim import PolicyValueAdam
-from perturbrl.agents.recipe import Recipe
-from perturbrl.agents.rollout import Log, Rollout
-from perturbrl.agents.settings import PPOConfig
+from perturbrl.agents.settings.ppo import PPOConfig
 from perturbrl.rng import Streams
 
 

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from perturbrl.agents.build import agent
-from perturbrl.agents.critic import Critic
+from perturbrl.agents.common.build import agent
+from perturbrl.agents.common.critic import Critic
+from perturbrl.agents.common.natural import OldPolicy, conjugate_gradient, line_search, natural_step
+from perturbrl.agents.common.recipe import Recipe
+from perturbrl.agents.common.rollout import Log, Rollout
 from perturbrl.agents.model.heads import Model
-from perturbrl.agents.natural import OldPolicy, conjugate_gradient, line_search, natural_step
-from perturbrl.agents.recipe import Recipe
-from perturbrl.agents.rollout import Log, Rollout
-from perturbrl.agents.settings import TRPOConfig
+from perturbrl.agents.settings.trpo import TRPOConfig
 from perturbrl.rng import Streams
 
 

@@ -12,14 +12,15 @@ from collections.abc import Sequence
 
 import torch
 
-from perturbrl.agents.build import staged_agent
-from perturbrl.agents.learner import Stage, same
+from perturbrl.agents.common.build import staged_agent
+from perturbrl.agents.common.learner import Stage, same
+from perturbrl.agents.common.natural import natural_step
+from perturbrl.agents.common.recipe import Recipe
+from perturbrl.agents.common.rollout import Log, Rollout
 from perturbrl.agents.model.heads import Model
-from perturbrl.agents.natural import natural_step
 from perturbrl.agents.ppo import PPO
-from perturbrl.agents.recipe import Recipe
-from perturbrl.agents.rollout import Log, Rollout
-from perturbrl.agents.settings import TRPOConfig, TRPOPPOConfig
+from perturbrl.agents.settings.trpo import TRPOConfig
+from perturbrl.agents.settings.trpo_ppo import TRPOPPOConfig
 from perturbrl.agents.trpo import TRPO
 from perturbrl.rng import Streams
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from perturbrl import registry
-from perturbrl.agents.learner import Learner
+from perturbrl.agents.common.learner import Learner
 from perturbrl.agents.model.heads import Model
 from perturbrl.envs.base import BatchedEnv
 from perturbrl.envs.factory import Table, observed_slices, training_cells

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from perturbrl.agents import kernels
-from perturbrl.agents.learner import Learner
+from perturbrl.agents.common.learner import Learner
 from perturbrl.config import require
 from perturbrl.envs.factory import Table
 from perturbrl.runner import resuming

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from perturbrl import registry, status
-from perturbrl.agents.learner import Learner
+from perturbrl.agents.common.learner import Learner
 from perturbrl.envs.factory import Table
 from perturbrl.evaluate.scoring import Curve, Scoring
 from perturbrl.runner.job import Job

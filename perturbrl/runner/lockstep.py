@@ -17,7 +17,7 @@ from torch import Tensor
 
 from perturbrl import paths, records
 from perturbrl.agents import kernels
-from perturbrl.agents.rollout import Log
+from perturbrl.agents.common.rollout import Log
 from perturbrl.envs.factory import Table
 from perturbrl.errors import UserError
 from perturbrl.records import RunDir

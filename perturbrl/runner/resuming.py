@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from perturbrl import __version__, files, paths, registry, status
-from perturbrl.agents.learner import Learner
+from perturbrl.agents.common.learner import Learner
 from perturbrl.envs.factory import Table
 from perturbrl.errors import UserError
 from perturbrl.runner.build import build_learner

@@ -14,10 +14,10 @@ from torch import Tensor
 import perturbrl.agents
 import perturbrl.envs  # noqa: F401  (registers the tasks)
 from perturbrl import paths, registry
-from perturbrl.agents.learner import Learner
+from perturbrl.agents.common.learner import Learner
+from perturbrl.agents.common.rollout import Rollout
 from perturbrl.agents.model.actor_critic import ActorCritic, PolicyConfig
 from perturbrl.agents.model.networks import Branches, Layer, Mlp, Sequential
-from perturbrl.agents.rollout import Rollout
 from perturbrl.config import bind
 from perturbrl.data.schema import CellTable
 from perturbrl.envs.base import ActionSpace, BatchedEnv, Step

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from perturbrl.agents.learner import Learner
+from perturbrl.agents.common.learner import Learner
+from perturbrl.agents.common.recipe import Recipe
+from perturbrl.agents.common.rollout import Log, Rollout
 from perturbrl.agents.model.actor_critic import ActorCritic
 from perturbrl.agents.model.heads import Model, gradient
 from perturbrl.agents.optim import Adam, TorchOptimiser
-from perturbrl.agents.recipe import Recipe
-from perturbrl.agents.rollout import Log, Rollout
 
 from .helpers import cell_table, make_env, policy_config
 from .test_recipes import built

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from perturbrl import registry
-from perturbrl.agents.learner import Learner
+from perturbrl.agents.common.learner import Learner
 from perturbrl.envs.base import ActionSpace, Step
 from perturbrl.rng import Streams
 

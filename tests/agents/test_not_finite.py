@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from perturbrl.agents import kernels
+from perturbrl.agents.common.rollout import Rollout
 from perturbrl.agents.kernels import native, reference
 from perturbrl.agents.kernels.chain import Chain, Moments
 from perturbrl.agents.optim import Adam
-from perturbrl.agents.rollout import Rollout
 
 from .helpers import make_learner
 from .test_kernels import draw

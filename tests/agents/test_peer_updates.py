@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from perturbrl.agents.learner import Learner
+from perturbrl.agents.common.learner import Learner
 from perturbrl.agents.model.actor_critic import ActorCritic
 from perturbrl.agents.model.networks import Mlp
 from perturbrl.envs import make

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from perturbrl.agents.learner import Learner
+from perturbrl.agents.common.learner import Learner
 
 from .helpers import cell_table, make_learner
 

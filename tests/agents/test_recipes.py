@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from perturbrl.agents import kernels
-from perturbrl.agents.build import learner as learner_of
-from perturbrl.agents.learner import Learner, Stage
-from perturbrl.agents.losses import normalise
+from perturbrl.agents.common.build import learner as learner_of
+from perturbrl.agents.common.learner import Learner, Stage
+from perturbrl.agents.common.losses import normalise
+from perturbrl.agents.common.recipe import LossRecipe, Recipe
+from perturbrl.agents.common.rollout import Rollout
 from perturbrl.agents.model.heads import Heads, gradient
 from perturbrl.agents.model.modules import ModuleActorCritic
 from perturbrl.agents.ppo import PPO
-from perturbrl.agents.recipe import LossRecipe, Recipe
-from perturbrl.agents.rollout import Rollout
 from perturbrl.agents.trpo import TRPO
 from perturbrl.bounds import PerRun, PositiveFloat
 from perturbrl.rng import Streams

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from perturbrl.agents import natural
-from perturbrl.agents.losses import normalise as normalise_
+from perturbrl.agents.common import natural
+from perturbrl.agents.common.losses import normalise as normalise_
+from perturbrl.agents.common.natural import fisher_vector_product, mean_kl
+from perturbrl.agents.common.rollout import Rollout
 from perturbrl.agents.model.actor_critic import ActorCritic
 from perturbrl.agents.model.distributions import joined
-from perturbrl.agents.natural import fisher_vector_product, mean_kl
 from perturbrl.agents.ppo import PPO
-from perturbrl.agents.rollout import Rollout
 from perturbrl.agents.trpo import TRPO
 from perturbrl.errors import UserError
 from perturbrl.rng import Streams

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from perturbrl import paths
-from perturbrl.agents.learner import Learner
+from perturbrl.agents.common.learner import Learner
 from perturbrl.envs.paper.continuous import PaperEnv
 from perturbrl.runner import interrupt
 from perturbrl.runner.interrupt import Interrupted

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from perturbrl import paths, registry
-from perturbrl.agents.build import agent as register
+from perturbrl.agents.common.build import agent as register
+from perturbrl.agents.common.rollout import Log, Rollout
 from perturbrl.agents.ppo import PPO, PPOConfig
-from perturbrl.agents.rollout import Log, Rollout
 from perturbrl.errors import UserError
 from perturbrl.plugins import check_agent
 from perturbrl.runner import resuming

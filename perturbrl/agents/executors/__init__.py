@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from perturbrl.agents import kernels
-from perturbrl.agents.critic import Critic
+from perturbrl.agents.common.critic import Critic
 from perturbrl.agents.executors.graph import GraphSteps
 from perturbrl.agents.executors.native import NativePPO
 from perturbrl.agents.executors.plain import Executor, PlainSteps

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from perturbrl.agents.common.rollout import Log, Rollout
 from perturbrl.agents.executors.plain import Epoch, Step, stacked
-from perturbrl.agents.rollout import Log, Rollout
 
 Function = Callable[..., tuple[Tensor, ...]]
 Recorder = Callable[[Function, Sequence[Tensor]], tuple[Callable[[], None], tuple[Tensor, ...]]]

@@ -7,13 +7,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from perturbrl.agents.common.rollout import Log, Rollout
 from perturbrl.agents.executors.plain import Epoch, stacked
 from perturbrl.agents.kernels.fused import FusedPPO
 from perturbrl.agents.model.actor_critic import ActorCritic
 from perturbrl.agents.model.heads import Model
 from perturbrl.agents.model.networks import Mlp
 from perturbrl.agents.optim import PolicyValueAdam
-from perturbrl.agents.rollout import Log, Rollout
 
 Objective = Callable[[Tensor, Tensor, Tensor, Rollout], tuple[Tensor, Log]]
 """``PPO.objective``: the loss and what to log, from ratios and values [S, M] and the entropy [S]."""

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from perturbrl.agents.rollout import Log, Rollout
+from perturbrl.agents.common.rollout import Log, Rollout
 
 Step = Callable[[Rollout, Tensor | None], tuple[Log, Tensor | None]]
 """Take one step on a minibatch in the runs of a mask [S] (None: all); return what to log, each [S], and the mask."""

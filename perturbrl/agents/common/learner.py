@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from perturbrl.agents.common.rollout import Collector, Log, Rollout, Teacher
 from perturbrl.agents.model.heads import Model
 from perturbrl.agents.optim import strip_prefix, with_prefix
-from perturbrl.agents.rollout import Collector, Log, Rollout, Teacher
 from perturbrl.config import require
 from perturbrl.envs.base import BatchedEnv
 from perturbrl.rng import Streams

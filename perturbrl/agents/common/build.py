@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from perturbrl.agents.clone import with_clone
-from perturbrl.agents.learner import Learner, Stage, same
+from perturbrl.agents.common.clone import with_clone
+from perturbrl.agents.common.learner import Learner, Stage, same
+from perturbrl.agents.common.recipe import Recipe
 from perturbrl.agents.model.actor_critic import PolicyConfig
 from perturbrl.agents.model.heads import Model
-from perturbrl.agents.recipe import Recipe
 from perturbrl.envs.base import BatchedEnv
 from perturbrl.registry import agents
 from perturbrl.rng import Streams

@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from perturbrl.agents.common.rollout import Collector, EpisodeTracker, gae
 from perturbrl.agents.model.actor_critic import ActorCritic
-from perturbrl.agents.rollout import Collector, EpisodeTracker, gae
 from perturbrl.envs.base import ActionSpace
 from perturbrl.rng import Streams
 
-from .helpers import FakeEnv, policy_config
+from ..helpers import FakeEnv, policy_config
 
 FLOAT64 = torch.float64
 

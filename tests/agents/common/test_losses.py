@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from perturbrl.agents.losses import (
+from perturbrl.agents.common.losses import (
     approx_kl,
     clip_fraction,
     clipped_surrogate,

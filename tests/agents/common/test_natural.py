@@ -9,10 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from perturbrl.agents.losses import importance_ratio, surrogate
-from perturbrl.agents.model.actor_critic import ActorCritic
-from perturbrl.agents.model.distributions import joined
-from perturbrl.agents.natural import (
+from perturbrl.agents.common.losses import importance_ratio, surrogate
+from perturbrl.agents.common.natural import (
     LineSearch,
     OldPolicy,
     conjugate_gradient,
@@ -21,9 +19,11 @@ from perturbrl.agents.natural import (
     mean_kl,
     natural_step,
 )
-from perturbrl.agents.rollout import Rollout
+from perturbrl.agents.common.rollout import Rollout
+from perturbrl.agents.model.actor_critic import ActorCritic
+from perturbrl.agents.model.distributions import joined
 
-from .helpers import make_batch, make_model, torch_distribution
+from ..helpers import make_batch, make_model, torch_distribution
 
 KINDS = ["box", "discrete"]
 FLOAT64 = torch.float64

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from perturbrl.agents.losses import normalise
+from perturbrl.agents.common.losses import normalise
 from perturbrl.agents.model.heads import Model
 from perturbrl.envs.base import BatchedEnv
 from perturbrl.rng import Streams

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from perturbrl import bounds
+from perturbrl.agents.common.learner import Stateful, per_run, same
+from perturbrl.agents.common.rollout import Log, Rollout
 from perturbrl.agents.executors import PlainSteps
-from perturbrl.agents.learner import Stateful, per_run, same
 from perturbrl.agents.model.actor_critic import ActorCritic, PolicyConfig
 from perturbrl.agents.model.heads import Heads, Model, gradient
 from perturbrl.agents.optim import PolicyValueAdam, strip_prefix, with_prefix
-from perturbrl.agents.rollout import Log, Rollout
 from perturbrl.envs.base import BatchedEnv
 from perturbrl.rng import Streams
 

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from perturbrl import registry
-from perturbrl.agents.clone import Clone
-from perturbrl.agents.learner import Learner
+from perturbrl.agents.common.clone import Clone
+from perturbrl.agents.common.learner import Learner
 from perturbrl.envs.base import ActionSpace
 from perturbrl.errors import UserError
 from perturbrl.rng import Streams
 
-from .helpers import FakeEnv, agent_config, make_batch, make_model, naive, policy_config, tiny
+from ..helpers import FakeEnv, agent_config, make_batch, make_model, naive, policy_config, tiny
 
 AGENTS = ("ppo", "trpo", "trpo_ppo")
 

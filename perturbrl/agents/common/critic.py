@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from perturbrl.agents.losses import value_loss, value_loss_score
+from perturbrl.agents.common.losses import value_loss, value_loss_score
+from perturbrl.agents.common.rollout import Log, Rollout, reorder
 from perturbrl.agents.model.actor_critic import ActorCritic
 from perturbrl.agents.model.heads import Model
 from perturbrl.agents.model.networks import Mlp
 from perturbrl.agents.optim import Adam
-from perturbrl.agents.rollout import Log, Rollout, reorder
 
 
 class Critic:

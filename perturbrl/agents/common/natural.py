@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from perturbrl.agents.losses import importance_ratio, surrogate
+from perturbrl.agents.common.losses import importance_ratio, surrogate
+from perturbrl.agents.common.rollout import Rollout
 from perturbrl.agents.model.distributions import Distribution, joined
 from perturbrl.agents.model.heads import Model
-from perturbrl.agents.rollout import Rollout
 
 Operator = Callable[[Tensor], Tensor]
 EPSILON = 1e-8  # of eq. 6

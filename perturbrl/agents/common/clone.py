@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, zeros_like
 
-from perturbrl.agents.learner import Stage, same
+from perturbrl.agents.common.learner import Stage, same
+from perturbrl.agents.common.recipe import Recipe
+from perturbrl.agents.common.rollout import Log, Rollout, reorder
 from perturbrl.agents.model.distributions import Gaussian
 from perturbrl.agents.model.heads import Model
 from perturbrl.agents.optim import Adam
-from perturbrl.agents.recipe import Recipe
-from perturbrl.agents.rollout import Log, Rollout, reorder
 from perturbrl.config import require
 from perturbrl.envs.base import BatchedEnv
 from perturbrl.rng import Streams

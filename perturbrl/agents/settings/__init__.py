@@ -1,0 +1,1 @@
+"""What can be set for each agent: one dataclass for each file of ``conf/agent``."""
