@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from perturbrl.agents import kernels
 from perturbrl.agents.kernels.chain import Moments
+from perturbrl.agents.model.heads import Model
 
 
 class Adam:
@@ -144,6 +146,11 @@ class PolicyValueAdam:
         """Go on from ``state()``."""
         self.policy.load_state(strip_prefix("policy", state))
         self.value.load_state(strip_prefix("value", state))
+
+
+def network_optimiser(model: Model, configs: Sequence[Any]) -> PolicyValueAdam:
+    """Return the optimiser that the configs of S runs ask for, of both networks of a model."""
+    return PolicyValueAdam(model.theta, model.policy_size, [config.lr for config in configs])
 
 
 def with_prefix(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:

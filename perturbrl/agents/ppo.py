@@ -12,7 +12,7 @@ from perturbrl.agents.common.recipe import Recipe
 from perturbrl.agents.common.rollout import Log, Rollout
 from perturbrl.agents.executors import choose
 from perturbrl.agents.model.heads import Heads, Model, gradient
-from perturbrl.agents.optim import PolicyValueAdam
+from perturbrl.agents.optim import network_optimiser
 from perturbrl.agents.settings.ppo import PPOConfig
 from perturbrl.rng import Streams
 
@@ -23,7 +23,7 @@ class PPO(Recipe[PPOConfig]):
 
     def __init__(self, configs: Sequence[PPOConfig], model: Model, streams: Streams) -> None:
         super().__init__(configs, model, streams)
-        self.adam = PolicyValueAdam(model.theta, model.policy_size, [config.lr for config in configs])
+        self.adam = network_optimiser(model, configs)
         self.stateful = {"": self.adam}
         self.executor = choose(self, PPO)
         self.executor_name = self.executor.name

@@ -18,7 +18,7 @@ from perturbrl.agents.common.rollout import Log, Rollout
 from perturbrl.agents.executors import PlainSteps
 from perturbrl.agents.model.actor_critic import ActorCritic, PolicyConfig
 from perturbrl.agents.model.heads import Heads, Model, gradient
-from perturbrl.agents.optim import PolicyValueAdam, strip_prefix, with_prefix
+from perturbrl.agents.optim import network_optimiser, strip_prefix, with_prefix
 from perturbrl.envs.base import BatchedEnv
 from perturbrl.rng import Streams
 
@@ -142,7 +142,7 @@ class LossRecipe(Recipe[C]):
 
     def __init__(self, configs: Sequence[C], model: Model, streams: Streams) -> None:
         super().__init__(configs, model, streams)
-        self.adam = PolicyValueAdam(model.theta, model.policy_size, [config.lr for config in configs])  # type: ignore[attr-defined]
+        self.adam = network_optimiser(model, configs)
         self.stateful = {"": self.adam}
 
     def loss(self, heads: Heads, batch: Rollout) -> Tensor:

@@ -1,0 +1,28 @@
+"""What can be set for every agent that learns from its own rollouts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from perturbrl.agents.common.learner import check_rollout
+from perturbrl.bounds import NonNegativeInt, PerRun, PositiveFloat, PositiveInt, Probability
+
+
+@dataclass(frozen=True)
+class OnPolicyConfig:
+    """The settings that on-policy agents share; meanings and units stand in ``conf/agent/ppo.yaml``."""
+
+    name: str
+    total_steps: PositiveInt
+    rollout_steps: PositiveInt
+    n_envs: PositiveInt
+    lr: PerRun[PositiveFloat]
+    gamma: PerRun[Probability]
+    gae_lambda: PerRun[Probability]
+    normalise_advantage: bool
+    clone_steps: NonNegativeInt
+    clone_lr: PositiveFloat
+
+    def check(self, where: str) -> None:
+        """Raise ``UserError`` for sizes that do not divide."""
+        check_rollout(where, self.rollout_steps, self.n_envs, getattr(self, "minibatch", self.rollout_steps))
