@@ -132,26 +132,39 @@ def reproduce(
         ),
     ] = None,
     schedule: Annotated[str, typer.Option(help="released, text, equal or per_iteration.")] = "released",
-    seeds: Annotated[int, typer.Option(min=1, help="Runs per cell of a table, seeds 0, 1, ...")] = 1,
+    study: Annotated[
+        str | None, typer.Option(help="Instead of the tables, a study of conf/study: arms at equal steps and tuning.")
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=1, help="Runs of each agent, seeds 0, 1, ...; default: 1, or the study's."),
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Far fewer steps; the page says so.")] = False,
-    out: Annotated[Path, typer.Option(help="Folder for runs, tables and figures.")] = OUTPUTS / "reproduce",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of runs and report; default outputs/reproduce, or outputs/STUDY.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: as many as there are cores.")] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Compare with a shipped reference; exit 1 if a value has drifted.")
     ] = False,
     reference: Annotated[Path | None, typer.Option(help="Check against this file of `report --reference`.")] = None,
 ) -> None:
-    """Reproduce Tables I-III: train, evaluate, report, compare with the published numbers."""
+    """Reproduce Tables I-III: train, evaluate, report, compare with the published numbers. Or a study."""
     with guarded():
+        from perturbrl.runner import study as studies
         from perturbrl.runner.hydra.errors import translated
         from perturbrl.runner.reproduce import reproduce as run
 
         with translated(overrides or []):
+            if study is not None:
+                loaded = studies.load(study, quick, seeds)
+                studies.run(loaded, out or OUTPUTS / study, overrides or [], workers=workers)
+                return
             run(
                 schedule=schedule,
-                seeds=seeds,
+                seeds=seeds or 1,
                 quick=quick,
-                out=out,
+                out=out or OUTPUTS / "reproduce",
                 overrides=overrides or [],
                 workers=workers,
                 check=reference or check,

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from perturbrl.config import choice, require
 from perturbrl.errors import UserError
-from perturbrl.report import build_report
-from perturbrl.runner import interrupt, reference_check
-from perturbrl.runner.evaluate import Evaluator
+from perturbrl.runner import reference_check
 from perturbrl.runner.hydra.compose import compose, compose_config
-from perturbrl.runner.job import Job
+from perturbrl.runner.judge import judge
 from perturbrl.runner.progress import Progress
 from perturbrl.runner.sweep import Composed, sweep
 
@@ -88,20 +83,9 @@ def reproduce(
     if trained.failed:
         raise UserError(f"{len(trained.failed)} of {len(composed)} runs failed; first: {trained.failed[0]}")
     show.say(f"evaluating {len(trained.jobs)} runs and writing the report")
-    page = _judge(trained.jobs, out / name)
+    page = judge(trained.jobs, [out / name], out / name / "report")
     reference_check.check(trained, references, page.parent / reference_check.FILE, show)
     return page
-
-
-def _judge(jobs: Sequence[Job], folder: Path) -> Path:
-    """Evaluate the runs of a folder, write and print the report; return its page."""
-    with interrupt.explained("every run is trained; the same command goes on with the evaluation"):
-        evaluator = Evaluator()
-        for job in jobs:
-            evaluator.evaluate(job.path)
-        report = build_report([folder], folder / "report")
-    Console(file=sys.stdout).print(report.console)
-    return report.page
 
 
 def _compose_tables(
