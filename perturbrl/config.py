@@ -18,12 +18,21 @@ from omegaconf.errors import OmegaConfBaseException
 from perturbrl import bounds
 from perturbrl.errors import UserError, choice, did_you_mean, one_of, require
 
-__all__ = ["bind", "choice", "fingerprint", "new_names", "renamed", "require", "warn_of_old_name"]
+__all__ = ["bind", "choice", "fingerprint", "new_names", "renamed", "require", "warn_of_old_name", "without_added"]
 
 T = TypeVar("T")
 
 RENAMED = {("env", "counterfactual"): {"max_perturb": "max_train_targets"}}
 """New names of keys by their old names, for a group and the entry that its ``name`` says."""
+
+ADDED: dict[str, dict[str, Any]] = {
+    "agent": {"optimizer": {"name": "adam", "beta1": 0.9, "beta2": 0.999, "eps": 1e-5}},
+}
+"""Keys that are new since 0.1.0, by the group that has them or nests them: each with its neutral value.
+
+The neutral value is what runs did before there was the key, and never changes, whatever the YAML's default becomes. A
+config that lacks the key means it, and a key that has it is left out of the fingerprint: older runs stay valid.
+"""
 
 
 def bind(schema: type[T], node: Any, group: str) -> T:
@@ -54,10 +63,12 @@ def bind(schema: type[T], node: Any, group: str) -> T:
     content: Any = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
     if not isinstance(content, Mapping):
         raise UserError(f"{group or 'config'}: expected a group of keys, got {content!r}")
-    values: Mapping[str, Any] = content
+    values: dict[str, Any] = dict(content)
+    schema = _variant(schema, values, group)
     hints = typing.get_type_hints(schema)
     declared = typing.get_type_hints(schema, include_extras=True)
     fields = {f.name: f"{group}.{f.name}".lstrip(".") for f in dataclasses.fields(schema)}  # type: ignore[arg-type]
+    values |= {k: v for k, v in ADDED.get(group.partition(".")[0], {}).items() if k in fields and k not in values}
     for key in values:
         if key not in fields:
             full = f"{group}.{key}".lstrip(".")
@@ -74,6 +85,12 @@ def bind(schema: type[T], node: Any, group: str) -> T:
     if between is not None:
         between(group)
     return config
+
+
+def _variant(schema: type[T], values: Mapping[str, Any], group: str) -> type[T]:
+    """Return the schema for these values, where one schema stands for several (``variant(values, group)``)."""
+    choose: Callable[[Mapping[str, Any], str], type[T]] | None = getattr(schema, "variant", None)
+    return schema if choose is None else choose(values, group)
 
 
 def _convert(annotation: Any, value: Any, key: str) -> Any:
@@ -128,10 +145,20 @@ def warn_of_old_name(group: str, name: str, old: str) -> None:
     warnings.warn(f"{group}.{old}: is called {group}.{new} with {group}={name}; the old name is accepted", stacklevel=2)
 
 
+def without_added(group: str, node: Any) -> Any:
+    """Return what a group of the config holds, at any depth, without the keys of ``ADDED`` that are neutral."""
+    neutral = ADDED.get(group)
+    if not neutral or not isinstance(node, Mapping):
+        return node
+    missing = object()
+    return {k: without_added(group, v) for k, v in node.items() if neutral.get(k, missing) != v}
+
+
 def fingerprint(config: DictConfig | dict[str, Any], ignore: tuple[str, ...] = ()) -> str:
     """Return the sha256 of a resolved config without the top-level keys in ``ignore``.
 
-    Renamed keys are hashed under their old names, so that finished runs stay valid.
+    Renamed keys are hashed under their old names, and added keys that have their neutral value are left out, so that
+    finished runs stay valid.
     """
     values = OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else dict(config)
     assert isinstance(values, dict)
@@ -140,4 +167,5 @@ def fingerprint(config: DictConfig | dict[str, Any], ignore: tuple[str, ...] = (
         old_names = {new: old for old, new in new_names(str(group), node).items()}
         if old_names:
             hashed[group] = {old_names.get(key, key): value for key, value in node.items()}
+    hashed = {group: without_added(str(group), node) for group, node in hashed.items()}
     return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()

@@ -85,8 +85,8 @@ class Registry(Mapping[str, Entry]):
     def defaults(self, name: str) -> DictConfig:
         """Return what ``conf/<kind>/<name>.yaml`` holds, of the package or of a plugin.
 
-        Its list ``defaults`` may name other files of the kind, whose values come first. What it chooses in other groups
-        is left out: only Hydra chooses.
+        Its list ``defaults`` may name other files of the kind, whose values come first, and files of groups below the
+        kind (``optimizer: adam`` of an agent). What it chooses in other groups is left out: only Hydra chooses.
 
         Raises
         ------
@@ -95,19 +95,28 @@ class Registry(Mapping[str, Entry]):
         """
         if name == "_self_":
             return OmegaConf.create()
-        for folder in (paths.conf_dir(), *plugin_conf_dirs()):
+        for folder in _conf_dirs():
             file = self._file(folder, name)
             if file.is_file():
                 values = OmegaConf.load(file)
                 assert isinstance(values, DictConfig)
                 order = list(values.pop("defaults", ()))
                 below = [self.defaults(each) for each in order if isinstance(each, str) and each.isidentifier()]
+                below += [self._group_below(each) for each in order if isinstance(each, Mapping)]
                 merged = OmegaConf.merge(*below, values)
                 assert isinstance(merged, DictConfig)
                 return merged
         raise UserError(
             f"{self.kind}={name}: conf/{self.kind}/{name}.yaml is missing beside the code that registers it"
         )
+
+    def _group_below(self, entry: Mapping[str, Any]) -> DictConfig:
+        """Return the values of ``optimizer: adam`` in a list of defaults, from ``conf/<kind>/optimizer/adam.yaml``."""
+        found: dict[str, Any] = {}
+        for group, name in entry.items():
+            files = (conf / self.kind / str(group) / f"{name}.yaml" for conf in _conf_dirs())
+            found |= {str(group): OmegaConf.load(file) for file in files if file.is_file() and group not in found}
+        return OmegaConf.create(found)
 
     def __getitem__(self, name: str) -> Entry:
         self._find(name)
@@ -181,6 +190,10 @@ def plugin_conf_dirs() -> list[Path]:
         if spec is not None and spec.origin is not None:
             folders.append(Path(spec.origin).parent)
     return [folder / "conf" for folder in folders if (folder / "conf").is_dir()]
+
+
+def _conf_dirs() -> tuple[Path, ...]:
+    return (paths.conf_dir(), *plugin_conf_dirs())
 
 
 def load_plugins() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from perturbrl import paths
-from perturbrl.config import fingerprint
+from perturbrl.config import fingerprint, without_added
 from perturbrl.metrics_info import NOT_SCORES
 from perturbrl.run_dirs import DATA_GROUPS, NOT_IN_HASH, Labels
 
@@ -60,6 +60,7 @@ def read(folder: Path, run: Mapping[str, Any], summary: Mapping[str, Any], label
     config = read_config(folder)
     if config is None or run.get("config_hash") not in (None, fingerprint(config, NOT_IN_HASH)):
         return _without_config(run, summary, labels)
+    config = {group: without_added(group, node) for group, node in config.items()}  # as versions without the key
     cells = flat({group: config.get(group) for group in DATA_GROUPS if config.get(group) is not None})
     cells[CHECKSUM] = run.get(CHECKSUM)
     protocol = {k: v for k, v in config["protocol"].items() if k not in ("claims", "export")}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,24 @@ def groups(roots: Iterable[Path]) -> dict[str, list[str]]:
             if group not in (".", *NOT_IN_A_RUN):
                 choices.setdefault(group, set()).add(file.stem)
     return {group: sorted(names) for group, names in sorted(choices.items())}
+
+
+def sub_groups() -> list[str]:
+    """Return the groups within groups: ``agent/optimizer``; not those of Hydra."""
+    return [group for group in groups(conf_dirs()) if "/" in group and not group.startswith("hydra/")]
+
+
+def sub_group(key: str, exists: Callable[[str], bool]) -> tuple[str, str]:
+    """Return the group within a group that a dotted key chooses from, and the package where it is not the group's own.
+
+    ``agent.optimizer`` chooses from ``agent/optimizer``; ``agent.ppo.optimizer`` does so at ``agent.ppo.optimizer``. Of
+    any other key both are empty. ``exists`` says whether there is a group.
+    """
+    top, _, rest = key.partition(".")
+    group = f"{top}/{rest.rpartition('.')[2]}"
+    if not rest or "/" in key or top == "hydra" or not exists(group):
+        return "", ""
+    return group, key if "." in rest else ""
 
 
 def keys(roots: Iterable[Path], chosen: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -63,7 +81,7 @@ class _Composer:
         self._add(tree, PRIMARY, "", "", frozenset())
         for group, option in self.chosen.items():
             # A group that no defaults list mentions (`+experiment=smoke`) is added at its own place.
-            if group not in self.listed:
+            if group.partition("@")[0] not in self.listed:
                 self._add(tree, f"{group}/{option}", group, group.replace("/", "."), frozenset())
         return tree
 
@@ -92,8 +110,8 @@ class _Composer:
                 name, _, at = words[-1].partition("@")
                 sub = name[1:] if name.startswith("/") else "/".join(filter(None, (group, name)))
                 self.listed.add(sub)
-                option = self._option(sub, option)
                 here = _package(package, at) if at else _package("" if name.startswith("/") else package, _dots(name))
+                option = self.chosen.get(f"{sub}@{here}", self._option(sub, option))
                 for one in option if isinstance(option, list) else [option]:
                     if one is not None:
                         self._add(tree, f"{sub}/{one}", sub, here, above)
@@ -162,4 +180,11 @@ def chosen(words: Iterable[str], groups: Iterable[str]) -> dict[str, str]:
     """Return the group choices that ``words`` make; of a swept group, the first."""
     known = set(groups)
     pairs = (word.lstrip("+").partition("=") for word in words)
-    return {key: value.split(",")[0] for key, equals, value in pairs if equals and value and key in known}
+    made = {_as_group(key, known): value.split(",")[0] for key, equals, value in pairs if equals and value}
+    return {key: value for key, value in made.items() if key.partition("@")[0] in known}
+
+
+def _as_group(key: str, known: Collection[str]) -> str:
+    """Return a choice as Hydra spells it: ``agent/optimizer`` for ``agent.optimizer``; other keys as they are."""
+    group, package = sub_group(key, known.__contains__)
+    return f"{group}@{package}" if package else group or key

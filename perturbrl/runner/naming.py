@@ -30,6 +30,8 @@ def run_labels(choices: Mapping[str, str], overrides: Sequence[str], name: str) 
     changed: dict[str, list[str]] = {"data": [], "env": [], "agent": []}
     for override in sorted(overrides):
         key, _, value = override.lstrip("+~").partition("=")
+        if not key.startswith("hydra"):  # agent/optimizer@agent.ppo.optimizer is agent.ppo.optimizer
+            key = (key.partition("@")[2] or key).replace("/", ".")
         group = key.split(".")[0]
         if key in (*NOT_IN_LABELS, *NOT_IN_HASH) or group == "hydra":
             continue

@@ -38,8 +38,7 @@ def agent_config(name: str, **overrides: Any) -> Any:
 
 
 def _group(name: str) -> Any:
-    tree = OmegaConf.load(paths.conf_dir() / "agent" / f"{name}.yaml")
-    return OmegaConf.masked_copy(tree, [key for key in tree if key != "defaults"])
+    return registry.agents.defaults(name)
 
 
 def policy_config(**overrides: Any) -> PolicyConfig:

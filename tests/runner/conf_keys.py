@@ -256,6 +256,12 @@ AGENT = {
 }
 for own in AGENT:
     AGENT[own] |= {key: cloned(own, key) for key in CLONED}
+OPTIMIZER = {
+    "adam": {
+        "name": refuse("nobody", "agent.optimizer.name: 'nobody' is not known"),
+        **{key: Change(value, p.trained) for key, value in {"beta1": 0.5, "beta2": 0.9, "eps": 1e-2}.items()},
+    },
+}
 POLICY = {
     "net": Change("branches", p.trained, ("data=joint",)),
     "hidden": Change([6], p.trained),
@@ -401,6 +407,7 @@ def table() -> dict[tuple[str, str], dict[str, Change]]:
         "encoder": ENCODER,
         "env": ENV,
         "agent": AGENT,
+        "agent/optimizer": OPTIMIZER,
         "policy": {"mlp": POLICY},
         "protocol": {"paper": PROTOCOL, "counterfactual": SCREEN_PROTOCOL},
         "schedule": SCHEDULE,

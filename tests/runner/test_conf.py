@@ -92,7 +92,7 @@ def test_no_key_is_dead(group: str, choice: str, key: str, tmp_path: Path, bases
     change = table()[group, choice].get(key)
     assert change is not None, f"conf/{group}/{choice}.yaml: {key} needs an entry in tests/runner/conf_keys.py"
     given = conf_keys.merged(change.base or conf_keys.base(group, choice), change.given)
-    full = f"{group}.{key}".lstrip(".")
+    full = f"{group}.{key}".lstrip(".").replace("/", ".")
     if change.refused:
         with pytest.raises(UserError, match=change.refused):
             (change.probe or conf_keys.p.read)(changed_job(given, full, change.value), tmp_path)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from perturbrl.agents.common.learner import check_rollout
 from perturbrl.bounds import NonNegativeInt, PerRun, PositiveFloat, PositiveInt, Probability
+from perturbrl.optim.settings import OptimizerConfig
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,7 @@ class OnPolicyConfig:
     total_steps: PositiveInt
     rollout_steps: PositiveInt
     n_envs: PositiveInt
+    optimizer: OptimizerConfig
     lr: PerRun[PositiveFloat]
     gamma: PerRun[Probability]
     gae_lambda: PerRun[Probability]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 from perturbrl.config import choice
@@ -71,7 +71,7 @@ def _missing(config: str, error: BaseException) -> UserError:
     known = sorted({*(options or ()), *conf_tree.groups(conf_tree.conf_dirs()).get(group, ())})
     if group and known:
         try:
-            choice(option, tuple(known), group)
+            choice(option, tuple(known), group if group.startswith("hydra/") else group.replace("/", "."))
         except UserError as unknown:
             return unknown
     return UserError(f"config {config!r}: no such file in the config folders {_folders()}")
@@ -117,14 +117,15 @@ def _composition(error: BaseException, overrides: Sequence[str]) -> UserError:
 
 def _unknown_key(key: str, overrides: Sequence[str]) -> UserError:
     """Name the valid neighbours of ``key``: the choices at its level of the composed config."""
-    key = key.split("=")[0].lstrip("+~")
+    group, _, package = key.split("=")[0].lstrip("+~").partition("@")
+    key = package or group
     roots = conf_tree.conf_dirs()
     groups = conf_tree.groups(roots)
     above, _, leaf = key.replace("/", ".").rpartition(".")
-    names = {
-        *conf_tree.keys(roots, conf_tree.chosen(overrides, groups)),
-        *(group.replace("/", ".") for group in groups),
-    }
+    keys = conf_tree.keys(roots, conf_tree.chosen(overrides, groups))
+    if group in conf_tree.sub_groups():
+        return _no_such_choice(group, above, leaf, keys)
+    names = {*keys, *(group.replace("/", ".") for group in groups)}
     level = {n[len(above) + 1 if above else 0 :].split(".")[0] for n in names if not above or n.startswith(f"{above}.")}
     if above in names and not level:
         return UserError(f"{key}: unknown key; {above} is a value, it has no keys below it")
@@ -137,6 +138,15 @@ def _unknown_key(key: str, overrides: Sequence[str]) -> UserError:
     close = difflib.get_close_matches(leaf, sorted(level), n=1)
     guess = f" (did you mean {close[0]!r}?)" if close else ""
     return UserError(f"{key}: unknown key{guess}; valid keys are {one_of(level)}")
+
+
+def _no_such_choice(group: str, above: str, leaf: str, keys: Collection[str]) -> UserError:
+    """Say where a choice of a group within a group can be made: each stage of an agent may have its own."""
+    top = group.partition("/")[0]
+    places = sorted({".".join(parts[: parts.index(leaf) + 1]) for key in keys if leaf in (parts := key.split("."))})
+    places = [place for place in places if place.startswith(f"{top}.")]
+    advice = f"choose it at {one_of(places)}" if places else f"this {top} has no choice of it"
+    return UserError(f"{above}.{leaf}: there is no such choice here; {advice}")
 
 
 def _raised_by_hydra(error: BaseException) -> bool:

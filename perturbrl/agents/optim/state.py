@@ -1,0 +1,40 @@
+"""Tensors of optimisers in checkpoints. Letters: S runs, n parameters."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class TorchOptimiser:
+    """The state of an optimiser of ``torch.optim`` for checkpoints: an entry of ``Recipe.stateful``.
+
+    Its tensors need the leading axis S, as they have where it optimises ``model.theta`` [S, n]. What schedulers change
+    is not part of it.
+    """
+
+    def __init__(self, optimiser: torch.optim.Optimizer) -> None:
+        self.optimiser = optimiser
+
+    def state(self) -> dict[str, Tensor]:
+        """Return its tensors as ``<number of the parameter>/<name>``; none before the first step."""
+        parts = self.optimiser.state_dict()["state"].items()
+        return {f"{k}/{name}": x for k, part in parts for name, x in part.items() if isinstance(x, Tensor)}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Go on from ``state()``."""
+        parts: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in state.items():
+            k, _, name = key.partition("/")
+            parts.setdefault(int(k), {})[name] = tensor.clone()
+        self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": parts})
+
+
+def with_prefix(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Put ``prefix/`` before every name."""
+    return {f"{prefix}/{name}": tensor for name, tensor in state.items()}
+
+
+def strip_prefix(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the entries under ``prefix/``, without it."""
+    return {k.removeprefix(f"{prefix}/"): v for k, v in state.items() if k.startswith(f"{prefix}/")}

@@ -1,0 +1,1 @@
+"""Optimisers by name, for any agent and for supervised parts."""
