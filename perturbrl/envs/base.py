@@ -5,20 +5,53 @@ Letters: S runs, B cells stepped together, G features, A action size, D uniform 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from torch import Tensor
 
+from perturbrl.errors import UserError, require
+
 
 @dataclass(frozen=True)
 class ActionSpace:
-    """``box``: ``size`` numbers in [low, high]. ``discrete``: one of ``size`` choices."""
+    """``box``: ``size`` numbers in [low, high]. ``discrete``: one of ``size`` choices.
+
+    ``mask`` names ``size`` columns of an observation of a discrete task, 1 where a state allows an action and 0 where
+    it does not: policies never take the others. The columns are part of the state, so networks see them too.
+
+    Raises
+    ------
+    UserError
+        A mask of a box, or one that has not a column for each action.
+    """
 
     kind: str
     size: int
     low: float = -1.0
     high: float = 1.0
+    mask: slice | None = field(default=None, hash=False)
+
+    def __post_init__(self) -> None:
+        """Check the columns of the mask."""
+        if self.mask is not None:
+            start, stop, step = self.mask.start, self.mask.stop, self.mask.step
+            valid = self.kind == "discrete" and None not in (start, stop) and stop - start == self.size and step is None
+            message = f"must be slice(k, k + {self.size}), a column for each choice of a discrete task, got {self.mask}"
+            require(valid, "ActionSpace.mask", message)
+
+    def allowed(self, obs: Tensor) -> Tensor | None:
+        """Return which actions the states ``obs`` [..., G] allow, bool [..., A]; None where all are always allowed."""
+        return None if self.mask is None else obs[..., self.mask] > 0.5
+
+    def require_choice(self, obs: Tensor) -> None:
+        """Raise ``UserError`` if one of the states ``obs`` [..., G] allows no action. Waits for the device."""
+        allowed = self.allowed(obs)
+        if allowed is not None and not bool(allowed.any(-1).all()):
+            place = (~allowed.any(-1)).nonzero()[0].tolist()
+            raise UserError(
+                f"env: the state at {place} allows no action; a task must always allow one, such as a no-op"
+            )
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from perturbrl.errors import UserError
 
 Obs = NDArray[np.float32]
 OPTIONS = ("uniforms",)
+MASK = "action_mask"
 
 
 class CellEnv(gymnasium.Env[Obs, Any]):
@@ -27,6 +28,8 @@ class CellEnv(gymnasium.Env[Obs, Any]):
     ``env`` must have one run and one cell. The draws come from ``np_random``, so ``reset(seed=...)`` fixes them;
     ``reset(options={"uniforms": u})`` with u [D] in [0, 1) hands in those of the reset instead. Observations [G]
     are unbounded: a CRISPR event may carry a feature beyond the task's clip.
+
+    Where the task forbids actions, infos hold ``action_mask`` [A] int8, as ``action_space.sample(mask)`` takes it.
     """
 
     def __init__(self, env: BatchedEnv, device: torch.device | str = "cpu") -> None:
@@ -36,9 +39,10 @@ class CellEnv(gymnasium.Env[Obs, Any]):
         self.observation_space, self.action_space = _spaces(env)
         self._device = torch.device(device)
         self._over = True
+        self._masks = _Masks(env)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Obs, dict[str, Any]]:
-        """Start an episode; return the observation [G] float32 and an empty dict.
+        """Start an episode; return the observation [G] float32 and a dict that is empty but for ``action_mask``.
 
         Raises
         ------
@@ -48,7 +52,13 @@ class CellEnv(gymnasium.Env[Obs, Any]):
         super().reset(seed=seed)
         self._over = False
         u = _reset_uniforms(self.batched, self.np_random, options)
-        return _numpy(self.batched.reset(u.to(self._device)))[0], {}
+        obs = self.batched.reset(u.to(self._device))
+        return _numpy(obs)[0], {name: mask[0] for name, mask in self._masks.of(obs).items()}
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Return which actions are allowed now, [A]: what ``MaskablePPO`` of sb3-contrib asks for."""
+        allowed: NDArray[np.bool_] = self._masks.now[0] > 0
+        return allowed
 
     def step(self, action: Any) -> tuple[Obs, float, bool, bool, dict[str, Any]]:
         """Advance the cell by ``action`` ([A] float, or an integer).
@@ -63,7 +73,8 @@ class CellEnv(gymnasium.Env[Obs, Any]):
         step = _step(self.batched, np.asarray(action)[None], self.np_random, self._device)
         terminated, truncated = bool(step.terminated.item()), bool(step.truncated.item())
         self._over = terminated or truncated
-        return _numpy(step.final_obs)[0], float(step.reward.item()), terminated, truncated, {}
+        infos = {name: mask[0] for name, mask in self._masks.of(step.final_obs, self._over).items()}
+        return _numpy(step.final_obs)[0], float(step.reward.item()), terminated, truncated, infos
 
 
 class CellVectorEnv(VectorEnv[Obs, Any, NDArray[Any]]):
@@ -71,7 +82,8 @@ class CellVectorEnv(VectorEnv[Obs, Any, NDArray[Any]]):
 
     ``env`` must have one run. Resets in the same step (``AutoresetMode.SAME_STEP``): where an episode ends, the
     observation is already that of the next, and ``infos["final_obs"]`` holds the last of the old one. All cells draw
-    from one ``np_random``; ``reset(options={"uniforms": u})`` takes u [B, D].
+    from one ``np_random``; ``reset(options={"uniforms": u})`` takes u [B, D]. Where the task forbids actions, infos
+    hold ``action_mask`` [B, A] int8.
     """
 
     def __init__(self, env: BatchedEnv, device: torch.device | str = "cpu") -> None:
@@ -83,9 +95,10 @@ class CellVectorEnv(VectorEnv[Obs, Any, NDArray[Any]]):
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._device = torch.device(device)
+        self._masks = _Masks(env)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Obs, dict[str, Any]]:
-        """Start every episode; return observations [B, G] float32 and an empty dict.
+        """Start every episode; return observations [B, G] float32 and a dict, empty but for ``action_mask``.
 
         Raises
         ------
@@ -94,19 +107,52 @@ class CellVectorEnv(VectorEnv[Obs, Any, NDArray[Any]]):
         """
         super().reset(seed=seed)
         u = _reset_uniforms(self.batched, self.np_random, options)
-        return _numpy(self.batched.reset(u.to(self._device))), {}
+        obs = self.batched.reset(u.to(self._device))
+        return _numpy(obs), self._infos(obs)
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Return which actions are allowed now, [B, A]."""
+        return self._masks.now > 0
 
     def step(self, actions: Any) -> tuple[Obs, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
         """Advance every cell by ``actions`` [B, A] float or [B] int; rewards, terminations, truncations are [B]."""
         step = _step(self.batched, np.asarray(actions), self.np_random, self._device)
         terminated, truncated = _numpy(step.terminated), _numpy(step.truncated)
-        infos: dict[str, Any] = {}
+        infos = self._infos(step.obs)
         ended = np.flatnonzero(terminated | truncated)
         if ended.size:
             last = _numpy(step.final_obs)
             for i in ended:
                 infos = self._add_info(infos, {"final_obs": last[i], "final_info": {}}, int(i))
         return _numpy(step.obs), _numpy(step.reward).astype(np.float64), terminated, truncated, infos
+
+    def _infos(self, obs: torch.Tensor) -> dict[str, Any]:
+        infos = self._masks.of(obs)
+        return infos | {f"_{name}": np.ones(self.num_envs, dtype=bool) for name in infos}
+
+
+class _Masks:
+    """Which actions a task allows ``now``, [B, A] int8."""
+
+    def __init__(self, env: BatchedEnv) -> None:
+        self._space = env.action_space
+        self.now: NDArray[np.int8] = np.ones((env.n_envs, self._space.size), np.int8)
+
+    def of(self, obs: torch.Tensor, over: bool = False) -> dict[str, NDArray[np.int8]]:
+        """Keep the masks of the observations [1, B, G]; return them as an info, empty where all is always allowed.
+
+        Raises
+        ------
+        UserError
+            A state in which an action is due (not ``over``) allows none.
+        """
+        if not over:
+            self._space.require_choice(obs)
+        allowed = self._space.allowed(obs)
+        if allowed is None:
+            return {}
+        self.now = _numpy(allowed).astype(np.int8)
+        return {MASK: self.now}
 
 
 def _require_size(env: BatchedEnv, one_cell: bool) -> None:

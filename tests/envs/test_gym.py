@@ -5,6 +5,7 @@ import warnings
 import gymnasium
 import numpy as np
 import pytest
+from fakes.masked import GENES, PickGenes
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
@@ -123,6 +124,38 @@ def test_uniforms_handed_to_reset_choose_the_start():
             env.reset(options={"uniforms": bad})
     with pytest.raises(UserError, match="'start' is not known"):
         env.reset(options={"start": 3})
+
+
+def test_forbidden_actions_stand_in_infos_and_in_action_masks():
+    one, many = CellEnv(PickGenes(1, 1)), CellVectorEnv(PickGenes(1, 3))
+    assert one.action_masks().all() and one.action_masks().dtype == bool
+    obs, info = one.reset(seed=0)
+    infos = many.reset(seed=0)[1]
+    for step in range(GENES):
+        mask = info["action_mask"]
+        np.testing.assert_array_equal(mask, obs[GENES:])
+        np.testing.assert_array_equal(one.action_masks(), mask)
+        assert mask[GENES] == 1 and mask.sum() == (GENES + 1 - step if step < 2 else 1)
+        assert mask[one.action_space.sample(mask)] == 1, "gymnasium takes the mask as it is"
+        obs, _, terminated, _, info = one.step(mask.argmax())
+        np.testing.assert_array_equal(many.action_masks(), infos["action_mask"])
+        infos = many.step(infos["action_mask"].argmax(1))[4]
+        assert infos["action_mask"].shape == (3, GENES + 1) and infos["_action_mask"].all()
+    assert terminated and (infos["action_mask"] == 1).all(), "the vector face has begun the next episode"
+
+
+def test_a_task_that_forbids_nothing_has_no_mask_in_its_infos():
+    env = make("paper_discrete", cell_table())
+    assert env.reset(seed=0)[1] == {} and env.step(1)[4] == {}
+    assert env.action_masks().tolist() == [True] * 21
+
+
+def test_maskable_ppo_of_sb3_contrib_trains_on_it_unchanged():
+    contrib = pytest.importorskip("sb3_contrib")
+    env = CellEnv(PickGenes(1, 1))  # fails at a forbidden action
+    model = contrib.MaskablePPO("MlpPolicy", env, n_steps=64, batch_size=32, n_epochs=2, seed=0, device="cpu")
+    model.learn(256)
+    assert model.num_timesteps == 256
 
 
 def test_faces_refuse_what_they_cannot_show():

@@ -155,9 +155,9 @@ class Collector:
         self.episodes.update(reward, terminated | truncated)
 
         flat_obs = obs.flatten(1, 2)
+        env.action_space.require_choice(flat_obs)
         value = model.value(flat_obs)[0].view(shape)
-        last = model.value(self.obs)[0]
-        following = torch.cat([value[:, 1:], last.unsqueeze(1)], 1)
+        following = torch.cat([value[:, 1:], model.value(self.obs)[0].unsqueeze(1)], 1)
         if final_obs is not None:
             at_limit = model.value(final_obs.flatten(1, 2))[0].view(shape)
             following = torch.where(truncated, at_limit, following)

@@ -80,7 +80,7 @@ class ActorCritic(Model):
         theta = self.theta if theta is None else theta
         outputs, cache = self.policy_net.forward(theta, x)
         if self.actions.kind == "discrete":
-            return Categorical.of(outputs), cache
+            return Categorical.of(outputs, self.actions.allowed(x)), cache
         return Gaussian(outputs, theta[:, self.log_std_columns], self.arithmetic), cache
 
     def policy_vjp(self, cache: Any, d_outputs: Tensor, d_log_std: Tensor | None, grad: Tensor) -> None:

@@ -64,13 +64,19 @@ class Gaussian:
 
 @dataclass(frozen=True)
 class Categorical:
-    """``logits`` [S, M, A], normalised so that their exponentials sum to one. Actions [S, M] int64."""
+    """``logits`` [S, M, A], normalised so that their exponentials sum to one. Actions [S, M] int64.
+
+    The logit of an action that a state does not allow is the negative number ``_forbidden``. Its exponential is exactly
+    0, so the action has no part in samples, entropy, KL and gradients; and it is finite, so 0 times it is 0.
+    """
 
     logits: Tensor
 
     @staticmethod
-    def of(outputs: Tensor) -> Categorical:
-        """Normalise the outputs of a network."""
+    def of(outputs: Tensor, allowed: Tensor | None = None) -> Categorical:
+        """Normalise outputs [S, M, A] of a network over the ``allowed`` actions, bool [S, M, A] (None: all)."""
+        if allowed is not None:
+            outputs = outputs.masked_fill(~allowed, _forbidden(outputs.dtype))
         return Categorical(torch.log_softmax(outputs, -1))
 
     def mode(self) -> Tensor:
@@ -111,6 +117,10 @@ class Categorical:
         """Hessian of the mean KL over states at self, (diag(p) - p p'), times a change of the outputs."""
         p = self.logits.exp()
         return p * (d_logits - (p * d_logits).sum(-1, keepdim=True)) / self.logits.shape[1], None
+
+
+def _forbidden(dtype: torch.dtype) -> float:
+    return torch.finfo(dtype).min / 2  # half, so that subtracting a normaliser does not overflow
 
 
 Distribution = Gaussian | Categorical

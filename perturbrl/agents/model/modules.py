@@ -120,7 +120,7 @@ class ModuleActorCritic(Model):
         theta = self.theta if theta is None else theta
         outputs = self.policy_net(theta, x)
         if self.actions.kind == "discrete":
-            return Categorical.of(outputs), x
+            return Categorical.of(outputs, self.actions.allowed(x)), x
         return Gaussian(outputs, theta[:, self.log_std_columns], self.arithmetic), x
 
     def policy_vjp(self, cache: Any, d_outputs: Tensor, d_log_std: Tensor | None, grad: Tensor) -> None:
