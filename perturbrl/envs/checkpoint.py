@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
@@ -17,7 +15,7 @@ class Checkpointed:
     ``_t``, a number of the host, is saved as ``t`` [].
     """
 
-    saved: ClassVar[tuple[str, ...]]
+    saved: tuple[str, ...]
     device: torch.device
     _t: int
 

@@ -36,6 +36,7 @@ def event(cell, u, prob, max_perturb):
 class OneCell:
     def __init__(self, config: PaperEnvConfig, table: CellTable, cells) -> None:
         self.config, self.table = config, table
+        self.thresholds = np.zeros(table.n_features)
         self.by_time = sorted((int(c) for c in cells), key=lambda c: table.pseudotime[c])
 
     def reset(self, u):
@@ -62,6 +63,10 @@ class OneCell:
         self.cell = np.clip(self.cell, F(-config.clip), F(config.clip))
         self.cell = event(self.cell, u[:3], config.perturb_prob, config.max_perturb)
         reward = mse(self.previous, self.target) - mse(self.cell, self.target)
+        for g in range(len(self.cell)):
+            deviation = (float(self.cell[g]) - float(self.target[g])) ** 2
+            self.thresholds[g] += config.threshold_rate * (deviation - self.thresholds[g])
+        reward -= self.thresholds.mean()
         if isinstance(config, PaperDiscreteConfig):
             g = int(u[-2] * F(len(self.cell))) if config.reward_gene == "step" else self.gene
             better = (self.start[g] - self.target[g]) ** 2 - (self.cell[g] - self.target[g]) ** 2

@@ -28,6 +28,19 @@ def test_rewards_of_an_episode_sum_to_the_drop_in_mse():
     torch.testing.assert_close(sum(s.reward for s in steps), drop, atol=1e-4, rtol=1e-5)
 
 
+def test_a_deviation_that_stays_costs_more_with_every_step():
+    adaptive, fixed = ([config("paper", perturb_prob=0.0, threshold_rate=rate)] for rate in (0.1, 0.0))
+    env, released = build(adaptive, cell_table(), 5), build(fixed, cell_table(), 5)
+    env.reset(u := uniforms(env, 0))
+    released.reset(u)
+    still, table = torch.zeros(1, 5, 7), torch.from_numpy(cell_table().x)
+    costs = [released.step(still, u).reward - env.step(still, u).reward for _ in range(30)]
+    mse = ((env.state()["cells"] - table[env.state()["target_row"]]) ** 2).mean(-1)
+    for t, cost in enumerate(costs, start=1):
+        torch.testing.assert_close(cost, (1 - 0.9**t) * mse, atol=1e-5, rtol=1e-4)
+    assert "threshold" in env.state() and "threshold" not in released.state()
+
+
 def test_the_first_reward_charges_the_event_of_the_reset():
     env = build([config("paper", perturb_prob=0.0, clip=1e3)], cell_table(), 200)
     u = uniforms(env, 0)
@@ -89,9 +102,10 @@ def test_returned_tensors_outlive_later_steps(name):
 
 
 @pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("rate", [0.0, 0.1])
 @pytest.mark.parametrize("at", [0, 2, 5, 6])
-def test_a_loaded_state_goes_on_as_if_nothing_happened(name, at):
-    configs = [config(name, horizon=6, max_perturb=m) for m in (1, 9)]
+def test_a_loaded_state_goes_on_as_if_nothing_happened(name, at, rate):
+    configs = [config(name, horizon=6, max_perturb=m, threshold_rate=rate) for m in (1, 9)]
     env, other = build(configs, cell_table(), 4), build(configs, cell_table(), 4)
     play(env, 0, at)
     play(other, 7, 3)
@@ -175,6 +189,8 @@ BAD = (
     ("paper", {"horizon": 0}, "env.horizon"),
     ("paper", {"step_size": 0.0}, "env.step_size"),
     ("paper", {"clip": float("inf")}, "env.clip"),
+    ("paper", {"threshold_rate": 1.5}, "env.threshold_rate"),
+    ("paper", {"threshold_rate": 0.1}, "env.threshold_rate: runs trained together need one value"),
     ("paper", {"time_limit": "truncate"}, "env.time_limit.*did you mean 'truncated'"),
     ("paper_discrete", {"reward_gene": "always"}, "env.reward_gene.*episode or step"),
     ("paper_discrete", {"reward_gene_weight": -1.0}, "env.reward_gene_weight"),

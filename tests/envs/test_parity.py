@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -46,6 +48,13 @@ def test_every_step_equals_the_one_cell_reference(name):
     assert_equals_reference(runs(name, horizon=6), cell_table(), n_envs=9, n_steps=27, seed=3)
 
 
+@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("rate", [0.1, 1.0])
+def test_adaptive_thresholds_equal_the_reference_over_episodes(name, rate):
+    configs = [dataclasses.replace(c, threshold_rate=rate) for c in runs(name, horizon=6)]
+    assert_equals_reference(configs, cell_table(), n_envs=4, n_steps=20, seed=3)
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     name=st.sampled_from(TASKS),
@@ -61,9 +70,9 @@ def test_odd_sizes_equal_the_reference(name, n_cells, n_features, n_envs, horizo
 
 
 @pytest.mark.parametrize("name", TASKS)
-@pytest.mark.parametrize("k", range(3))
-def test_run_k_of_a_population_equals_run_k_alone(name, k):
-    configs, table = runs(name, horizon=5), cell_table(50, 33)
+@pytest.mark.parametrize(("k", "rate"), [(0, 0.0), (1, 0.0), (2, 0.0), (1, 0.1)])
+def test_run_k_of_a_population_equals_run_k_alone(name, k, rate):
+    configs, table = [dataclasses.replace(c, threshold_rate=rate) for c in runs(name, horizon=5)], cell_table(50, 33)
     together, alone = build(configs, table, 6), build([configs[k]], table, 6)
     assert together.n_uniforms == alone.n_uniforms, "draws of a run must not depend on the other runs' settings"
     u, a = uniforms(together, 0, 13), actions(together, 1, 13)

@@ -209,6 +209,7 @@ PAPER = {
     **{key: Change(value, p.trained) for key, value in {"horizon": 7, "step_size": 0.5, "clip": 0.7}.items()},
     **{"perturb_prob": Change(0.1, p.trained), "max_perturb": Change(2, p.trained)},
     "time_limit": Change("truncated", p.trained, ("env.horizon=5",)),
+    "threshold_rate": Change(0.1, p.trained),
 }
 GENE = {"reward_gene": Change("step", p.trained), "reward_gene_weight": Change(2.0, p.trained)}
 SCREEN_ENV = {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -38,6 +38,7 @@ class PaperEnvConfig:
     perturb_prob: PerRun[Probability]
     max_perturb: PerRun[PositiveInt]
     time_limit: PerRun[Annotated[str, OneOf(*TIME_LIMITS)]]
+    threshold_rate: Probability
 
     @property
     def max_event_genes(self) -> int:
@@ -54,6 +55,12 @@ class PaperEnv(Checkpointed):
     first reward pays for the event of the reset, and the rewards of an episode sum to the whole drop in MSE.
     t is not observed. The event comes after the clip: an observation may exceed ``clip``, up to x 2^max_event_genes.
 
+    With ``threshold_rate`` r > 0 each cell has a threshold for each feature: tau <- (1 - r) tau + r (s - t)^2 after a
+    step, from 0 on, and the reward is less by the mean of tau over features: a feature that stays far from its target
+    costs more the longer it does. Thresholds outlive episodes and are not observed. This is our reading of "adaptive
+    thresholds per modality can optionally penalize deviations for particularly sensitive genes" (section IV): the study
+    releases a moving average for each feature (r = 0.1) and its subtraction, but never updates it, so it is 0.
+
     All episodes run in step, so the clock is a number of the host and ``step`` never waits for the device. The
     table is held once, [N, G]. Observations are new tensors at each step: valid as long as the caller keeps them, but
     the environment steps on from the last one, so do not write into it.
@@ -62,7 +69,7 @@ class PaperEnv(Checkpointed):
     ``reset`` reads the second part only.
     """
 
-    saved: ClassVar[tuple[str, ...]] = ("row", "target_row", "cells", "error")
+    saved: tuple[str, ...] = ("row", "target_row", "cells", "error")
 
     def __init__(
         self,
@@ -102,6 +109,10 @@ class PaperEnv(Checkpointed):
         self._cells = torch.zeros_like(self._target)
         self._work = torch.zeros_like(self._target)
         self._error = torch.zeros(shape, device=self.device)
+        self._threshold_rate = configs[0].threshold_rate
+        if self._threshold_rate > 0:
+            self.saved = (*self.saved, "threshold")
+            self._threshold = torch.zeros_like(self._target)
 
     def reset(self, u: Tensor) -> Tensor:
         """Start every episode anew from ``u`` [S, B, D]; return observations [S, B, G]."""
@@ -122,6 +133,9 @@ class PaperEnv(Checkpointed):
         error = self._mse(cells)
         reward = self._error.sub_(error)
         self._error = error
+        if self._threshold_rate > 0:  # ``_work`` holds the squared deviations whose mean is the error
+            self._threshold = torch.lerp(self._threshold, self._work, self._threshold_rate)
+            reward.sub_(self._threshold.mean(-1))
         self._add_reward_(reward, u)
         self._t += 1
         if self._t < self.horizon:
