@@ -55,7 +55,10 @@ def tiny(name: str, **overrides: Any) -> Settings:
     }
     if name == "trpo_ppo":
         return {f"{stage}.{key}": v for stage, s in own.items() for key, v in (common | s).items()} | overrides
-    return common | own[name] | overrides
+    one_stage: dict[str, Settings] = {
+        "a2c": {"rollout_steps": 20, "lr": 3e-3},
+    }
+    return common | (own | one_stage)[name] | overrides
 
 
 def cell_table(n_cells: int = 60, n_features: int = 8, n_clusters: int = 3, seed: int = 0) -> CellTable:

@@ -57,8 +57,7 @@ def base(group: str, choice: str) -> tuple[str, ...]:
     if of_screens(group, choice):
         return screen_base(group, choice)
     agent = choice if group == "agent" else "ppo"
-    parts = ("trpo.", "ppo.") if agent == "trpo_ppo" else ("",)
-    sizes = [f"agent.{part}{key}" for part in parts for key in ("rollout_steps=64", "n_envs=8", "minibatch=16")]
+    sizes = agent_sizes(agent)
     chosen = [f"{group}={choice}"] if group not in ("", "agent") else []
     asked = small(agent, *QUICK, *sizes, *chosen)
     if group == "source" and choice != "landscape":
@@ -72,6 +71,13 @@ def base(group: str, choice: str) -> tuple[str, ...]:
     if group == "schedule":  # keys that stand in the YAML with budgets; the file's own are kept
         asked = [o for o in asked if not o.startswith(("schedule.", "agent."))]
     return tuple(asked)
+
+
+def agent_sizes(agent: str) -> list[str]:
+    """Overrides that make the rollouts of an agent small."""
+    parts = ("trpo.", "ppo.") if agent == "trpo_ppo" else ("",)
+    keys = ("rollout_steps=64", "n_envs=8", *(() if agent in NO_MINIBATCH else ("minibatch=16",)))
+    return [f"agent.{part}{key}" for part in parts for key in keys]
 
 
 def merged(own: tuple[str, ...], given: tuple[str, ...]) -> tuple[str, ...]:
@@ -102,8 +108,7 @@ def screen_base(group: str, choice: str) -> tuple[str, ...]:
 
 def cloned(agent: str, key: str) -> Change:
     """A key of cloning, which needs a task that demonstrates something."""
-    parts = ("trpo.", "ppo.") if agent == "trpo_ppo" else ("",)
-    sizes = [f"agent.{part}{size}" for part in parts for size in ("rollout_steps=64", "n_envs=8", "minibatch=16")]
+    sizes = agent_sizes(agent)
     task = [o for o in screen_base("env", "counterfactual") if not o.startswith("agent")]
     some = [] if key == "clone_steps" else ["agent.clone_steps=64"]
     return Change(
@@ -226,8 +231,15 @@ COMMON = {
     **{"lr": 3e-3, "gamma": 0.5, "gae_lambda": 0.3, "normalise_advantage": False},
 }
 CLONED = {"clone_steps": 64, "clone_lr": 0.1}
+NO_MINIBATCH = ("a2c",)
 WIDE = ("agent.target_kl=5.0",)  # steps so long that the line search has something to do
 AGENT = {
+    "a2c": {
+        "name": NAME,
+        **{key: Change(value, p.trained) for key, value in COMMON.items() if key != "minibatch"},
+        **{key: Change(value, p.trained) for key, value in {"vf_coef": 3.0, "ent_coef": 0.1}.items()},
+        **{"max_grad_norm": Change(0.05, p.trained), "normalise_advantage": Change(True, p.trained)},
+    },
     "ppo": {
         "name": NAME,
         **{key: Change(value, p.trained) for key, value in COMMON.items()},

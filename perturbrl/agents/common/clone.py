@@ -37,14 +37,15 @@ class Clone(Recipe[Any]):
     @torch.no_grad()
     def update(self, batch: Rollout, iteration: int) -> Log:
         """Fit every policy to its batch; ``clone_loss`` is the mean of (mean - a)^2 before."""
-        c, columns = self.c, slice(0, self.model.policy_size)
+        columns = slice(0, self.model.policy_size)
+        size = getattr(self.c, "minibatch", batch.ret.shape[1])
         before = self._mean(batch.obs)[0].sub(batch.action).square().mean(-1).mean(1)
-        for order in self.orders(batch, iteration, _epochs(c)):
-            shuffled = (torch.split(x, c.minibatch, 1) for x in reorder(order, batch.obs, batch.action))
+        for order in self.orders(batch, iteration, _epochs(self.c)):
+            shuffled = (torch.split(x, size, 1) for x in reorder(order, batch.obs, batch.action))
             for obs, action in zip(*shuffled, strict=True):
                 mean, cache = self._mean(obs)
                 # no gradient to log_std: its columns of ``grad`` stay zero
-                self.model.policy_vjp(cache, (mean - action).mul_(2 / c.minibatch), None, self.grad)
+                self.model.policy_vjp(cache, (mean - action).mul_(2 / size), None, self.grad)
                 self.adam.step(self.grad[:, columns])
         return {"clone_loss": before}
 
@@ -55,8 +56,8 @@ class Clone(Recipe[Any]):
 
 
 def _epochs(settings: Any) -> int:
-    """Return the passes over a rollout; TRPO's settings have those of its critic."""
-    return int(settings.critic_epochs if hasattr(settings, "critic_epochs") else settings.epochs)
+    """Return the passes over a rollout; TRPO's settings have those of its critic, A2C's have none: 1."""
+    return int(getattr(settings, "critic_epochs", getattr(settings, "epochs", 1)))
 
 
 def with_clone(

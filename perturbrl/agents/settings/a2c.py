@@ -1,0 +1,19 @@
+"""The settings of A2C; meanings, units and defaults stand in ``conf/agent/a2c.yaml``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from perturbrl.agents.settings.base import OnPolicyConfig
+from perturbrl.bounds import NonNegativeFloat, Number, PerRun
+
+
+@dataclass(frozen=True)
+class A2CConfig(OnPolicyConfig):
+    """Settings of A2C; meanings and units stand in ``conf/agent/a2c.yaml``."""
+
+    rollout_steps: Annotated[int, Number(least=2)]  # advantages may be normalised within it
+    vf_coef: PerRun[NonNegativeFloat]
+    ent_coef: PerRun[float]
+    max_grad_norm: PerRun[Annotated[float, Number(above=0, finite=False)]]
