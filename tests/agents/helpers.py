@@ -57,6 +57,8 @@ def tiny(name: str, **overrides: Any) -> Settings:
         return {f"{stage}.{key}": v for stage, s in own.items() for key, v in (common | s).items()} | overrides
     one_stage: dict[str, Settings] = {
         "a2c": {"rollout_steps": 20, "lr": 3e-3},
+        "grpo": {"minibatch": 16, "epochs": 3, "lr": 3e-3, "group": 2},
+        "rloo": {"minibatch": 16, "lr": 3e-3, "group": 2},
     }
     return common | (own | one_stage)[name] | overrides
 

@@ -77,7 +77,7 @@ def agent_sizes(agent: str) -> list[str]:
     """Overrides that make the rollouts of an agent small."""
     parts = ("trpo.", "ppo.") if agent == "trpo_ppo" else ("",)
     keys = ("rollout_steps=64", "n_envs=8", *(() if agent in NO_MINIBATCH else ("minibatch=16",)))
-    return [f"agent.{part}{key}" for part in parts for key in keys]
+    return [f"agent.{part}{key}" for part in parts for key in keys] + SHORT.get(agent, [])
 
 
 def merged(own: tuple[str, ...], given: tuple[str, ...]) -> tuple[str, ...]:
@@ -232,6 +232,16 @@ COMMON = {
 }
 CLONED = {"clone_steps": 64, "clone_lr": 0.1}
 NO_MINIBATCH = ("a2c",)
+SHORT = {agent: ["env.horizon=4"] for agent in ("grpo", "rloo")}  # whole episodes within a rollout
+EPISODES = {
+    "name": NAME,
+    **{
+        key: Change(value, p.trained)
+        for key, value in COMMON.items()
+        if key not in ("gae_lambda", "normalise_advantage")
+    },
+    **{"group": Change(2, p.trained), "max_grad_norm": Change(0.05, p.trained)},
+}
 WIDE = ("agent.target_kl=5.0",)  # steps so long that the line search has something to do
 AGENT = {
     "a2c": {
@@ -239,6 +249,11 @@ AGENT = {
         **{key: Change(value, p.trained) for key, value in COMMON.items() if key != "minibatch"},
         **{key: Change(value, p.trained) for key, value in {"vf_coef": 3.0, "ent_coef": 0.1}.items()},
         **{"max_grad_norm": Change(0.05, p.trained), "normalise_advantage": Change(True, p.trained)},
+    },
+    "grpo": {
+        **EPISODES,
+        **{key: Change(value, p.trained) for key, value in {"epochs": 2, "clip": 0.01, "kl_coef": 3.0}.items()},
+        "reference_every": Change(None, p.trained, ("agent.kl_coef=3.0",)),
     },
     "ppo": {
         "name": NAME,
@@ -255,6 +270,7 @@ AGENT = {
         "line_search_shrink": Change(0.3, p.trained, ("agent.target_kl=50.0",)),
         "line_search_tries": Change(1, p.trained, ("agent.target_kl=50.0",)),
     },
+    "rloo": EPISODES,
     "trpo_ppo": {
         "name": NAME,
         "mode": Change("interleaved", p.trained),
@@ -268,7 +284,7 @@ AGENT = {
     },
 }
 for own in AGENT:
-    AGENT[own] |= {key: cloned(own, key) for key in CLONED}
+    AGENT[own] = AGENT[own] | {key: cloned(own, key) for key in CLONED}
 OPTIMIZER = {
     "adam": {
         "name": refuse("nobody", "agent.optimizer.name: 'nobody' is not known"),

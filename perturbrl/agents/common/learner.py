@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from perturbrl.agents.common.rollout import Collector, Log, Rollout, Teacher
+from perturbrl.agents.common.rollout import Collector, Grouping, Log, Rollout, Teacher
 from perturbrl.agents.model.heads import Model
 from perturbrl.agents.optim import strip_prefix, with_prefix
 from perturbrl.config import require
@@ -67,6 +67,12 @@ class Stage:
     def executor(self) -> str:
         """Name of what takes the steps of this stage: ``torch``, ``native`` or ``graph``."""
         return str(getattr(self.recipe, "executor_name", "torch"))
+
+    @property
+    def groups(self) -> Grouping | None:
+        """How episodes are grouped, for a recipe without a critic."""
+        groups: Grouping | None = getattr(self.recipe, "groups", None)
+        return groups
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -132,7 +138,7 @@ class Learner:
                 stage.begin()
                 self.collector.reset(iteration)
         with torch.no_grad():
-            batch = self.collector.collect(iteration, stage.gamma, stage.gae_lambda, stage.teacher)
+            batch = self.collector.collect(iteration, stage.gamma, stage.gae_lambda, stage.teacher, stage.groups)
         with torch.enable_grad():  # whatever the caller has set: an update may use autograd
             log = stage.recipe.update(batch, iteration)
         return {"return_mean": self.collector.episodes.last} | {key: value.detach() for key, value in log.items()}

@@ -81,6 +81,56 @@ def normalise(advantage: Tensor, size: int | None = None) -> Tensor:
     return (parts - mean).div_(std.add_(1e-8)).flatten(1)
 
 
+def group_relative(returns: Tensor) -> Tensor:
+    """Return (R - mean) / std within each group (Shao et al. 2024, section 4.1.2).
+
+    Parameters
+    ----------
+    returns
+        R, the return of each episode, [S, ..., K]: K episodes of a group.
+
+    Returns
+    -------
+    Tensor
+        Advantages of the same shape, without unit.
+    """
+    return normalise(returns.flatten(1), returns.shape[-1]).view_as(returns)
+
+
+def leave_one_out(returns: Tensor) -> Tensor:
+    """Return R minus the mean of the other K - 1 returns of its group (Ahmadian et al. 2024, RLOO).
+
+    Parameters
+    ----------
+    returns
+        R, the return of each episode, [S, ..., K]: K episodes of a group.
+
+    Returns
+    -------
+    Tensor
+        Advantages of the same shape, in units of reward.
+    """
+    others = returns.sum(-1, keepdim=True) - returns
+    return returns - others / (returns.shape[-1] - 1)
+
+
+def reference_kl(log_prob: Tensor, reference: Tensor) -> Tensor:
+    """Estimate KL(pi || pi_ref) at each transition as q - log q - 1, q = pi_ref / pi (Shao et al. 2024, eq. 4).
+
+    Parameters
+    ----------
+    log_prob, reference
+        Log-probabilities under the policy and under the reference policy, in nats, [S, M].
+
+    Returns
+    -------
+    Tensor
+        Not negative, in nats, [S, M]; unbiased where the actions are those of pi.
+    """
+    difference = reference - log_prob
+    return difference.exp() - difference - 1
+
+
 def approx_kl(ratio: Tensor) -> Tensor:
     """Estimate KL(old || new) as E[r - 1 - log r], [S] (joschu.net/blog/kl-approx.html)."""
     return (ratio - 1 - ratio.log()).mean(1)

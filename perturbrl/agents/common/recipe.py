@@ -138,7 +138,10 @@ class LossRecipe(Recipe[C]):
     """Minibatch Adam on a ``loss``; autograd differentiates it. The config needs ``lr``.
 
     ``epochs`` (default 1), ``minibatch`` (the whole rollout) and ``max_grad_norm`` (none) are read where it has them.
+    With ``critic = False`` the value network is neither computed nor changed.
     """
+
+    critic = True
 
     def __init__(self, configs: Sequence[C], model: Model, streams: Streams) -> None:
         super().__init__(configs, model, streams)
@@ -172,7 +175,7 @@ class LossRecipe(Recipe[C]):
 
     def step(self, batch: Rollout, active: Tensor | None) -> tuple[Log, Tensor | None]:
         """Take one step of Adam down the loss, in the runs of a mask [S] (None: all)."""
-        heads = self.model.heads(batch.obs, batch.action)
+        heads = self.model.heads(batch.obs, batch.action, self.critic)
         loss = self.loss(heads, batch)
         gradient(loss, heads)
         limit = getattr(self.c, "max_grad_norm", None)

@@ -5,8 +5,10 @@ Letters: S runs, T steps, B cells, M = T x B transitions, G features, A action s
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
@@ -37,18 +39,18 @@ class Rollout:
 
     def fields(self) -> tuple[Tensor, ...]:
         """Return the tensors in the order of their declaration."""
-        return self.obs, self.action, self.log_prob, self.value, self.advantage, self.ret
+        return tuple(getattr(self, field.name) for field in dataclasses.fields(self))
 
-    def reordered(self, order: Tensor) -> Rollout:
+    def reordered(self, order: Tensor) -> Self:
         """Return the transitions of run s in the order of row s of ``order`` [S, M]."""
-        return Rollout(*reorder(order, *self.fields()))
+        return type(self)(*reorder(order, *self.fields()))
 
-    def minibatches(self, size: int) -> Iterator[Rollout]:
+    def minibatches(self, size: int) -> Iterator[Self]:
         """Yield consecutive minibatches of ``size`` transitions."""
         parts = (torch.split(field, size, 1) for field in self.fields())
-        return (Rollout(*part) for part in zip(*parts, strict=True))
+        return (type(self)(*part) for part in zip(*parts, strict=True))
 
-    def normalised(self, size: int | None = None) -> Rollout:
+    def normalised(self, size: int | None = None) -> Self:
         """Return the rollout with ``losses.normalise`` applied to its advantages."""
         return replace(self, advantage=normalise(self.advantage, size))
 
@@ -62,6 +64,24 @@ def reorder(order: Tensor, *fields: Tensor) -> list[Tensor]:
     runs, size = order.shape
     rows = order.add(torch.arange(0, runs * size, size, device=order.device).unsqueeze(1)).flatten()
     return [x.flatten(0, 1).index_select(0, rows).view(x.shape) for x in fields]
+
+
+class Grouping(Protocol):
+    """Whole episodes in groups that start alike; ``groups.Groups`` is the one there is."""
+
+    def share(self, u: Tensor) -> Tensor:
+        """Give the cells of a group the same uniforms, [S, ..., B, D]."""
+        ...
+
+    def require_alike(self, obs: Tensor) -> None:
+        """Raise ``UserError`` where the cells of a group differ in their first observation, [S, B, G]."""
+        ...
+
+    def rollout(
+        self, obs: Tensor, action: Tensor, log_prob: Tensor, reward: Tensor, over: Tensor, gamma: Tensor
+    ) -> Rollout:
+        """Make a batch of T steps, each argument [S, T, B, ...], with the advantages of whole episodes."""
+        ...
 
 
 class EpisodeTracker:
@@ -104,13 +124,17 @@ class Collector:
         self.obs = torch.zeros(env.n_runs, env.n_envs, env.obs_dim, device=streams.device)
         self.episodes = EpisodeTracker(env.n_runs, env.n_envs, streams.device)
 
-    def reset(self, iteration: int) -> None:
-        """Start every episode anew."""
+    def reset(self, iteration: int, groups: Grouping | None = None) -> None:
+        """Start every episode anew; alike in the cells of a group, where there are groups."""
         u = self.streams.uniform("reset", iteration, (self.env.n_envs, self.env.n_uniforms))
-        self.obs.copy_(self.env.reset(u))
+        self.obs.copy_(self.env.reset(u if groups is None else groups.share(u)))
+        if groups is not None:
+            groups.require_alike(self.obs)
         self.episodes.running.zero_()
 
-    def collect(self, iteration: int, gamma: Tensor, lam: Tensor, teacher: Teacher | None = None) -> Rollout:
+    def collect(
+        self, iteration: int, gamma: Tensor, lam: Tensor, teacher: Teacher | None = None, groups: Grouping | None = None
+    ) -> Rollout:
         """Run T steps in each cell.
 
         Parameters
@@ -121,16 +145,21 @@ class Collector:
             Discount and lambda of ``gae``, [S, 1].
         teacher
             Returns the actions [S, B, A] to take. Default: sample from the policy.
+        groups
+            Starts every episode anew, and estimates the advantages. Default: go on, and estimate with the critic.
 
         Returns
         -------
         Rollout
             M = T x B transitions of each run, on the device of ``streams``.
         """
+        if groups is not None:
+            self.reset(iteration, groups)
         env, model, steps = self.env, self.model, self.n_steps
         shape = (env.n_runs, steps, env.n_envs)
         discrete = env.action_space.kind == "discrete"
         u = self.streams.uniform("env", iteration, (steps, env.n_envs, env.n_uniforms))
+        u = u if groups is None else groups.share(u)
         draw = self.streams.uniform if discrete else self.streams.normal
         noise = draw("action", iteration, (steps, env.n_envs, 1 if discrete else env.action_space.size))
 
@@ -153,23 +182,23 @@ class Collector:
                 truncated[:, t], final_obs[:, t] = step.truncated, step.final_obs
         self.obs.copy_(now)
         self.episodes.update(reward, terminated | truncated)
-
-        flat_obs = obs.flatten(1, 2)
-        env.action_space.require_choice(flat_obs)
-        value = model.value(flat_obs)[0].view(shape)
-        following = torch.cat([value[:, 1:], model.value(self.obs)[0].unsqueeze(1)], 1)
-        if final_obs is not None:
-            at_limit = model.value(final_obs.flatten(1, 2))[0].view(shape)
-            following = torch.where(truncated, at_limit, following)
+        env.action_space.require_choice(obs.flatten(1, 2))
+        if groups is not None:
+            return groups.rollout(obs, action, log_prob, reward, terminated | truncated, gamma)
+        value, following = self._values(obs, truncated, final_obs)
         advantage = gae(reward, value, following, terminated, truncated, gamma, lam)
-        return Rollout(
-            obs=flat_obs,
-            action=action.flatten(1, 2),
-            log_prob=log_prob.flatten(1),
-            value=value.flatten(1),
-            advantage=advantage.flatten(1),
-            ret=(advantage + value).flatten(1),
-        )
+        fields = obs, action, log_prob, value, advantage, advantage + value
+        return Rollout(*(field.flatten(1, 2) for field in fields))
+
+    def _values(self, obs: Tensor, truncated: Tensor, final_obs: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return V of each state of a rollout, and of the state after it (see ``gae``), both [S, T, B]."""
+        value = self.model.value(obs.flatten(1, 2))[0].view(truncated.shape)
+        last = self.model.value(self.obs)[0]
+        following = torch.cat([value[:, 1:], last.unsqueeze(1)], 1)
+        if final_obs is not None:
+            at_limit = self.model.value(final_obs.flatten(1, 2))[0].view(truncated.shape)
+            following = torch.where(truncated, at_limit, following)
+        return value, following
 
     def state(self) -> dict[str, Tensor]:
         """Return what a checkpoint needs."""

@@ -109,14 +109,15 @@ class Model(ABC):
     def cache_views(self, flat: Tensor) -> None:  # noqa: B027 (most models have nothing to prepare)
         """Prepare for a tensor [S, n] that lives as long as the model, such as another gradient."""
 
-    def heads(self, obs: Tensor, action: Tensor) -> Heads:
+    def heads(self, obs: Tensor, action: Tensor, critic: bool = True) -> Heads:
         """Evaluate both networks on transitions: states [S, M, G], actions [S, M, A] or [S, M].
 
+        Without ``critic`` the value network is left out: values and its gradient are zero.
         Where ``theta`` requires a gradient, ``backward`` of a loss of these numbers adds to ``theta.grad``.
         """
         with torch.no_grad():
             policy, policy_cache = self.policy(obs)
-            value, value_cache = self.value(obs)
+            value, value_cache = self.value(obs) if critic else (obs.new_zeros(obs.shape[:2]), None)
             log_prob, log_prob_cache = policy.log_prob(action)
             entropy = policy.entropy()
 
@@ -131,6 +132,9 @@ class Model(ABC):
                 if to_log_std is not None and d_log_std is not None:
                     d_log_std = d_log_std + d_entropy[:, None] * to_log_std
             self.policy_vjp(policy_cache, d_outputs, d_log_std, self.grad)
+            if not critic:
+                self.grad[:, self.policy_size :] = 0  # another stage may have left its own there
+                return
             self.value_vjp(value_cache, torch.zeros_like(value) if d_value is None else d_value, self.grad)
 
         # autograd starts here: what lies behind the three is differentiated by pull_back
