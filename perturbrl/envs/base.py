@@ -77,7 +77,8 @@ class BatchedEnv(Protocol):
     ``Step.truncated`` and ``Step.final_obs`` can ever matter: where it is false a learner need not keep them.
 
     A task that knows good actions may say so: an optional ``demonstration()`` returns the next action of each cell,
-    [S, B, A] (box), which ``agent.clone_steps`` lets a policy imitate.
+    [S, B, A] (box), which ``agent.clone_steps`` lets a policy imitate. A task in which the reward of a cell depends on
+    other cells has an optional ``mates``: that many cells side by side (a divisor of B) depend on each other.
     """
 
     n_runs: int

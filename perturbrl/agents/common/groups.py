@@ -36,8 +36,8 @@ class Groups:
 
     So its K episodes have the same start and the same noise, and differ by the actions that the policy draws. Given
     start and noise, the returns of the others do not depend on an episode's own actions: subtracting them leaves the
-    policy gradient unbiased, as a common baseline does. Blocks of N cells side by side are of N groups, so that tasks
-    which compare neighbours (``env.mates``) compare episodes of different groups.
+    policy gradient unbiased, as a common baseline does. Blocks of N cells side by side are of N groups, so that a
+    task whose rewards depend on neighbours (it has ``mates``) compares episodes of different groups.
 
     Every rollout starts from fresh episodes. A group counts where all of its episodes began at the same step and ended
     within the rollout; the steps of others have weight 0. Where all episodes last as long (as in the tasks of this
@@ -62,8 +62,15 @@ class Groups:
         n_groups = u.shape[-2] // self.size
         return torch.cat([u[..., :n_groups, :]] * self.size, -2)
 
-    def require_alike(self, obs: Tensor) -> None:
-        """Check that the cells of a group start from the same observation, [S, B, G].
+    def require_alike(self, obs: Tensor, mates: int) -> None:
+        """Check that the cells of a group start alike, and that their rewards do not depend on each other.
+
+        Parameters
+        ----------
+        obs
+            First observations, [S, B, G].
+        mates
+            Number of cells side by side whose rewards depend on each other.
 
         Raises
         ------
@@ -71,8 +78,10 @@ class Groups:
             They do not.
         """
         blocks = obs.view(len(obs), self.size, -1, obs.shape[2])
-        advice = f"with env.mates, let it divide n_envs / group = {blocks.shape[2]}"
-        message = f"this task starts cells with the same random numbers in different states; {advice}"
+        n_groups = blocks.shape[2]
+        message = f"env.mates = {mates} must divide n_envs / group = {n_groups}, so that mates are of different groups"
+        require(n_groups % mates == 0, "agent.group", message)
+        message = "this task starts cells with the same random numbers in different states, so they make no group"
         require(bool((blocks == blocks[:, :1]).all()), "agent.group", message)
 
     def rollout(

@@ -73,8 +73,8 @@ class Grouping(Protocol):
         """Give the cells of a group the same uniforms, [S, ..., B, D]."""
         ...
 
-    def require_alike(self, obs: Tensor) -> None:
-        """Raise ``UserError`` where the cells of a group differ in their first observation, [S, B, G]."""
+    def require_alike(self, obs: Tensor, mates: int) -> None:
+        """Raise ``UserError`` where the first observations [S, B, G] of a group differ, or mates are of one group."""
         ...
 
     def rollout(
@@ -129,7 +129,7 @@ class Collector:
         u = self.streams.uniform("reset", iteration, (self.env.n_envs, self.env.n_uniforms))
         self.obs.copy_(self.env.reset(u if groups is None else groups.share(u)))
         if groups is not None:
-            groups.require_alike(self.obs)
+            groups.require_alike(self.obs, getattr(self.env, "mates", 1))
         self.episodes.running.zero_()
 
     def collect(

@@ -136,5 +136,16 @@ def test_a_task_whose_cells_do_not_start_alike_is_refused() -> None:
     env.reset = lambda u: reset(torch.rand_like(u))  # type: ignore[method-assign]
     learner = make_learner("rloo", [1], horizon=4)
     learner.collector.env = env
-    with pytest.raises(UserError, match=r"^agent\.group: .* with env\.mates, let it divide n_envs / group = 2$"):
+    with pytest.raises(UserError, match=r"^agent\.group: this task starts cells .* in different states"):
+        learner.iterate(0)
+
+
+@pytest.mark.parametrize(("mates", "refused"), [(1, False), (2, False), (4, True)])
+def test_cells_that_a_task_compares_must_be_of_different_groups(mates: int, refused: bool) -> None:
+    learner = make_learner("rloo", [1], horizon=4)  # two groups of two cells
+    learner.collector.env.mates = mates
+    if refused:
+        with pytest.raises(UserError, match=r"^agent\.group: env\.mates = 4 must divide n_envs / group = 2"):
+            learner.iterate(0)
+    else:
         learner.iterate(0)
