@@ -24,6 +24,7 @@ from perturbrl.run_dirs import NOT_IN_HASH, Labels
 from perturbrl.runner.schema import RunConfig, bind_run, resolve
 
 FILE_KEYS = (("source", "path"), ("split", "file"), ("description", "prior"))  # files that cells depend on
+PATH_KEYS = (*FILE_KEYS, ("agent", "pretrained"))
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def make_job(config: DictConfig, path: Path, labels: Labels | None = None) -> Jo
     registry.load_plugins()
     raw = {k: renamed(k, v) if isinstance(v, dict) else v for k, v in resolve(config).items() if k != "experiment"}
     # a run must find its files again from another working directory
-    for holder, key in ((raw, "path"), *((raw.get(group), key) for group, key in FILE_KEYS)):
+    for holder, key in ((raw, "path"), *((raw.get(group), key) for group, key in PATH_KEYS)):
         if holder and holder.get(key):
             holder[key] = os.path.realpath(os.path.expanduser(str(holder[key])))  # never raises, unlike resolve
     split_of_cells = holds_out_cells(str(raw["split"].get("kind")))

@@ -21,7 +21,7 @@ from perturbrl.agents.common.rollout import Log
 from perturbrl.envs.factory import Table
 from perturbrl.errors import UserError
 from perturbrl.records import RunDir
-from perturbrl.runner import interrupt
+from perturbrl.runner import interrupt, pretrained
 from perturbrl.runner.build import build_learner
 from perturbrl.runner.dataset import DatasetInfo
 from perturbrl.runner.job import Job, save_config
@@ -43,7 +43,10 @@ class Population:
         self.device = pick_device(self.config.device)
         if self.device.type == "cpu" and kernels.emulates_bf16():
             progress.say(f"precision=bf16: {kernels.BF16_EMULATED}; precision=float32 is faster here")
+        self.starts = [pretrained.find(job) for job in jobs]
         self.learner = build_learner(jobs, table, self.device)
+        self.interface = pretrained.interface(self.learner.collector.env, table)
+        pretrained.begin(self.learner.model, self.starts, jobs, self.interface)
         self.rows: list[list[dict[str, Any]]] = [[] for _ in jobs]
         self.seconds = 0.0
         self.start = 0
@@ -107,6 +110,8 @@ class Population:
                 continue
             if about["data_checksum"] != self.dataset.checksum:
                 raise UserError(f"{job.path}: the data have changed since; use force=true to train again")
+            if pretrained.changed(RunDir(job.path).run, job):
+                raise UserError(f"{job.path}: its {pretrained.KEY} has been trained again since; {records.TRAIN_AGAIN}")
             self.start, self.seconds = int(about["iteration"]), max(self.seconds, float(about["seconds"]))
             frame = records.read_parquet(job.path / paths.PROGRESS)
             self.rows[k] = frame[frame["iteration"] < self.start].to_dict("records")
@@ -163,7 +168,10 @@ class Population:
     def _record(self, job: Job, status: str, message: str = "") -> None:
         steps = self.learner.n_iterations * self.learner.steps_per_iteration
         executors = {stage.name: stage.executor for stage in self.learner.stages}
-        where = Conditions(len(self.jobs), str(self.device), self.arithmetic, executors)
+        start = self.starts[self.jobs.index(job)]
+        of_start = None if start is None else start.to_json()
+        how = len(self.jobs), str(self.device), self.arithmetic, executors
+        where = Conditions(*how, self.interface, of_start)
         write_run(job, self.dataset, where, status, message, steps, self.seconds)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from perturbrl import files, paths, records
 from perturbrl.runner.dataset import DatasetInfo
@@ -12,12 +13,17 @@ from perturbrl.runner.job import Job
 
 @dataclass(frozen=True)
 class Conditions:
-    """How runs were trained: how many together, on which device, by which kernels, and the executor of each stage."""
+    """How runs were trained: how many together, on which device, by which kernels, and the executor of each stage.
+
+    ``interface``: what their policies observe and how they act. ``pretrained``: the run that one started from, if any.
+    """
 
     population: int
     device: str
     kernels: str
     executors: Mapping[str, str]
+    interface: Mapping[str, Any]
+    pretrained: Mapping[str, str] | None
 
 
 def write_run(
@@ -54,11 +60,14 @@ def write_run(
         "precision": config.precision,
         "n_cells": dataset.n_cells,
         "n_features": dataset.n_features,
+        "interface": dict(where.interface),
         "data_checksum": dataset.checksum,
         "leaks": list(dataset.leaks),
         "versions": records.versions(),
         "git_commit": records.git_commit(),
     }
+    if where.pretrained is not None:
+        content["pretrained"] = dict(where.pretrained)
     if job.labels is not None:
         content["labels"] = job.labels.to_json()
     if status in records.FINISHED:

@@ -11,7 +11,7 @@ from perturbrl import paths, status
 from perturbrl.agents import kernels
 from perturbrl.errors import UserError
 from perturbrl.records import RunDir
-from perturbrl.runner import interrupt
+from perturbrl.runner import interrupt, pretrained
 from perturbrl.runner.dataset import DatasetInfo, load_cells, notices
 from perturbrl.runner.job import Job, holds_config, save_config
 from perturbrl.runner.lockstep import Population
@@ -51,6 +51,8 @@ def train_jobs(jobs: Sequence[Job], progress: Progress) -> list[Outcome]:
                 outcomes.append(Outcome(job.path, "skipped", str(folder.run.get("message") or "")))
             else:
                 todo.append(job)
+        for job in todo:
+            pretrained.find(job)  # before cells are read
         if todo:
             kernels.begin(todo[0].config.kernels)
             table = load_cells(todo[0])
@@ -72,7 +74,7 @@ def train_jobs(jobs: Sequence[Job], progress: Progress) -> list[Outcome]:
 
 
 def _must_go(folder: RunDir, job: Job) -> bool:
-    """Whether a folder's run is damaged, was made with another config, or from data that have changed since."""
+    """Whether a folder's run is damaged, has another config, or its data or pretrained networks have changed since."""
     try:
         run = folder.run
         folder.check()
@@ -80,7 +82,9 @@ def _must_go(folder: RunDir, job: Job) -> bool:
         return True
     if not run:
         return False
-    return run.get("config_hash") != job.hash or run.get("data_checksum") != DatasetInfo.of(load_cells(job)).checksum
+    if run.get("config_hash") != job.hash or pretrained.changed(run, job):
+        return True
+    return run.get("data_checksum") != DatasetInfo.of(load_cells(job)).checksum
 
 
 def _by_checkpoint(jobs: Sequence[Job]) -> Iterator[list[Job]]:

@@ -53,6 +53,7 @@ def tiny(name: str, **overrides: Any) -> Settings:
         "ppo": {"minibatch": 16, "epochs": 3, "lr": 3e-3},
         "trpo": {"minibatch": 16, "critic_epochs": 2, "lr": 3e-3, "cg_iterations": 6},
     }
+    own["lora"] = own["ppo"] | {"adapter_lr": 1e-2, "convex_share": 0.5, "nonconvex_share": 0.25}
     if name == "trpo_ppo":
         return {f"{stage}.{key}": v for stage, s in own.items() for key, v in (common | s).items()} | overrides
     one_stage: dict[str, Settings] = {

@@ -243,6 +243,7 @@ EPISODES = {
     **{"group": Change(2, p.trained), "max_grad_norm": Change(0.05, p.trained)},
 }
 WIDE = ("agent.target_kl=5.0",)  # steps so long that the line search has something to do
+THREE = ("schedule.total=192",)  # a rollout for each stage
 AGENT = {
     "a2c": {
         "name": NAME,
@@ -271,6 +272,14 @@ AGENT = {
         "line_search_tries": Change(1, p.trained, ("agent.target_kl=50.0",)),
     },
     "rloo": EPISODES,
+    "lora": {
+        "name": NAME,
+        "pretrained": Change("nowhere", p.recorded, THREE, "is no run directory"),
+        **{key: Change(v, p.trained, THREE) for key, v in {"rank": 2, "alpha": 1.0, "adapter_lr": 0.1}.items()},
+        **{f"{net}_layers": Change("output", p.trained, THREE) for net in ("policy", "value")},
+        **{key: Change(value, p.trained, THREE) for key, value in {"biases": True, "log_std": False}.items()},
+        **{f"{stage}_share": Change(0.0, p.planned, THREE) for stage in ("convex", "nonconvex")},
+    },
     "trpo_ppo": {
         "name": NAME,
         "mode": Change("interleaved", p.trained),
@@ -283,7 +292,7 @@ AGENT = {
         "ppo.clone_lr": refuse(0.1, r"is 0\.1 but agent\.clone_lr is 0\.001"),
     },
 }
-for own in AGENT:
+for own in AGENT.keys() - {"lora"}:
     AGENT[own] = AGENT[own] | {key: cloned(own, key) for key in CLONED}
 OPTIMIZER = {
     "adam": {
