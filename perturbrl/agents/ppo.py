@@ -38,7 +38,7 @@ class PPO(Recipe[PPOConfig]):
                 shuffled = shuffled.normalised(c.minibatch)
             logged = epoch in (0, c.epochs - 1)
             steps, active = self.executor.epoch(shuffled, active, logged)  # ``step`` on each minibatch
-            if epoch == 0:
+            if epoch == 0 and "clip_fraction" in steps:
                 log["clip_fraction_first"] = steps["clip_fraction"][:, 0]
             log |= {key: values.mean(1) for key, values in steps.items()}
         return log | {"explained_variance": batch.explained_variance()}
@@ -50,9 +50,13 @@ class PPO(Recipe[PPOConfig]):
         gradient(loss, heads)
         if active is not None:
             active = active & (log["approx_kl"] <= 1.5 * self.c.target_kl)
+        self.descend(active)
+        return log, active
+
+    def descend(self, active: Tensor | None) -> None:
+        """Take a step of the optimiser down ``model.grad``, its norm limited, in the runs of a mask [S] (None: all)."""
         scale = self.model.arithmetic.clip_scale(self.model.grad, self.c.max_grad_norm)
         self.adam.step(self.model.grad, active, scale)
-        return log, active
 
     def loss(self, heads: Heads, batch: Rollout) -> tuple[Tensor, Log]:
         """Return the loss of a minibatch, [S], and what to log."""
@@ -79,9 +83,15 @@ class PPO(Recipe[PPOConfig]):
             Numbers to log, each [S].
         """  # eq. 8
         c = self.c
-        surrogate = clipped_surrogate(ratio, batch.advantage, c.clip)  # eq. 7
+        surrogate, terms = self.surrogate(ratio, batch)
         critic = value_loss(value, batch.ret)
         loss = -surrogate + c.vf_coef.squeeze(1) * critic - c.ent_coef.squeeze(1) * entropy
-        log = {"approx_kl": approx_kl(ratio), "clip_fraction": clip_fraction(ratio, c.clip)}
+        log = {"approx_kl": approx_kl(ratio)} | terms
         log |= {"value_loss": critic, "entropy": entropy, "surrogate": surrogate, "loss": loss}
         return loss, {key: number.detach() for key, number in log.items()}
+
+    def surrogate(self, ratio: Tensor, batch: Rollout) -> tuple[Tensor, Log]:
+        """Return what the policy maximises, [S], and what to log of it."""
+        clip = self.c.clip
+        log = {"clip_fraction": clip_fraction(ratio, clip)}
+        return clipped_surrogate(ratio, batch.advantage, clip), log  # eq. 7

@@ -27,7 +27,8 @@ Log = dict[str, Tensor]
 class Rollout:
     """A batch on which a policy is improved; M = T x B transitions of each run, flattened.
 
-    ``obs`` [S, M, G]; ``action`` [S, M, A] or [S, M]; ``log_prob``, ``value``, ``advantage``, ``ret`` [S, M].
+    ``obs`` [S, M, G]; ``action`` [S, M, A] or [S, M]; ``log_prob``, ``value``, ``advantage``, ``ret`` [S, M]. A recipe
+    that needs more of each transition derives a class with more fields.
     """
 
     obs: Tensor

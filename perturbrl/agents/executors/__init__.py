@@ -19,7 +19,7 @@ from perturbrl.agents.model.actor_critic import ActorCritic, PolicyConfig
 from perturbrl.agents.model.heads import Model
 from perturbrl.envs.base import ActionSpace
 
-STEP = ("step", "loss", "objective")
+STEP = ("step", "loss", "objective", "surrogate", "descend")
 
 
 def choose(recipe: Any, ppo: type[Any]) -> Executor:

@@ -17,13 +17,19 @@ from perturbrl.bounds import (
 
 
 @dataclass(frozen=True)
-class PPOConfig(OnPolicyConfig):
-    """Settings of PPO; meanings and units stand in ``conf/agent/ppo.yaml``."""
+class MinibatchConfig(OnPolicyConfig):
+    """What PPO shares with agents that only limit the change of the policy in another way."""
 
     epochs: PositiveInt
     minibatch: Annotated[int, Number(least=2)]  # advantages are normalised within it
-    clip: PerRun[Probability]
     vf_coef: PerRun[NonNegativeFloat]
     ent_coef: PerRun[float]
     max_grad_norm: PerRun[Annotated[float, Number(above=0, finite=False)]]
     target_kl: PositiveFloat | None
+
+
+@dataclass(frozen=True)
+class PPOConfig(MinibatchConfig):
+    """Settings of PPO; meanings and units stand in ``conf/agent/ppo.yaml``."""
+
+    clip: PerRun[Probability]

@@ -17,14 +17,20 @@ from perturbrl.bounds import (
 
 
 @dataclass(frozen=True)
-class TRPOConfig(OnPolicyConfig):
-    """Settings of TRPO; meanings and units stand in ``conf/agent/trpo.yaml``."""
+class NaturalConfig(OnPolicyConfig):
+    """What agents share that take the natural step of eq. 6."""
 
     target_kl: PerRun[PositiveFloat]
     kl: Annotated[str, OneOf("per_dimension", "summed")]
     cg_iterations: PositiveInt
     damping: PerRun[NonNegativeFloat]
-    line_search_shrink: PerRun[Fraction]
-    line_search_tries: PositiveInt
     critic_epochs: PositiveInt
     minibatch: PositiveInt
+
+
+@dataclass(frozen=True)
+class TRPOConfig(NaturalConfig):
+    """Settings of TRPO; meanings and units stand in ``conf/agent/trpo.yaml``."""
+
+    line_search_shrink: PerRun[Fraction]
+    line_search_tries: PositiveInt
