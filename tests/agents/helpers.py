@@ -54,8 +54,10 @@ def tiny(name: str, **overrides: Any) -> Settings:
         "trpo": {"minibatch": 16, "critic_epochs": 2, "lr": 3e-3, "cg_iterations": 6},
     }
     own["lora"] = own["ppo"] | {"adapter_lr": 1e-2, "convex_share": 0.5, "nonconvex_share": 0.25}
+    own |= dict.fromkeys(("copg", "fop", "fr_ppo", "trgppo"), own["ppo"]) | {"npg": own["trpo"]}
     if name == "trpo_ppo":
-        return {f"{stage}.{key}": v for stage, s in own.items() for key, v in (common | s).items()} | overrides
+        stages = {stage: own[stage] for stage in ("ppo", "trpo")}
+        return {f"{stage}.{key}": v for stage, s in stages.items() for key, v in (common | s).items()} | overrides
     one_stage: dict[str, Settings] = {
         "a2c": {"rollout_steps": 20, "lr": 3e-3},
         "grpo": {"minibatch": 16, "epochs": 3, "lr": 3e-3, "group": 2},

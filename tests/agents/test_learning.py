@@ -16,6 +16,7 @@ from perturbrl.rng import Streams
 from .helpers import agent_config, policy_config, tiny
 
 SEEDS = (0, 1, 2)
+ALTERNATIVES = ("copg", "fop", "fr_ppo", "npg", "trgppo")
 
 
 class Quadratic:
@@ -55,8 +56,11 @@ class Quadratic:
 def learner(name: str, kind: str, seeds: Sequence[int] = SEEDS, iterations: int = 30) -> Learner:
     rollout = {"rollout_steps": 256, "n_envs": 16, "total_steps": 256 * iterations, "gamma": 0.9}
     own = {"ppo": {"minibatch": 64, "epochs": 6, "lr": 3e-3}, "trpo": {"minibatch": 64, "lr": 3e-3, "target_kl": 0.03}}
+    own |= dict.fromkeys(("copg", "fop", "trgppo"), own["ppo"])
+    own |= {"fr_ppo": own["ppo"] | {"tau": 0.2}, "npg": own["trpo"]}
     if name == "trpo_ppo":
-        overrides = {f"{s}.{k}": v for s in own for k, v in (rollout | own[s]).items()} | {"mode": "interleaved"}
+        overrides = {f"{s}.{k}": v for s in ("ppo", "trpo") for k, v in (rollout | own[s]).items()}
+        overrides |= {"mode": "interleaved"}
     else:
         overrides = rollout | own[name]
     configs = [agent_config(name, **tiny(name, **overrides))] * len(seeds)
@@ -66,7 +70,10 @@ def learner(name: str, kind: str, seeds: Sequence[int] = SEEDS, iterations: int 
     return built
 
 
-@pytest.mark.parametrize("name", ["ppo", "trpo", "trpo_ppo"])
+NAMES = ["ppo", "trpo", "trpo_ppo", *(pytest.param(n, marks=pytest.mark.slow) for n in ALTERNATIVES)]
+
+
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kind", ["box", "discrete"])
 def test_the_return_rises_to_near_the_best(name: str, kind: str) -> None:
     agent = learner(name, kind)

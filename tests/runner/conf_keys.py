@@ -292,6 +292,18 @@ AGENT = {
         "ppo.clone_lr": refuse(0.1, r"is 0\.1 but agent\.clone_lr is 0\.001"),
     },
 }
+AGENT |= {  # methods that differ from PPO or TRPO in a few keys
+    "copg": {**AGENT["ppo"]},
+    "fop": AGENT["ppo"] | {"hyper_lr": Change(0.1, p.trained), "normalised": Change(False, p.trained)},
+    "fr_ppo": {key: change for key, change in AGENT["ppo"].items() if key != "clip"}
+    | {"tau": Change(0.5, p.trained), "distance": Change("density", p.trained)},
+    "npg": {key: change for key, change in AGENT["trpo"].items() if not key.startswith("line_search")},
+    "trgppo": AGENT["ppo"]
+    | {
+        "delta": Change(0.5, p.trained, ("agent.lr=0.05",)),  # or no ratio reaches the clip
+        "delta_discrete": Change(0.5, p.trained, ("agent.lr=0.05", "env=paper_discrete")),
+    },
+}
 for own in AGENT.keys() - {"lora"}:
     AGENT[own] = AGENT[own] | {key: cloned(own, key) for key in CLONED}
 OPTIMIZER = {
