@@ -8,6 +8,7 @@ from typing import Annotated
 from perturbrl.agents.common.learner import check_rollout
 from perturbrl.bounds import NonNegativeFloat, NonNegativeInt, Number, PerRun, PositiveFloat, PositiveInt, Probability
 from perturbrl.config import require
+from perturbrl.optim.settings import OptimizerConfig
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class EpisodesConfig:
     n_envs: PositiveInt
     group: Annotated[int, Number(least=2)]
     minibatch: PositiveInt
+    optimizer: OptimizerConfig
     lr: PerRun[PositiveFloat]
     gamma: PerRun[Probability]
     max_grad_norm: PerRun[Annotated[float, Number(above=0, finite=False)]]
