@@ -13,6 +13,7 @@ from perturbrl.agents.common.natural import OldPolicy, conjugate_gradient, line_
 from perturbrl.agents.common.recipe import Recipe
 from perturbrl.agents.common.rollout import Log, Rollout
 from perturbrl.agents.model.heads import Model
+from perturbrl.agents.optim import asked
 from perturbrl.agents.settings.trpo import TRPOConfig
 from perturbrl.rng import Streams
 
@@ -23,7 +24,7 @@ class TRPO(Recipe[TRPOConfig]):
 
     def __init__(self, configs: Sequence[TRPOConfig], model: Model, streams: Streams) -> None:
         super().__init__(configs, model, streams)
-        self.critic = Critic(model, [config.lr for config in configs], self.c.minibatch)
+        self.critic = Critic(model, [config.lr for config in configs], self.c.minibatch, asked(configs))
         self.stateful = {"": self.critic.adam}
         self.executor_name = self.critic.executor_name
         # sb3-contrib averages the KL over action dimensions too, which widens its trust region A times

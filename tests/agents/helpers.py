@@ -33,7 +33,11 @@ def agent_config(name: str, **overrides: Any) -> Any:
         tree = OmegaConf.merge({"trpo": _group("trpo"), "ppo": _group("ppo")}, tree)
     root = OmegaConf.create({"agent": tree, "schedule": {"mode": "stages", "total": 256, "trpo": 128, "ppo": 128}})
     for key, value in overrides.items():
-        OmegaConf.update(root.agent, key, value, force_add=True)
+        if key.endswith("optimizer") and isinstance(value, str):
+            value = OmegaConf.load(paths.conf_dir() / "agent" / "optimizer" / f"{value}.yaml")
+            OmegaConf.update(root.agent, key, value, merge=False, force_add=True)
+        else:
+            OmegaConf.update(root.agent, key, value, force_add=True)
     return registry.agents.bind(root.agent)
 
 

@@ -306,11 +306,20 @@ AGENT |= {  # methods that differ from PPO or TRPO in a few keys
 }
 for own in AGENT.keys() - {"lora"}:
     AGENT[own] = AGENT[own] | {key: cloned(own, key) for key in CLONED}
+NO_OPTIMIZER = refuse("nobody", "agent.optimizer.name: 'nobody' is not known")
+MOMENTS = {
+    "name": NO_OPTIMIZER,
+    **{key: Change(value, p.trained) for key, value in {"beta1": 0.5, "beta2": 0.9, "eps": 1e-2}.items()},
+}
+SWITCH = {
+    **{"lr_min": 5e-5, "adaptive": 5.0, "scope": "global", "moment": "first", "bias_correction": False},
+}
+ASGD = MOMENTS | {key: Change(value, p.trained) for key, value in SWITCH.items()}
 OPTIMIZER = {
-    "adam": {
-        "name": refuse("nobody", "agent.optimizer.name: 'nobody' is not known"),
-        **{key: Change(value, p.trained) for key, value in {"beta1": 0.5, "beta2": 0.9, "eps": 1e-2}.items()},
-    },
+    **{"adam": MOMENTS, "amsgrad": MOMENTS, "asgd_adam": ASGD, "asgd_amsgrad": ASGD},
+    "adamw": MOMENTS | {"weight_decay": Change(0.5, p.trained)},
+    "padam": MOMENTS | {"partial": Change(0.3, p.trained)},
+    "sgd": {"name": NO_OPTIMIZER, "momentum": Change(0.5, p.trained), "nesterov": Change(True, p.trained)},
 }
 POLICY = {
     "net": Change("branches", p.trained, ("data=joint",)),

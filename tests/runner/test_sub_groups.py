@@ -25,7 +25,7 @@ def shipped(name: str) -> Any:
     return OmegaConf.to_container(OmegaConf.load(paths.conf_dir() / "agent" / "optimizer" / f"{name}.yaml"))
 
 
-OTHER = "adam"
+OTHER = "amsgrad"
 
 
 def test_every_file_has_a_schema() -> None:

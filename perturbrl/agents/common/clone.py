@@ -18,7 +18,7 @@ from perturbrl.agents.common.recipe import Recipe
 from perturbrl.agents.common.rollout import Log, Rollout, reorder
 from perturbrl.agents.model.distributions import Gaussian
 from perturbrl.agents.model.heads import Model
-from perturbrl.agents.optim import Adam
+from perturbrl.agents.optim import asked, part_optimiser
 from perturbrl.config import require
 from perturbrl.envs.base import BatchedEnv
 from perturbrl.rng import Streams
@@ -31,7 +31,7 @@ class Clone(Recipe[Any]):
         super().__init__(configs, model, streams)
         self.grad = zeros_like(model.theta)
         model.cache_views(self.grad)
-        self.adam = Adam(model.theta[:, : model.policy_size], [float(self.c.clone_lr)] * len(configs))
+        self.adam = part_optimiser(model, "policy", [float(self.c.clone_lr)] * len(configs), asked(configs))
         self.stateful = {"": self.adam}
 
     @torch.no_grad()

@@ -141,6 +141,7 @@ class Learner:
             batch = self.collector.collect(iteration, stage.gamma, stage.gae_lambda, stage.teacher, stage.groups)
         with torch.enable_grad():  # whatever the caller has set: an update may use autograd
             log = stage.recipe.update(batch, iteration)
+        log |= getattr(stage.recipe, "optimiser_log", dict)()
         return {"return_mean": self.collector.episodes.last} | {key: value.detach() for key, value in log.items()}
 
     def state(self) -> dict[str, Tensor]:

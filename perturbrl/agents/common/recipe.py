@@ -128,6 +128,11 @@ class Recipe(Generic[C]):
             named |= with_prefix(name, part.state()) if name else part.state()
         return named
 
+    def optimiser_log(self) -> Log:
+        """Return what the optimisers say of their steps since the last call, each [S]; the learner logs it."""
+        logs = (part.optimiser_log() for part in self.stateful.values() if hasattr(part, "optimiser_log"))
+        return {key: value for log in logs for key, value in log.items()}
+
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Go on from ``state()``."""
         for name, part in self.stateful.items():

@@ -17,6 +17,7 @@ from perturbrl.agents.executors.native import NativePPO
 from perturbrl.agents.executors.plain import Executor, PlainSteps
 from perturbrl.agents.model.actor_critic import ActorCritic, PolicyConfig
 from perturbrl.agents.model.heads import Model
+from perturbrl.agents.optim import PolicyValueAdam
 from perturbrl.envs.base import ActionSpace
 
 STEP = ("step", "loss", "objective", "surrogate", "descend")
@@ -26,7 +27,8 @@ def choose(recipe: Any, ppo: type[Any]) -> Executor:
     """Return what takes the steps of a recipe that is ``ppo`` or derived from it.
 
     A subclass that replaces a step or its loss runs step by step in torch, and a sentence in ``recipe.notes`` says so.
-    A target KL also needs single steps, because each step decides which runs take the next one.
+    Native steps are those of Adam. A target KL also needs single steps, because each step decides which runs take the
+    next one.
 
     Parameters
     ----------
@@ -41,11 +43,15 @@ def choose(recipe: Any, ppo: type[Any]) -> Executor:
         Its ``name`` is ``torch``, ``native`` or ``graph``.
     """
     model, c = recipe.model, recipe.c
+    optimizer = "" if isinstance(recipe.adam, PolicyValueAdam) else recipe.configs[0].optimizer.name
     replaced = [name for name in STEP if getattr(type(recipe), name) is not getattr(ppo, name)]
     fastest = fastest_for(model)
     if replaced and fastest != PlainSteps.name:
         names = " and ".join(replaced)
         recipe.notes += (f"{type(recipe).__name__} replaces {names} of PPO: its steps run one by one in torch",)
+    if optimizer and fastest == NativePPO.name:
+        recipe.notes += (f"optimizer={optimizer}: steps run one by one in torch, the native kernels know adam only",)
+        fastest = PlainSteps.name
     if replaced or c.target_kl is not None or fastest == PlainSteps.name:
         return PlainSteps(recipe.step, c.minibatch)
     if fastest == NativePPO.name:

@@ -60,6 +60,16 @@ class Chain:
         activations = (ctypes.c_int * layers)(*(ACTIVATIONS[name] for name in self.activations))
         return CChain(layers, self.n_values, sizes, activations)
 
+    @cached_property
+    def columns(self) -> tuple[slice, ...]:
+        """The columns of W and of b of each layer."""
+        out, at = [], self.start
+        for i, o in zip(self.sizes, self.sizes[1:], strict=False):
+            middle, end = at + i * o, at + (i + 1) * o
+            out += [slice(at, middle), slice(middle, end)]
+            at = end
+        return tuple(out)
+
     def views(self, flat: Tensor) -> Views:
         """W [S, I, O] and b [S, 1, O] of each layer within ``flat`` [S, n]."""
         for tensor, cached in self._cached:

@@ -75,6 +75,11 @@ class ActorCritic(Model):
         self.policy_net.cache_views(flat)
         self.value_net.cache_views(flat)
 
+    def parameter_columns(self) -> tuple[slice, ...]:
+        """Return the columns of each weight and bias, and of log_std."""
+        log_std = (self.log_std_columns,) if self.actions.kind == "box" else ()
+        return (*self.policy_net.columns(), *log_std, *self.value_net.columns())
+
     def policy(self, x: Tensor, theta: Tensor | None = None) -> tuple[Distribution, Any]:
         """Return pi(.|s) for states ``x`` [S, M, G], and the cache that the derivatives need."""
         theta = self.theta if theta is None else theta

@@ -106,6 +106,18 @@ class Model(ABC):
     def value_vjp(self, cache: Any, d_value: Tensor, grad: Tensor) -> None:
         """Write the gradient of the value parameters into the trailing columns of ``grad``."""
 
+    def parameter_columns(self) -> tuple[slice, ...]:
+        """Return the columns of each parameter tensor, in the order of ``theta``: what an optimiser does "per tensor".
+
+        Here each network is one tensor; models that know their layers say more.
+        """
+        parts = (
+            slice(0, self.log_std_columns.start),
+            self.log_std_columns,
+            slice(self.policy_size, self.theta.shape[1]),
+        )
+        return tuple(part for part in parts if part.start < part.stop)
+
     def cache_views(self, flat: Tensor) -> None:  # noqa: B027 (most models have nothing to prepare)
         """Prepare for a tensor [S, n] that lives as long as the model, such as another gradient."""
 

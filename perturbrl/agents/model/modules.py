@@ -115,6 +115,12 @@ class ModuleActorCritic(Model):
         model.theta, model.grad = model.theta.to(streams.device), model.grad.to(streams.device)
         return model
 
+    def parameter_columns(self) -> tuple[slice, ...]:
+        """See ``heads.Model``."""
+        policy, value = ([place for place, _ in net.places.values()] for net in (self.policy_net, self.value_net))
+        log_std = [self.log_std_columns] if self.actions.kind == "box" else []
+        return (*policy, *log_std, *value)
+
     def policy(self, x: Tensor, theta: Tensor | None = None) -> tuple[Distribution, Any]:
         """See ``heads.Model``."""
         theta = self.theta if theta is None else theta

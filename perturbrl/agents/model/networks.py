@@ -43,6 +43,10 @@ class Layer(Protocol):
         """Take the parameter columns from ``start`` on; return the first free column after them."""
         ...
 
+    def columns(self) -> tuple[slice, ...]:
+        """Return the columns of each parameter tensor: weights and biases."""
+        ...
+
     def init(self, row: Tensor, generator: torch.Generator) -> None:
         """Fill this layer's part of one run's parameters ``row`` [n]."""
         ...
@@ -89,6 +93,9 @@ class Mlp:
         self.chain = Chain(start, sizes, tuple(layer.activation for layer in self.layers))
         return self.chain.stop
 
+    def columns(self) -> tuple[slice, ...]:
+        return self.chain.columns
+
     def cache_views(self, flat: Tensor) -> None:
         self.chain.cache_views(flat)
 
@@ -121,6 +128,9 @@ class Sequential:
         for layer in self.layers:
             start = layer.place(start)
         return start
+
+    def columns(self) -> tuple[slice, ...]:
+        return tuple(part for layer in self.layers for part in layer.columns())
 
     def init(self, row: Tensor, generator: torch.Generator) -> None:
         for layer in self.layers:
@@ -165,6 +175,9 @@ class Branches:
         for network in self.networks:
             start = network.place(start)
         return start
+
+    def columns(self) -> tuple[slice, ...]:
+        return tuple(part for network in self.networks for part in network.columns())
 
     def init(self, row: Tensor, generator: torch.Generator) -> None:
         for network in self.networks:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from perturbrl.agents import kernels
 from perturbrl.agents.kernels.chain import Moments
+from perturbrl.agents.optim.state import copy_into
 from perturbrl.optim.settings import AdamConfig
 
 
@@ -107,5 +108,8 @@ class Adam:
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Go on from ``state()``."""
-        for name, tensor in self.state().items():
-            tensor.copy_(state[name])
+        copy_into(self.state(), state)
+
+    def optimiser_log(self) -> dict[str, Tensor]:
+        """Return what a log should say of the steps: nothing."""
+        return {}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from perturbrl.errors import UserError
+
 
 class TorchOptimiser:
     """The state of an optimiser of ``torch.optim`` for checkpoints: an entry of ``Recipe.stateful``.
@@ -38,3 +40,21 @@ def with_prefix(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
 def strip_prefix(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the entries under ``prefix/``, without it."""
     return {k.removeprefix(f"{prefix}/"): v for k, v in state.items() if k.startswith(f"{prefix}/")}
+
+
+def copy_into(tensors: dict[str, Tensor], state: dict[str, Tensor]) -> None:
+    """Copy a state into the tensors of an optimiser.
+
+    Raises
+    ------
+    UserError
+        The state is that of another optimiser.
+    """
+    missing = sorted(tensors.keys() - state.keys())
+    if missing:
+        raise UserError(
+            f"optimizer: the state of another optimiser cannot be taken over (it has no {' and no '.join(missing)}); "
+            "choose the same optimizer for both stages, or hand over parameters alone"
+        )
+    for name, tensor in tensors.items():
+        tensor.copy_(state[name])

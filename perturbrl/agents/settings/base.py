@@ -26,5 +26,6 @@ class OnPolicyConfig:
     clone_lr: PositiveFloat
 
     def check(self, where: str) -> None:
-        """Raise ``UserError`` for sizes that do not divide."""
+        """Raise ``UserError`` for sizes that do not divide, or an optimiser that the learning rate does not fit."""
+        self.optimizer.check_rate(self.lr, f"{where}.optimizer")
         check_rollout(where, self.rollout_steps, self.n_envs, getattr(self, "minibatch", self.rollout_steps))
