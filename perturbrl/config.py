@@ -27,6 +27,8 @@ RENAMED = {("env", "counterfactual"): {"max_perturb": "max_train_targets"}}
 
 ADDED: dict[str, dict[str, Any]] = {
     "agent": {"optimizer": {"name": "adam", "beta1": 0.9, "beta2": 0.999, "eps": 1e-5}},
+    "baseline": {"optimizer": "adamw"},
+    "encoder": {"optimizer": "adam"},
 }
 """Keys that are new since 0.1.0, by the group that has them or nests them: each with its neutral value.
 

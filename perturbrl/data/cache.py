@@ -73,7 +73,7 @@ def _cached(
 def code_digest(*builds: Callable[..., Any]) -> str:
     """Return a sha256 of the code that prepares cells: this package's, and the modules of ``builds`` (plugins)."""
     here = Path(__file__).parent
-    files = {f for folder in (here, here.parent / "landscape") for f in folder.rglob("*.py")}
+    files = {f for folder in (here, here.parent / "landscape", here.parent / "optim") for f in folder.rglob("*.py")}
     files |= {Path(inspect.getfile(build)) for build in builds}
     digest = hashlib.sha256()
     for file in sorted(files):

@@ -170,7 +170,7 @@ def _evaluation(summary: Mapping[str, Any], protocol: Mapping[str, Any]) -> dict
     known = {key: summary[key] for key in SUMMARY_KEYS if key in summary}
     more = flat({k: v for k, v in settings.items() if k not in (*NOT_SCORES, *NAMED_OTHERWISE)})
     if isinstance(baselines, Mapping):
-        return known | more | {"baselines": "recorded"} | flat({"baselines": baselines})
+        return known | more | {"baselines": "recorded"} | flat({"baselines": without_added("baseline", baselines)})
     return known | more | {"baselines": "not recorded"}
 
 

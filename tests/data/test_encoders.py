@@ -189,7 +189,10 @@ LIVE = {"k": 5, "hidden": 7, "heads": 3, "out": 5, "dropout": 0.6, "weights_seed
     ("name", "key", "value"),
     [("pca", "components", 4)]
     + [("random_gat", key, value) for key, value in LIVE.items()]
-    + [("gat", key, value) for key, value in ({**LIVE, "epochs": 4, "learning_rate": 0.1, "components": 3}).items()],
+    + [
+        ("gat", key, value)
+        for key, value in ({**LIVE, "epochs": 4, "optimizer": "padam", "learning_rate": 0.1, "components": 3}).items()
+    ],
 )
 def test_every_key_changes_the_features(name, key, value):
     before, after = encode(name, profiles())[0], encode(name, profiles(), **{key: value})[0]
@@ -199,7 +202,7 @@ def test_every_key_changes_the_features(name, key, value):
 @pytest.mark.parametrize("name", ENCODERS)
 def test_the_tests_above_know_every_key(name):
     tested = {"none": set(), "pca": {"components"}, "random_gat": set(LIVE)}
-    tested["gat"] = {*LIVE, "epochs", "learning_rate", "components"}
+    tested["gat"] = {*LIVE, "epochs", "optimizer", "learning_rate", "components"}
     assert {f.name for f in dataclasses.fields(registry.encoders[name].schema)} == {"name", *tested[name]}
 
 

@@ -202,12 +202,12 @@ DATA = {
     "dpt_components": Change(3, p.features),
 }
 GRAPH = {"k": 5, "hidden": 5, "heads": 1, "out": 4, "dropout": 0.5, "weights_seed": 1}
+TRAINED = {"epochs": 3, "optimizer": "sgd", "learning_rate": 0.1, "components": 2}
 ENCODER = {
     "none": {"name": NAME},
     "pca": {"name": NAME, "components": Change(3, p.features)},
     "random_gat": {"name": NAME} | {key: Change(value, p.features) for key, value in GRAPH.items()},
-    "gat": {"name": NAME}
-    | {key: Change(v, p.features) for key, v in (GRAPH | {"epochs": 3, "learning_rate": 0.1, "components": 2}).items()},
+    "gat": {"name": NAME} | {key: Change(v, p.features) for key, v in (GRAPH | TRAINED).items()},
 }
 PAPER = {
     "name": NAME,

@@ -155,3 +155,12 @@ def test_runs_keep_their_hash(agent: str, tmp_path: Path, monkeypatch) -> None:
     old = fingerprint(raw, NOT_IN_HASH)
     monkeypatch.undo()
     assert job.hash == old
+
+
+@pytest.mark.parametrize(("group", "neutral"), [("encoder", "adam"), ("baseline", "adamw")])
+def test_supervised_parts_declare_theirs(group: str, neutral: str) -> None:
+    with_it = {group: {"name": "x", "optimizer": neutral}}
+    assert fingerprint(with_it) == fingerprint({group: {"name": "x"}})
+    assert fingerprint({group: {"name": "x", "optimizer": "sgd"}}) != fingerprint(with_it)
+    file = {"encoder": "gat", "baseline": "mlp"}[group]
+    assert OmegaConf.load(paths.conf_dir() / group / f"{file}.yaml").optimizer == neutral

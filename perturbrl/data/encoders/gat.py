@@ -8,12 +8,13 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perturbrl.bounds import NonNegativeInt, Number, PositiveFloat, PositiveInt, Seed
+from perturbrl.bounds import NonNegativeInt, Number, OneOf, PositiveFloat, PositiveInt, Seed
 from perturbrl.config import require
 from perturbrl.data.encoders.neighbors import neighbor_edges
 from perturbrl.data.encoders.pca import Encoded, principal_components
 from perturbrl.data.preprocess.steps import Array, Standardize
 from perturbrl.memory import require_memory
+from perturbrl.optim.settings import NAMES
 from perturbrl.registry import encoders
 from perturbrl.rng import derive
 
@@ -45,6 +46,7 @@ class GatConfig:
     dropout: Annotated[float, Number(least=0, below=1)]
     weights_seed: Seed
     epochs: NonNegativeInt
+    optimizer: Annotated[str, OneOf(*NAMES)]
     learning_rate: PositiveFloat
     components: PositiveInt
 
@@ -90,7 +92,7 @@ def gat(config: GatConfig, x: Array, train: Rows, seed: int) -> Encoded:
     # Rows of x become rows of x[train]; edges into training cells come first and stay among training cells.
     within = torch.from_numpy(np.searchsorted(train, edges[:, : len(train) * (config.k - 1)].numpy()))
     net = network.make_network(x.shape[1], config, derive(config.weights_seed, "weights"))
-    network.train_network(net, network.to_tensor(x[train]), within, target, config.epochs, config.learning_rate, seed)
+    network.train_network(net, network.to_tensor(x[train]), within, target, config, seed)
     return network.embed(net.eval(), network.to_tensor(x), edges, seed), _names(config), ()
 
 

@@ -14,6 +14,7 @@ from torch.nn import functional
 from torch_geometric.nn import GATConv
 
 from perturbrl.data.preprocess.steps import Array
+from perturbrl.optim import by_name
 
 
 class GraphAttention(nn.Module):
@@ -48,19 +49,21 @@ def embed(network: GraphAttention, x: Tensor, edges: Tensor, seed: int) -> NDArr
 
 
 def train_network(
-    network: GraphAttention, x: Tensor, edges: Tensor, target: Tensor, epochs: int, learning_rate: float, seed: int
+    network: GraphAttention, x: Tensor, edges: Tensor, target: Tensor, config: Any, seed: int
 ) -> list[float]:
-    """Fit the network and a linear read-out of ``target`` [N, C] by full-batch Adam on the mean squared error.
+    """Fit the network and a linear read-out of ``target`` [N, C] by full-batch steps on the mean squared error.
 
-    Returns the loss of each epoch. Weights of the read-out and dropout are drawn from ``seed``.
+    ``config`` has ``epochs``, ``optimizer`` and ``learning_rate``. Returns the loss of each epoch. Weights of the
+    read-out and dropout are drawn from ``seed``.
     """
     losses = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         read_out = nn.Linear(network.second.out_channels, target.shape[1])
-        optimiser = torch.optim.Adam([*network.parameters(), *read_out.parameters()], lr=learning_rate)
+        parameters = [*network.parameters(), *read_out.parameters()]
+        optimiser = by_name(config.optimizer, parameters, config.learning_rate)
         network.train()
-        for _ in range(epochs):
+        for _ in range(config.epochs):
             optimiser.zero_grad()
             loss = functional.mse_loss(read_out(network(x, edges)), target)
             loss.backward()  # type: ignore[no-untyped-call]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from perturbrl.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from perturbrl.bounds import NonNegativeFloat, NonNegativeInt, OneOf, PositiveFloat, PositiveInt
 from perturbrl.effects.baselines.base import Array, BaselineConfig, Conditions, Configured
 from perturbrl.effects.baselines.descriptors import inputs
 from perturbrl.effects.responses import Responses, trained, tuning
+from perturbrl.optim import by_name
+from perturbrl.optim.settings import NAMES
 from perturbrl.registry import baselines
 from perturbrl.rng import derive
 from perturbrl.screens.schema import PerturbationTable
@@ -19,9 +22,10 @@ from perturbrl.screens.schema import PerturbationTable
 
 @dataclass(frozen=True)
 class MlpConfig(BaselineConfig):
-    """Two hidden layers of ``hidden`` units, trained by AdamW; ``patience`` epochs without improvement end it."""
+    """Two hidden layers of ``hidden`` units, trained until ``patience`` epochs bring no improvement."""
 
     hidden: PositiveInt
+    optimizer: Annotated[str, OneOf(*NAMES)]
     learning_rate: PositiveFloat
     weight_decay: NonNegativeFloat
     batch: PositiveInt
@@ -38,7 +42,7 @@ class Mlp(Configured):
     """
 
     def fit(self, table: PerturbationTable) -> None:
-        """Train by AdamW until the error on validation has not fallen for ``patience`` epochs."""
+        """Train until the error on validation has not fallen for ``patience`` epochs."""
         self._described = inputs(table)
         self._train = trained(table)
         train, validation = tuning(table)
@@ -59,7 +63,7 @@ class Mlp(Configured):
 
     def _descend(self, x: Tensor, y: Tensor, x_validation: Tensor, y_validation: Tensor) -> None:
         c: MlpConfig = self.config
-        descent = torch.optim.AdamW(self._model.parameters(), lr=c.learning_rate, weight_decay=c.weight_decay)
+        descent = by_name(c.optimizer, self._model.parameters(), c.learning_rate, c.weight_decay)
         best, best_epoch = float(y_validation.square().mean()), 0
         weights = {name: value.clone() for name, value in self._model.state_dict().items()}
         for epoch in range(1, c.epochs + 1):

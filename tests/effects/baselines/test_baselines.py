@@ -291,7 +291,15 @@ OTHER = {
     "bilinear_tuned": {"dimensions": [3], "ridges": [0.5]},
     "kernel_ridge": {"widths": [7.0], "ridges": [50.0]},
     "knn": {"neighbours": [2]},
-    "mlp": {"hidden": 7, "learning_rate": 0.02, "weight_decay": 0.5, "batch": 3, "epochs": 2, "patience": 1},
+    "mlp": {
+        "hidden": 7,
+        "optimizer": "sgd",
+        "learning_rate": 0.02,
+        "weight_decay": 0.5,
+        "batch": 3,
+        "epochs": 2,
+        "patience": 1,
+    },
     "permuted": {"dimensions": 2, "ridge": 5.0},
 }
 COMMON = {"name", "row", "residual"}  # which file it is, where it stands, and what env.residual may name
