@@ -44,4 +44,9 @@ def trpo(s: Settings) -> int:
     return rollout(s) + natural + s.epochs * (forward(value) + backward(value))
 
 
-PER_STEP = {"ppo": ppo, "trpo": trpo}
+def a2c(s: Settings) -> int:
+    """One pass over the rollout."""
+    return rollout(s) + sum(forward(n) + backward(n) for n in networks(s))
+
+
+PER_STEP = {"ppo": ppo, "trpo": trpo, "a2c": a2c}

@@ -60,6 +60,16 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+def own_settings(algorithm: str, s: Settings) -> About:
+    """What the settings are called in ``conf/agent/<algorithm>.yaml``; A2C keeps its own short rollouts."""
+    if algorithm == "ppo":
+        return {"rollout_steps": s.rollout, "minibatch": s.minibatch, "epochs": s.epochs}
+    if algorithm == "trpo":
+        critic = {"minibatch": s.critic_minibatch, "critic_epochs": s.epochs}
+        return {"rollout_steps": s.rollout, **critic, "cg_iterations": s.cg_iterations}
+    return {"total_steps": 10**7}  # a row of the log for each of its rollouts has to fit in memory
+
+
 def ours(algorithm: str, *variant: str) -> Callable[[Settings, About], Iterate]:
     def build(s: Settings, about: About) -> Iterate:
         one_thread()
@@ -70,18 +80,13 @@ def ours(algorithm: str, *variant: str) -> Callable[[Settings, About], Iterate]:
         from perturbrl.runner.build import build_learner
         from perturbrl.runner.hydra.compose import compose_job
 
-        batch = s.minibatch if algorithm == "ppo" else s.critic_minibatch
-        epochs = "epochs" if algorithm == "ppo" else "critic_epochs"
         asked = {
             "agent": algorithm,
             "schedule.total": 10**9,
             "device": s.device,
             "policy.hidden": f"[{','.join(map(str, s.hidden))}]",
-            "agent.rollout_steps": s.rollout,
-            "agent.minibatch": batch,
-            f"agent.{epochs}": s.epochs,
+            **{f"agent.{key}": value for key, value in own_settings(algorithm, s).items()},
             "agent.lr": s.lr,
-            **({"agent.cg_iterations": s.cg_iterations} if algorithm == "trpo" else {}),
             **({} if s.envs is None else {"agent.n_envs": s.envs}),
         }
         overrides = [*(f"{key}={value}" for key, value in asked.items()), *variant, *s.overrides]
@@ -177,6 +182,7 @@ def stable_baselines(algorithm: str, face: str) -> Callable[[Settings, About], I
             "numpy": lambda: NumpyCell(cells.x),
             "torch": lambda: make("paper", cells),
             "batched": lambda: sb3.BatchedCells(make_vec("paper", cells, s.envs or BATCHED)),
+            "batched_16": lambda: sb3.BatchedCells(make_vec("paper", cells, 16)),
         }
         return sb3.build(algorithm, s, envs[face]())
 
@@ -248,6 +254,7 @@ def own_rows(algorithm: str) -> dict[str, Contender]:
     }
 
 
+ONE_CELL = ("agent.n_envs=1", "agent.rollout_steps=5")  # the default of Stable-Baselines3's A2C
 CONTENDERS = {
     "gemm": Contender("float32 matrix product, one core", "arithmetic", matrix_product),
     "env": Contender("perturbrl, environment alone", "env", environment),
@@ -267,5 +274,9 @@ CONTENDERS = {
     "trpo-sb3": Contender("sb3-contrib, 1 environment (numpy)", "trpo", stable_baselines("trpo", "numpy"), CONTRIB),
     "trpo-sb3-64": Contender("sb3-contrib, 64 batched", "trpo", stable_baselines("trpo", "batched"), CONTRIB),
     "trpo-jax": Contender("JAX, all compiled, 64 batched", "trpo", jax_agent("trpo"), JAX),
+    **own_rows("a2c"),
+    "a2c-1": Contender("perturbrl, one run, 1 environment", "a2c", ours("a2c", *ONE_CELL), own=True),
+    "a2c-sb3": Contender("Stable-Baselines3, 1 environment (numpy)", "a2c", stable_baselines("a2c", "numpy"), SB3),
+    "a2c-sb3-16": Contender("Stable-Baselines3, 16 batched", "a2c", stable_baselines("a2c", "batched_16"), SB3),
 }
 NOT_BY_DEFAULT = ("ppo-cleanrl-compiled",)  # compiling takes minutes, and needs a C++ compiler

@@ -1,4 +1,4 @@
-"""Stable-Baselines3 PPO and sb3-contrib TRPO with the settings of the released study."""
+"""Stable-Baselines3 PPO and A2C, and sb3-contrib TRPO, with the settings of the released study."""
 
 from __future__ import annotations
 
@@ -69,6 +69,10 @@ def build(algorithm: str, s: Settings, env: gymnasium.Env[Any, Any] | VecEnv) ->
         from stable_baselines3 import PPO
 
         model = PPO("MlpPolicy", env, batch_size=s.minibatch, n_epochs=s.epochs, clip_range=0.2, **common)
+    elif algorithm == "a2c":
+        from stable_baselines3 import A2C
+
+        model = A2C("MlpPolicy", env, **common | {"n_steps": 5, "gae_lambda": 1.0})
     else:
         from sb3_contrib import TRPO
 
@@ -85,7 +89,8 @@ def build(algorithm: str, s: Settings, env: gymnasium.Env[Any, Any] | VecEnv) ->
         )
 
     def iterate() -> int:
+        before = model.num_timesteps
         model.learn(s.rollout, reset_num_timesteps=False)
-        return s.rollout
+        return int(model.num_timesteps - before)  # whole rollouts, rounded up
 
     return iterate
