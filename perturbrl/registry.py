@@ -79,8 +79,30 @@ class Registry(Mapping[str, Entry]):
         UserError
             There is no such entry, or as ``config.bind``.
         """
-        name = choice(str(node.get(self.key)), self, f"{self.kind}.{self.key}")
-        return bind(self[name].schema, renamed(self.kind, node, warn=True), self.kind)
+        choice(str(node.get(self.key)), self, f"{self.kind}.{self.key}")
+        whole = self.completed(renamed(self.kind, node, warn=True))
+        return bind(self.schema(whole), whole, self.kind)
+
+    def completed(self, node: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a config group with what its schema adds, where the schema has a class method ``complete(node)``.
+
+        Raises
+        ------
+        UserError
+            As that method does.
+        """
+        name = str(node.get(self.key))
+        complete = getattr(self[name].schema, "complete", None) if name in self else None
+        return node if complete is None else dict(complete(node))
+
+    def schema(self, node: Mapping[str, Any]) -> type[Any]:
+        """Return the schema of a completed config group.
+
+        Where an entry's schema has a class method ``schema_of(node)``, that returns it: some keys depend on others.
+        """
+        schema = self[str(node.get(self.key))].schema
+        depends: Callable[[Mapping[str, Any]], type[Any]] | None = getattr(schema, "schema_of", None)
+        return schema if depends is None else depends(node)
 
     def defaults(self, name: str) -> DictConfig:
         """Return what ``conf/<kind>/<name>.yaml`` holds, of the package or of a plugin.

@@ -48,6 +48,16 @@ def test_an_agent_of_the_page_trains_and_evaluates(name: str, tmp_path: Path) ->
     assert "evaluated" in command(tmp_path, "perturbrl", "evaluate").stderr
 
 
+def test_an_agent_of_the_page_can_be_a_stage(tmp_path: Path) -> None:
+    sizes = [f"agent.{name}.{key}" for name in ("reinforce", "ppo") for key in ("rollout_steps=256", "n_envs=8")]
+    words = [word for word in SMALL if not word.startswith(("agent.", "schedule."))]
+    stages = "agent.stages=[reinforce:256,ppo:512]"
+    command(tmp_path, "perturbrl", "train", "agent=staged", stages, "agent.reinforce.lr=0.01", *sizes, *words)
+    (file,) = tmp_path.rglob("run.json")
+    run = json.loads(file.read_text())
+    assert (run["status"], run["steps"], list(run["executors"])) == ("complete", 768, ["reinforce", "ppo"])
+
+
 def test_the_test_of_the_page_passes(tmp_path: Path) -> None:
     done = command(tmp_path, "pytest", "-q", "-p", "no:cacheprovider", str(AGENTS / "tests"))
     assert f"{len(EXECUTORS)} passed" in done.stdout

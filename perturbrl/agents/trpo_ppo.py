@@ -2,7 +2,7 @@
 
 ``stages``: some TRPO rollouts, then PPO from the parameters reached (what the released code does). ``interleaved``:
 Algorithm 1 as printed, in each iteration a natural step and then PPO epochs on the same batch. Budgets come from
-``schedule=``.
+``schedule=``. ``agent=staged`` is the first reading with any stages.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from perturbrl.agents.common.learner import Stage, same
 from perturbrl.agents.common.natural import natural_step
 from perturbrl.agents.common.recipe import Recipe
 from perturbrl.agents.common.rollout import Log, Rollout
+from perturbrl.agents.common.stages import PARTS, chained
 from perturbrl.agents.model.heads import Model
 from perturbrl.agents.ppo import PPO
 from perturbrl.agents.settings.trpo import TRPOConfig
@@ -57,9 +58,5 @@ def stages(configs: Sequence[TRPOPPOConfig], model: Model, streams: Streams) -> 
     first, second = (Stage.of(name, r.configs, r, streams.device) for name, r in (("trpo", trpo), ("ppo", ppo)))
     if same(configs, "mode") == "interleaved":
         return [dataclasses.replace(second, name="trpo_ppo", recipe=Interleaved(trpo, ppo))]
-
-    def hand_over() -> None:
-        if same(configs, "handover") == "parameters_and_moments":
-            ppo.adam.value.load_state(trpo.critic.adam.state())
-
-    return [first, dataclasses.replace(second, begin=hand_over)]
+    moments = ("moments",) if same(configs, "handover") == "parameters_and_moments" else ()
+    return chained([first, second], model, (*PARTS, *moments))

@@ -45,12 +45,10 @@ class Job:
     def signature(self) -> str:
         """What must be the same for two jobs to be trained together: all that is not declared ``PerRun``."""
         shared = shared_settings(RunConfig, self.raw, "perturbrl")
-        for group, entry in (
-            ("agent", registry.agents[self.config.agent.name]),
-            ("env", registry.envs[self.config.env.name]),
-        ):
-            package = entry.build.__module__.partition(".")[0]
-            shared[group] = shared_settings(entry.schema, self.raw[group], package)
+        for group, entries in (("agent", registry.agents), ("env", registry.envs)):
+            node = self.raw[group]
+            package = entries[str(node["name"])].build.__module__.partition(".")[0]
+            shared[group] = shared_settings(entries.schema(node), node, package)
         return json.dumps(shared, sort_keys=True)
 
 
@@ -64,6 +62,8 @@ def make_job(config: DictConfig, path: Path, labels: Labels | None = None) -> Jo
     """
     registry.load_plugins()
     raw = {k: renamed(k, v) if isinstance(v, dict) else v for k, v in resolve(config).items() if k != "experiment"}
+    if isinstance(raw.get("agent"), dict):
+        raw["agent"] = dict(registry.agents.completed(raw["agent"]))
     # a run must find its files again from another working directory
     for holder, key in ((raw, "path"), *((raw.get(group), key) for group, key in PATH_KEYS)):
         if holder and holder.get(key):

@@ -36,7 +36,8 @@ def run_labels(choices: Mapping[str, str], overrides: Sequence[str], name: str) 
         if key in (*NOT_IN_LABELS, *NOT_IN_HASH) or group == "hydra":
             continue
         part = "env" if group in ("env", "protocol") else "data" if group in DATA_GROUPS else "agent"
-        changed[part].append(f"{key.removeprefix(f'{part}.')}={_file_safe(value.strip(QUOTES))}")
+        spelled = _stages(value) if key == "agent.stages" else _file_safe(value.strip(QUOTES))
+        changed[part].append(f"{key.removeprefix(f'{part}.')}={spelled}")
     files = [value for key, _, value in (o.partition("=") for o in overrides) if key in ("path", "source.path")]
     source = Path(files[-1].strip(QUOTES)).stem if files and choices["source"] == "file" else choices["source"]
     cells = Label(f"{_file_safe(source)}-{choices['data']}", tuple(changed["data"]))
@@ -46,6 +47,15 @@ def run_labels(choices: Mapping[str, str], overrides: Sequence[str], name: str) 
 def run_path(labels: Labels, seed: int) -> Path:
     """Return ``<name>/<source>-<data>/<env>/<agent>/seed<k>``."""
     return Path(labels.name) / str(labels.cells) / str(labels.task) / str(labels.agent) / f"seed{seed}"
+
+
+def _stages(value: str) -> str:
+    r"""Return ``[trpo:10k,ppo:40k]`` as ``trpo-10k+ppo-40k``, to be read in a table and in the name of a folder.
+
+    A sweep of Hydra writes ``\:`` for a colon.
+    """
+    words = (word.strip(f" []{QUOTES}").replace(":", "-") for word in value.replace("\\", "").split(","))
+    return "+".join(map(_file_safe, words))
 
 
 def _file_safe(value: str) -> str:

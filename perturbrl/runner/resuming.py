@@ -120,9 +120,12 @@ def _saved(learner: Learner) -> State:
 
 
 def _modules(job: Job) -> dict[str, str]:
-    """Return the modules that build the agent and the task."""
-    agent, env = registry.agents[job.config.agent.name], registry.envs[job.config.env.name]
-    return {"agent": agent.build.__module__, "env": env.build.__module__}
+    """Return the modules that build the agent and the task; of an agent of stages, that of a plugin's stage."""
+    agent = job.config.agent
+    names = [agent.name, *(name for name, _ in getattr(agent, "budgets", ()))]
+    modules = [registry.agents[name].build.__module__ for name in names]
+    foreign = [module for module in modules if not module.startswith("perturbrl.")]
+    return {"agent": [*foreign, *modules][0], "env": registry.envs[job.config.env.name].build.__module__}
 
 
 def _digest(job: Job, modules: Iterable[str]) -> str:

@@ -24,11 +24,12 @@ from perturbrl.envs.base import ActionSpace, BatchedEnv, Step
 from perturbrl.rng import Streams
 
 Settings = dict[str, Any]
+STAGED = {"trpo_ppo": ("trpo", "ppo"), "trpo_from_ppo": ("ppo", "trpo")}  # of the others an override names the stages
 
 
 def agent_config(name: str, **overrides: Any) -> Any:
     """Bind conf/agent/<name>.yaml with tiny budgets; a dotted key (``{"ppo.lr": ...}``) reaches into a stage."""
-    tree = _group(name)
+    tree = registry.agents.defaults(name)
     if name == "trpo_ppo":
         tree = OmegaConf.merge({"trpo": _group("trpo"), "ppo": _group("ppo")}, tree)
     root = OmegaConf.create({"agent": tree, "schedule": {"mode": "stages", "total": 256, "trpo": 128, "ppo": 128}})
@@ -53,15 +54,15 @@ def policy_config(**overrides: Any) -> PolicyConfig:
 def tiny(name: str, **overrides: Any) -> Settings:
     """Overrides that make an agent of 4 cells and 64-step rollouts."""
     common: Settings = {"rollout_steps": 64, "n_envs": 4}
+    stages = STAGED.get(name, ()) or tuple(text.partition(":")[0] for text in overrides.get("stages", ()))
     own: dict[str, Settings] = {
         "ppo": {"minibatch": 16, "epochs": 3, "lr": 3e-3},
         "trpo": {"minibatch": 16, "critic_epochs": 2, "lr": 3e-3, "cg_iterations": 6},
     }
     own["lora"] = own["ppo"] | {"adapter_lr": 1e-2, "convex_share": 0.5, "nonconvex_share": 0.25}
     own |= dict.fromkeys(("copg", "fop", "fr_ppo", "trgppo"), own["ppo"]) | {"npg": own["trpo"]}
-    if name == "trpo_ppo":
-        stages = {stage: own[stage] for stage in ("ppo", "trpo")}
-        return {f"{stage}.{key}": v for stage, s in stages.items() for key, v in (common | s).items()} | overrides
+    if stages or name == "staged":
+        return {f"{s}.{key}": v for s in stages for key, v in (common | own.get(s, {})).items()} | overrides
     one_stage: dict[str, Settings] = {
         "a2c": {"rollout_steps": 20, "lr": 3e-3},
         "grpo": {"minibatch": 16, "epochs": 3, "lr": 3e-3, "group": 2},

@@ -12,7 +12,7 @@ import torch
 from perturbrl.runner.job import Job
 
 from . import conf_probes as p
-from .tiny import small
+from .tiny import PARTS, small
 
 Probe = Callable[[Job, Path], str]
 
@@ -75,7 +75,7 @@ def base(group: str, choice: str) -> tuple[str, ...]:
 
 def agent_sizes(agent: str) -> list[str]:
     """Overrides that make the rollouts of an agent small."""
-    parts = ("trpo.", "ppo.") if agent == "trpo_ppo" else ("",)
+    parts = PARTS.get(agent, ("",))
     keys = ("rollout_steps=64", "n_envs=8", *(() if agent in NO_MINIBATCH else ("minibatch=16",)))
     return [f"agent.{part}{key}" for part in parts for key in keys] + SHORT.get(agent, [])
 
@@ -304,7 +304,13 @@ AGENT |= {  # methods that differ from PPO or TRPO in a few keys
         "delta_discrete": Change(0.5, p.trained, ("agent.lr=0.05", "env=paper_discrete")),
     },
 }
-for own in AGENT.keys() - {"lora"}:
+STAGED = {
+    "name": NAME,
+    "stages": Change(["ppo:64", "trpo:128"], p.planned),
+    "handover": Change(["policy", "value"], p.trained),
+}
+AGENT |= {"staged": STAGED, "trpo_from_ppo": {key: STAGED[key] for key in ("name", "stages")}}
+for own in AGENT.keys() - {"lora", "trpo_from_ppo"}:
     AGENT[own] = AGENT[own] | {key: cloned(own, key) for key in CLONED}
 NO_OPTIMIZER = refuse("nobody", "agent.optimizer.name: 'nobody' is not known")
 MOMENTS = {
@@ -350,6 +356,7 @@ STAGES = {
 SCHEDULE = {
     "released": STAGES,
     "equal": STAGES,
+    "readme": STAGES | {"trpo": Change(9999, p.planned, TWO)},
     "text": STAGES | {"mode": Change("interleaved", p.planned, TWO)},
     "per_iteration": STAGES
     | {"mode": Change("stages", p.planned, TWO)}

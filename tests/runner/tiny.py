@@ -23,6 +23,11 @@ from perturbrl.runner.train import train_jobs
 
 QUIET = Progress("quiet")
 BUILT_IN = ("ppo", "trpo", "trpo_ppo")
+PARTS = {  # of agents whose settings are those of their stages
+    "staged": ("trpo.", "ppo."),
+    "trpo_from_ppo": ("ppo.", "trpo."),
+    "trpo_ppo": ("trpo.", "ppo."),
+}
 # 4 rollouts of 256 steps; TRPO -> PPO: 2 and 3
 SMALL = (
     *("source.n_cells=300", "source.n_target_genes=40", "source.n_peaks=60", "source.n_proteins=10"),
@@ -36,7 +41,7 @@ ROLLOUT = 256
 
 def small(agent: str = "ppo", *more: str) -> list[str]:
     """Overrides for a run of four rollouts; ``more`` comes last, so that it may replace any."""
-    parts = ("trpo.", "ppo.") if agent == "trpo_ppo" else ("",)
+    parts = PARTS.get(agent, ("",))
     rollout = [f"agent.{p}{key}" for p in parts for key in (f"rollout_steps={ROLLOUT}", "n_envs=8")]
     wanted = {o.partition("=")[0]: o for o in (f"agent={agent}", *SMALL, *rollout, *more)}
     if wanted["encoder"] not in ("encoder=pca", "encoder=gat"):

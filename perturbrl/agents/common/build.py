@@ -39,7 +39,8 @@ def agent(name: str, schema: type[Any]) -> Callable[[R], R]:
         def stages(configs: Sequence[Any], model: Model, streams: Streams) -> list[Stage]:
             return [Stage.of(name, configs, recipe(configs, model, streams), streams.device)]
 
-        _register(name, schema, stages, recipe.make_model, recipe.__module__)
+        build = _register(name, schema, stages, recipe.make_model, recipe.__module__)
+        build.recipe = recipe  # type: ignore[attr-defined]  # what makes it a stage of other agents
         return recipe
 
     return register
@@ -58,7 +59,9 @@ def staged_agent(name: str, schema: type[Any]) -> Callable[[Stages], Stages]:
     return register
 
 
-def _register(name: str, schema: type[Any], stages: Stages, make_model: Callable[..., Model], module: str) -> None:
+def _register(
+    name: str, schema: type[Any], stages: Stages, make_model: Callable[..., Model], module: str
+) -> Callable[..., Learner]:
     def build(
         configs: Sequence[Any],
         policies: Sequence[PolicyConfig],
@@ -72,7 +75,7 @@ def _register(name: str, schema: type[Any], stages: Stages, make_model: Callable
 
     build.__module__ = module  # where an agent comes from decides what its runs may share
     build.make_model = make_model  # type: ignore[attr-defined]  # evaluation needs the networks alone
-    agents.register(name, schema)(build)
+    return agents.register(name, schema)(build)
 
 
 def learner(

@@ -39,9 +39,10 @@ class Update(Stateful, Protocol):
 
 @dataclass(frozen=True)
 class Stage:
-    """Some rollouts in a row that are used in one way. ``begin`` runs once, before the first of them.
+    """Some rollouts in a row that are used in one way.
 
-    ``teacher`` returns the actions [S, B, A] that are taken instead of the policy's, if there is one.
+    ``begin`` runs once, before the first of them; ``after`` sees the log of each. ``teacher`` returns the actions
+    [S, B, A] that are taken instead of the policy's, if there is one.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Stage:
     gae_lambda: Tensor
     recipe: Update
     begin: Callable[[], None] = lambda: None
+    after: Callable[[Log], None] = lambda log: None
     teacher: Teacher | None = None
 
     @staticmethod
@@ -142,6 +144,8 @@ class Learner:
         with torch.enable_grad():  # whatever the caller has set: an update may use autograd
             log = stage.recipe.update(batch, iteration)
         log |= getattr(stage.recipe, "optimiser_log", dict)()
+        with torch.no_grad():
+            stage.after(log)
         return {"return_mean": self.collector.episodes.last} | {key: value.detach() for key, value in log.items()}
 
     def state(self) -> dict[str, Tensor]:

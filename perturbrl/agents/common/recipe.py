@@ -121,6 +121,20 @@ class Recipe(Generic[C]):
         """Return the mask [S] in which every run takes part."""
         return torch.ones(len(self.configs), dtype=torch.bool, device=self.streams.device)
 
+    @property
+    def moments(self) -> dict[str, Stateful]:
+        """The optimisers of the two networks, as ``policy`` and ``value``, whose moments a next stage may take over.
+
+        Found are those of ``network_optimiser``, and that of a ``critic``; empty where there are none.
+        """
+        parts = list(self.stateful.values())
+        named = {key: getattr(part, key) for part in parts for key in ("policy", "value") if hasattr(part, key)}
+        critic = getattr(self, "critic", None)
+        return named if critic is None else named | {"value": critic.adam}
+
+    def watch(self, before: Recipe[Any], log: Log) -> None:
+        """See what the stage ``before`` this one logs, each [S], rollout by rollout. The default does nothing."""
+
     def state(self) -> dict[str, Tensor]:
         """Return the tensors of the optimisers, each with a leading axis S."""
         named: dict[str, Tensor] = {}
@@ -178,9 +192,13 @@ class LossRecipe(Recipe[C]):
             steps, _ = executor.epoch(batch.reordered(order), None, logged=True)
         return {key: values.mean(1) for key, values in steps.items()}
 
+    def heads(self, batch: Rollout) -> Heads:
+        """Evaluate the networks on a minibatch; override it for a loss of the KL from an old policy."""
+        return self.model.heads(batch.obs, batch.action, self.critic)
+
     def step(self, batch: Rollout, active: Tensor | None) -> tuple[Log, Tensor | None]:
         """Take one step of Adam down the loss, in the runs of a mask [S] (None: all)."""
-        heads = self.model.heads(batch.obs, batch.action, self.critic)
+        heads = self.heads(batch)
         loss = self.loss(heads, batch)
         gradient(loss, heads)
         limit = getattr(self.c, "max_grad_norm", None)

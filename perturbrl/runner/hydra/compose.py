@@ -12,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from perturbrl import paths
-from perturbrl.runner.hydra import old_names, run_dir, sub_groups
+from perturbrl.runner.hydra import old_names, run_dir, stage_settings, sub_groups
 from perturbrl.runner.hydra.errors import translated
 from perturbrl.runner.job import Job
 from perturbrl.runner.naming import run_labels, run_path
@@ -31,8 +31,9 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
     """
     GlobalHydra.instance().clear()
     folder = str(paths.conf_dir())
-    taken = old_names.accepted(), sub_groups.accepted()
-    with translated(overrides), taken[0], taken[1], initialize_config_dir(config_dir=folder, version_base="1.3"):
+    composing = initialize_config_dir(config_dir=folder, version_base="1.3")
+    read = stage_settings.filled(), old_names.accepted(), sub_groups.accepted()
+    with translated(overrides), read[0], read[1], read[2], composing:
         return hydra_compose("config", overrides=list(overrides), return_hydra_config=True)
 
 

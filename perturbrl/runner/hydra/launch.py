@@ -20,7 +20,7 @@ from perturbrl.records import RunDir
 from perturbrl.registry import plugin_conf_dirs
 from perturbrl.runner import guard
 from perturbrl.runner.hydra import errors as hydra_errors
-from perturbrl.runner.hydra import old_names, sub_groups
+from perturbrl.runner.hydra import old_names, stage_settings, sub_groups
 from perturbrl.runner.hydra.sweeps import check_asked, check_parsed, check_sweep
 from perturbrl.runner.outcome import all_diverged
 
@@ -74,6 +74,7 @@ def run(module: str, function: str, args: Sequence[str], program: str) -> None:
         _collected_failures() as (failures, finished),
         _replaced(sys, "argv", [program, *ordered]),
         _composed_once(ordered, overrides),
+        stage_settings.filled(),
         old_names.accepted(),
         sub_groups.accepted(),
     ):
