@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,11 @@ class Labels:
         """Return the entry ``labels`` of ``run.json``: the name, and the choice and overrides of each part."""
         parts = {"cells": self.cells, "task": self.task, "agent": self.agent}
         return {"name": self.name} | {part: [label.choice, *label.overrides] for part, label in parts.items()}
+
+
+def stages_label(stages: Sequence[str]) -> str:
+    """Return ``["trpo:10000", "ppo:40k"]`` as ``trpo-10k+ppo-40k``, for tables and names of folders."""
+    return "+".join(re.sub(r"(?<=\d)000$", "k", stage.replace(":", "-")) for stage in stages)
 
 
 def labels(run: Mapping[str, Any], folder: Path) -> Labels:

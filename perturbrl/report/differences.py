@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from perturbrl.report.recorded import CHECKSUM, Recorded, Settings, short_key, spelled
-from perturbrl.run_dirs import Label, Labels
+from perturbrl.run_dirs import Label, Labels, stages_label
 
+STAGES = "agent.stages"
 ALONE = "agent"  # the one group of an agent's settings that only runs of the same agent have in common
 IN_COLUMNS = (CHECKSUM, *(f"{group}.name" for group in ("source", "data", "env", "agent", "encoder", "schedule")))
 DIGEST = 8  # letters of a hash in a label
@@ -69,7 +70,8 @@ def differing(
     """Return of each run the settings in which it differs from a run that it is compared with.
 
     ``compared(k, group)`` names the runs with which run ``k`` is compared in a group of settings. Settings of two
-    choices of a group, such as ``encoder=pca`` and ``encoder=gat``, are not compared, only their names are.
+    choices of a group, such as ``encoder=pca`` and ``encoder=gat``, are not compared, only their names are. The
+    settings of a stage are compared in the runs that have it.
     """
     blocks: dict[tuple[Hashable, str, str | None], list[int]] = defaultdict(list)
     groups = dict.fromkeys(key.partition(".")[0] for one in settings for key in one)
@@ -82,11 +84,27 @@ def differing(
         names = (f"{group}.name", f"{group}.kind", group)
         keys = {key for k in runs for key in settings[k] if key.partition(".")[0] == group}
         for key in keys:
-            if (key in names) == (choice is None) and len({spelled(settings[k].get(key, "")) for k in runs}) > 1:
-                for k in runs:
+            those = _with_stage(runs, settings, key)
+            if (key in names) == (choice is None) and len({spelled(settings[k].get(key, "")) for k in those}) > 1:
+                for k in those:
                     out[k] |= {key: settings[k][key]} if key in settings[k] else {}
     repeated = _repeated(out, settings, overridden)
     return [{key: value for key, value in one.items() if key not in repeated} for one in out]
+
+
+def _with_stage(runs: Sequence[int], settings: Sequence[Settings], key: str) -> Sequence[int]:
+    """Return the runs that have the stage of which ``key`` is a setting; all runs where it is of none.
+
+    The steps of stages are in their list.
+    """
+    if key.count(".") < 2 or not any(STAGES in settings[k] for k in runs):
+        return runs
+    above, _, last = key.rpartition(".")
+    return (
+        []
+        if last == "total_steps"
+        else [k for k in runs if any(other.startswith(f"{above}.") for other in settings[k])]
+    )
 
 
 def _without_checksums(shown: Sequence[dict[str, Any]], choices: Sequence[str]) -> list[dict[str, Any]]:
@@ -123,6 +141,8 @@ def _repeated(shown: Sequence[Settings], settings: Sequence[Settings], overridde
 
 def _value(key: str, value: Any, shown: Sequence[Settings]) -> str:
     """Spell a value; a path by its last part, where that tells it from the others."""
+    if key == STAGES and isinstance(value, list):
+        return stages_label([str(stage) for stage in value])
     if isinstance(value, str) and "/" in value:
         others = {str(one[key]) for one in shown if key in one and one[key] is not None}
         if len({Path(other).name for other in others}) == len(others):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from perturbrl.config import require
-from perturbrl.run_dirs import DATA_GROUPS, NOT_IN_HASH, Label, Labels
+from perturbrl.run_dirs import DATA_GROUPS, NOT_IN_HASH, Label, Labels, stages_label
 
 NOT_IN_LABELS = ("source", "source.path", "data", "env", "agent", "seed", "experiment")  # they have places of their own
 EXAMPLES = {"source": "landscape", "data": "rna", "env": "paper", "agent": "ppo"}  # groups that a run's folder names
@@ -50,12 +50,9 @@ def run_path(labels: Labels, seed: int) -> Path:
 
 
 def _stages(value: str) -> str:
-    r"""Return ``[trpo:10k,ppo:40k]`` as ``trpo-10k+ppo-40k``, to be read in a table and in the name of a folder.
-
-    A sweep of Hydra writes ``\:`` for a colon.
-    """
-    words = (word.strip(f" []{QUOTES}").replace(":", "-") for word in value.replace("\\", "").split(","))
-    return "+".join(map(_file_safe, words))
+    r"""Return ``[trpo:10k,ppo:40k]`` as a label; a sweep of Hydra writes ``\:`` for a colon."""
+    words = [word.strip(f" []{QUOTES}") for word in value.replace("\\", "").split(",")]
+    return "".join(c if c.isalnum() or c in "._+-" else "_" for c in stages_label(words))
 
 
 def _file_safe(value: str) -> str:
