@@ -58,6 +58,8 @@ def tiny(name: str, **overrides: Any) -> Settings:
     own: dict[str, Settings] = {
         "ppo": {"minibatch": 16, "epochs": 3, "lr": 3e-3},
         "trpo": {"minibatch": 16, "critic_epochs": 2, "lr": 3e-3, "cg_iterations": 6},
+        "ppo_penalty": {"minibatch": 16, "epochs": 3, "lr": 3e-3},
+        "ppo_released": {"minibatch": 16, "lr": 3e-3},
     }
     own["lora"] = own["ppo"] | {"adapter_lr": 1e-2, "convex_share": 0.5, "nonconvex_share": 0.25}
     own |= dict.fromkeys(("copg", "fop", "fr_ppo", "trgppo"), own["ppo"]) | {"npg": own["trpo"]}

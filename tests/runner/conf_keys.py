@@ -230,6 +230,7 @@ COMMON = {
     **{"total_steps": 64, "rollout_steps": 32, "n_envs": 4, "minibatch": 32},
     **{"lr": 3e-3, "gamma": 0.5, "gae_lambda": 0.3, "normalise_advantage": False},
 }
+WEIGHTS = {"vf_coef": 3.0, "ent_coef": 0.1, "max_grad_norm": 0.05}
 CLONED = {"clone_steps": 64, "clone_lr": 0.1}
 NO_MINIBATCH = ("a2c",)
 SHORT = {agent: ["env.horizon=4"] for agent in ("grpo", "rloo")}  # whole episodes within a rollout
@@ -304,13 +305,33 @@ AGENT |= {  # methods that differ from PPO or TRPO in a few keys
         "delta_discrete": Change(0.5, p.trained, ("agent.lr=0.05", "env=paper_discrete")),
     },
 }
+# of the update after the first, which is the first that beta or its target changes
+THRICE = ("agent.total_steps=192",)
+AGENT["ppo_penalty"] = {
+    "name": NAME,
+    **{key: Change(value, p.trained) for key, value in COMMON.items()},
+    **{key: Change(value, p.trained) for key, value in {"epochs": 2, "beta": 9.0, "kl": "summed"}.items()},
+    **{key: Change(value, p.trained) for key, value in WEIGHTS.items()},
+    "kl_target": Change(1e-9, p.trained, THRICE),
+    "measure": Change(False, p.after_trpo, ("agent.kl_target=1.0e-9",)),
+}
+AGENT["ppo_released"] = {
+    "name": NAME,
+    **{key: Change(value, p.trained) for key, value in COMMON.items()},
+    **{key: Change(value, p.trained) for key, value in WEIGHTS.items()},
+}
 STAGED = {
     "name": NAME,
     "stages": Change(["ppo:64", "trpo:128"], p.planned),
     "handover": Change(["policy", "value"], p.trained),
 }
 AGENT |= {"staged": STAGED, "trpo_from_ppo": {key: STAGED[key] for key in ("name", "stages")}}
-for own in AGENT.keys() - {"lora", "trpo_from_ppo"}:
+AGENT["ppo_kl"] = {
+    "name": NAME,
+    "variant": refuse("released", r"agent\.ppo_penalty: agent\.stages has no stage of that name"),
+    "stages": Change(["ppo_penalty:64", "trpo:128"], p.planned),
+}
+for own in AGENT.keys() - {"lora", "ppo_kl", "trpo_from_ppo"}:
     AGENT[own] = AGENT[own] | {key: cloned(own, key) for key in CLONED}
 NO_OPTIMIZER = refuse("nobody", "agent.optimizer.name: 'nobody' is not known")
 MOMENTS = {

@@ -155,6 +155,16 @@ def trained(job: Job, scratch: Path) -> str:
     return digest(learner.n_iterations, learner.model.theta)
 
 
+def after_trpo(job: Job, scratch: Path) -> str:
+    """Parameters after TRPO and then the job's agent, each for a rollout or more."""
+    agent = job.raw["agent"]
+    sizes = {key: agent[key] for key in ("rollout_steps", "n_envs", "minibatch")}
+    once = {"handover": ["policy", "value", "log_std"], "clone_steps": 0, "clone_lr": agent["clone_lr"]}
+    stages = {"trpo": sizes, agent["name"]: agent | {"total_steps": None}}
+    both = {"name": "staged", "stages": [f"{name}:128" for name in stages], **once, **stages}
+    return trained(make_job(OmegaConf.create(job.raw | {"agent": both}), scratch), scratch)
+
+
 def scores(job: Job, scratch: Path) -> str:
     """Every row of an evaluation of a fixed policy."""
     c, table = job.config, load_cells(job)

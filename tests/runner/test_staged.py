@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
@@ -13,7 +14,7 @@ from perturbrl.runner.hydra.compose import compose_job
 from perturbrl.runner.job import load_job, save_config
 
 from .conf_probes import planned
-from .tiny import cli_run, job, small
+from .tiny import ROLLOUT, cli_run, job, small, train
 
 LISTED = "agent.stages=[trpo:512,ppo:256]"
 
@@ -87,12 +88,28 @@ def test_a_sweep_over_stages_trains_each(tmp_path: Path, capsys, monkeypatch: py
     assert {run["steps"] for run in runs.values()} == {4096}
 
 
+@pytest.mark.parametrize(("variant", "second"), [("penalty", "ppo_penalty"), ("released", "ppo_released")])
+def test_ppo_kl_trains_trpo_and_then_its_variant(variant: str, second: str, tmp_path: Path) -> None:
+    sizes = [f"agent.{name}.{key}" for name in ("trpo", second) for key in (f"rollout_steps={ROLLOUT}", "n_envs=8")]
+    words = [word for word in small("ppo_kl", f"agent.variant={variant}") if not word.startswith("agent.ppo_penalty")]
+    made = compose_job([*words, *(w for w in sizes if w not in words)], tmp_path, "x")
+    assert made.path.parts[-2].startswith("ppo_kl,")
+    assert [outcome.status for outcome in train(made)] == ["complete"]
+    log = pd.read_parquet(made.path / paths.PROGRESS)
+    assert log["stage"].tolist() == ["trpo"] * 2 + [second] * 3
+    if variant == "penalty":
+        target = log.loc[log["stage"] == second, "kl_target"]
+        assert target.tolist() == pytest.approx([log.loc[log["stage"] == "trpo", "kl"].mean()] * 3)
+        assert (log.loc[log["stage"] == second, "beta"] > 0).all()
+
+
 @pytest.mark.parametrize(
     ("agent", "stages"),
     [
         ("ppo", ["ppo"] * 49),
         ("trpo_ppo", ["trpo"] + ["ppo"] * 49),
         ("trpo_from_ppo", ["ppo"] + ["trpo"] * 49),
+        ("ppo_kl", ["trpo"] + ["ppo_penalty"] * 49),
     ],
 )
 def test_the_budgets_of_the_readme(agent: str, stages: list[str], tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from perturbrl.runner.train import train_jobs
 QUIET = Progress("quiet")
 BUILT_IN = ("ppo", "trpo", "trpo_ppo")
 PARTS = {  # of agents whose settings are those of their stages
+    "ppo_kl": ("trpo.", "ppo_penalty."),
     "staged": ("trpo.", "ppo."),
     "trpo_from_ppo": ("ppo.", "trpo."),
     "trpo_ppo": ("trpo.", "ppo."),

@@ -56,6 +56,13 @@ class Gaussian:
         moved = ((self.mean - new.mean) * new.log_std.neg().exp().unsqueeze(1)).square().sum(-1)
         return 0.5 * (moved + (ratio - 1 - ratio.log()).sum(1, keepdim=True))
 
+    def kl_vjp(self, new: Gaussian) -> tuple[Tensor, Tensor]:
+        """Gradient of the mean KL(self || new) over states: to the new mean [S, M, A] and the new log_std [S, A]."""
+        precision = (-2 * new.log_std).exp().unsqueeze(1)
+        moved = (new.mean - self.mean) * precision
+        ratio = (2 * (self.log_std - new.log_std)).exp()
+        return moved / self.mean.shape[1], 1 - ratio - ((new.mean - self.mean) * moved).mean(1)
+
     def fisher(self, d_mean: Tensor, d_log_std: Tensor) -> tuple[Tensor, Tensor]:
         """Hessian of the mean KL over states at self, times a change of the outputs (Gauss-Newton, exact here)."""
         precision = (-2 * self.log_std).exp().unsqueeze(1)
@@ -112,6 +119,10 @@ class Categorical:
     def kl(self, new: Categorical) -> Tensor:
         """Return KL(self || new) of each state, [S, M]."""
         return (self.logits.exp() * (self.logits - new.logits)).sum(-1)
+
+    def kl_vjp(self, new: Categorical) -> tuple[Tensor, None]:
+        """Gradient of the mean KL(self || new) over states to the new outputs, [S, M, A]."""
+        return (new.logits.exp() - self.logits.exp()) / self.logits.shape[1], None
 
     def fisher(self, d_logits: Tensor, d_log_std: Tensor | None) -> tuple[Tensor, None]:
         """Hessian of the mean KL over states at self, (diag(p) - p p'), times a change of the outputs."""

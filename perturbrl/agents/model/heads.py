@@ -32,13 +32,17 @@ class Heads:
     entropy
         Mean entropy over states in nats, [S].
     pull_back
-        Writes the gradient of the parameters from the gradients of these three (None: the loss does not use it).
+        Writes the gradient of the parameters from the gradients of these three and of ``kl`` (None: the loss does not
+        use it).
+    kl
+        Mean over states of KL(old || new) in nats, [S], where an old policy was given.
     """
 
     log_prob: Tensor
     value: Tensor
     entropy: Tensor
-    pull_back: Callable[[Tensor | None, Tensor | None, Tensor | None], None]
+    pull_back: Callable[..., None]
+    kl: Tensor | None = None
 
 
 def gradient(loss: Tensor, heads: Heads) -> None:
@@ -53,7 +57,8 @@ def gradient(loss: Tensor, heads: Heads) -> None:
     heads
         From ``Model.heads``.
     """
-    heads.pull_back(*torch.autograd.grad(loss.sum(), (heads.log_prob, heads.value, heads.entropy), allow_unused=True))
+    numbers = [heads.log_prob, heads.value, heads.entropy, *([] if heads.kl is None else [heads.kl])]
+    heads.pull_back(*torch.autograd.grad(loss.sum(), numbers, allow_unused=True))
 
 
 class _Networks(torch.autograd.Function):
@@ -121,20 +126,24 @@ class Model(ABC):
     def cache_views(self, flat: Tensor) -> None:  # noqa: B027 (most models have nothing to prepare)
         """Prepare for a tensor [S, n] that lives as long as the model, such as another gradient."""
 
-    def heads(self, obs: Tensor, action: Tensor, critic: bool = True) -> Heads:
+    def heads(self, obs: Tensor, action: Tensor, critic: bool = True, old: Distribution | None = None) -> Heads:
         """Evaluate both networks on transitions: states [S, M, G], actions [S, M, A] or [S, M].
 
-        Without ``critic`` the value network is left out: values and its gradient are zero.
-        Where ``theta`` requires a gradient, ``backward`` of a loss of these numbers adds to ``theta.grad``.
+        Without ``critic`` the value network is left out: values and its gradient are zero. With an ``old`` policy on
+        the same states there is also the KL from it. Where ``theta`` requires a gradient, ``backward`` of a loss of
+        the other numbers adds to ``theta.grad``.
         """
         with torch.no_grad():
             policy, policy_cache = self.policy(obs)
             value, value_cache = self.value(obs) if critic else (obs.new_zeros(obs.shape[:2]), None)
             log_prob, log_prob_cache = policy.log_prob(action)
             entropy = policy.entropy()
+            kl = None if old is None else old.kl(policy).mean(1)  # type: ignore[arg-type]
 
         @torch.no_grad()
-        def pull_back(d_log_prob: Tensor | None, d_value: Tensor | None, d_entropy: Tensor | None) -> None:
+        def pull_back(
+            d_log_prob: Tensor | None, d_value: Tensor | None, d_entropy: Tensor | None, d_kl: Tensor | None = None
+        ) -> None:
             weight = torch.zeros_like(log_prob) if d_log_prob is None else d_log_prob
             d_outputs, d_log_std = policy.log_prob_vjp(log_prob_cache, weight)
             if d_entropy is not None:
@@ -143,6 +152,11 @@ class Model(ABC):
                     d_outputs = d_outputs + d_entropy[:, None, None] * to_outputs
                 if to_log_std is not None and d_log_std is not None:
                     d_log_std = d_log_std + d_entropy[:, None] * to_log_std
+            if d_kl is not None and old is not None:
+                to_outputs, to_log_std = old.kl_vjp(policy)  # type: ignore[arg-type]
+                d_outputs = d_outputs + d_kl[:, None, None] * to_outputs
+                if to_log_std is not None and d_log_std is not None:
+                    d_log_std = d_log_std + d_kl[:, None] * to_log_std
             self.policy_vjp(policy_cache, d_outputs, d_log_std, self.grad)
             if not critic:
                 self.grad[:, self.policy_size :] = 0  # another stage may have left its own there
@@ -153,7 +167,8 @@ class Model(ABC):
         if self.theta.requires_grad and torch.is_grad_enabled():
             numbers = _Networks.apply(self.theta, log_prob, value, entropy, pull_back, self.grad)  # type: ignore[no-untyped-call]
             return Heads(numbers[0], numbers[1], numbers[2], pull_back)
-        return Heads(*(x.detach().requires_grad_() for x in (log_prob, value, entropy)), pull_back)  # type: ignore[arg-type, call-arg]
+        log_prob, value, entropy = (x.detach().requires_grad_() for x in (log_prob, value, entropy))
+        return Heads(log_prob, value, entropy, pull_back, None if kl is None else kl.detach().requires_grad_())
 
     def act(self, x: Tensor) -> Tensor:
         """Return the deterministic action for states [S, M, G], clipped to the box."""
