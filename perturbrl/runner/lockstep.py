@@ -73,7 +73,7 @@ class Population:
             self.progress.task(label, len(self.jobs), total, steps, self.start) as tick,
         ):
             for iteration in range(self.start, total):
-                before = {name: tensor.clone() for name, tensor in self.learner.state().items()}
+                before = {name: tensor.clone() for name, tensor in _lasting(self.learner.state()).items()}
                 metrics = self.learner.iterate(iteration)
                 metrics |= self._curve.at(iteration + 1)
                 self.seconds = time.monotonic() - began
@@ -89,7 +89,7 @@ class Population:
                 if stopping:
                     at = f"saved at step {(iteration + 1) * steps:,} of {total * steps:,}"
                     raise interrupt.stop(f"{at}; the same command goes on from there")
-            self._save(total, self.learner.state())
+            self._save(total, _lasting(self.learner.state()))
             return [self._finish(k, job) for k, job in enumerate(self.jobs)]
 
     def _announce(self) -> None:
@@ -173,6 +173,11 @@ class Population:
         how = len(self.jobs), str(self.device), self.arithmetic, executors
         where = Conditions(*how, self.interface, of_start)
         write_run(job, self.dataset, where, status, message, steps, self.seconds)
+
+
+def _lasting(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Leave out the replay buffer: only a run that is to go on needs it, and it may be most of a checkpoint."""
+    return {name: tensor for name, tensor in state.items() if not name.startswith("replay/")}
 
 
 def _join(parts: Sequence[Tensor]) -> Tensor:

@@ -88,6 +88,10 @@ def _needs(job: Job, shape: Shape) -> Iterator[tuple[float, str, str]]:
         # the batch, the noise of its actions and a shuffled copy; the value network sees all of it at once
         numbers = 2 * shape.observed + 3 * shape.actions + TRANSITION_NUMBERS + sum(policy.hidden)
         yield FLOAT * steps * numbers, f"{key}.rollout_steps={stage.rollout_steps}", "collect fewer steps"
+        if kept := getattr(stage, "buffer", 0):  # the replay buffer: observation, action, reward, end of an episode
+            kept = min(kept, stage.total_steps)
+            numbers = shape.observed + shape.actions + 2
+            yield FLOAT * float(kept) * numbers, f"{key}.buffer={stage.buffer}", "keep fewer transitions"
         for name in ("epochs", "critic_epochs"):
             passes = getattr(stage, name, 0)
             yield 8 * steps * passes, f"{key}.{name}={passes}", "make fewer passes"  # an order of the batch for each

@@ -245,6 +245,11 @@ EPISODES = {
 }
 WIDE = ("agent.target_kl=5.0",)  # steps so long that the line search has something to do
 THREE = ("schedule.total=192",)  # a rollout for each stage
+SAC = {
+    **{"total_steps": 64, "rollout_steps": 32, "n_envs": 4, "minibatch": 32, "lr": 3e-3, "gamma": 0.5},
+    **{"train_freq": 2, "gradient_steps": 2, "learning_starts": 64, "buffer": 16},
+    **{"ent_coef": 0.1, "tune_ent_coef": False, "target_entropy": 20.0},
+}
 AGENT = {
     "a2c": {
         "name": NAME,
@@ -280,6 +285,11 @@ AGENT = {
         **{f"{net}_layers": Change("output", p.trained, THREE) for net in ("policy", "value")},
         **{key: Change(value, p.trained, THREE) for key, value in {"biases": True, "log_std": False}.items()},
         **{f"{stage}_share": Change(0.0, p.planned, THREE) for stage in ("convex", "nonconvex")},
+    },
+    "sac": {
+        "name": NAME,
+        **{key: Change(value, p.trained) for key, value in SAC.items()},
+        "tau": Change(0.5, p.trained, ("agent.gradient_steps=4", "agent.lr=0.01")),
     },
     "trpo_ppo": {
         "name": NAME,
@@ -331,7 +341,7 @@ AGENT["ppo_kl"] = {
     "variant": refuse("released", r"agent\.ppo_penalty: agent\.stages has no stage of that name"),
     "stages": Change(["ppo_penalty:64", "trpo:128"], p.planned),
 }
-for own in AGENT.keys() - {"lora", "ppo_kl", "trpo_from_ppo"}:
+for own in AGENT.keys() - {"lora", "ppo_kl", "sac", "trpo_from_ppo"}:
     AGENT[own] = AGENT[own] | {key: cloned(own, key) for key in CLONED}
 NO_OPTIMIZER = refuse("nobody", "agent.optimizer.name: 'nobody' is not known")
 MOMENTS = {
@@ -495,7 +505,7 @@ def table() -> dict[tuple[str, str], dict[str, Change]]:
         "env": ENV,
         "agent": AGENT,
         "agent/optimizer": OPTIMIZER,
-        "policy": {"mlp": POLICY},
+        "policy": {"mlp": POLICY, "relu": POLICY | {"activation": Change("tanh", p.trained)}},
         "protocol": {"paper": PROTOCOL, "counterfactual": SCREEN_PROTOCOL},
         "schedule": SCHEDULE,
         "split": {"cells": SPLIT, **screen_splits()},

@@ -151,6 +151,7 @@ RUNS = {
     **{f"encoder-{e}": (f"encoder={e}",) for g, e in BOUND if g == "encoder"},
     **{f"data-{d}": (f"data={d}",) for g, d in BOUND if g == "data"},
     **{f"branches-{d}": (f"data={d}", "policy.net=branches") for d in ("rna", "joint", "cite")},
+    "sac": ("agent=sac", "agent.minibatch=16"),
     "released": ("data.preset=released", "encoder=random_gat"),
     "pbmc68k": ("source=pbmc68k_reduced",),
 }

@@ -43,8 +43,8 @@ class ActorCritic(Model):
     ) -> None:
         self.actions = actions
         self.arithmetic = kernels.current()
-        self.policy_net = _network(config, n_features, slices, actions.size, last_gain=0.01)
-        self.value_net = _network(config, n_features, slices, 1, last_gain=1.0)
+        self.policy_net = network(config, n_features, slices, actions.size, last_gain=0.01)
+        self.value_net = network(config, n_features, slices, 1, last_gain=1.0)
         start = self.policy_net.place(0)
         self.log_std_columns = slice(start, start + (actions.size if actions.kind == "box" else 0))
         self.policy_size = aligned(self.log_std_columns.stop)
@@ -109,7 +109,8 @@ class ActorCritic(Model):
         self.value_net.vjp(self.theta, cache, d_value.unsqueeze(-1), grad, need_dx=False)
 
 
-def _network(config: PolicyConfig, n_features: int, slices: Mapping[str, slice], n_out: int, last_gain: float) -> Layer:
+def network(config: PolicyConfig, n_features: int, slices: Mapping[str, slice], n_out: int, last_gain: float) -> Layer:
+    """Return the layers from observations to ``n_out`` numbers that a config asks for, not yet placed."""
     if config.net == "trunk":
         hidden = hidden_layers(n_features, config.hidden, config.activation)
         return Mlp([*hidden, Dense(hidden[-1].n_out, n_out, last_gain)])

@@ -15,12 +15,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 
 from perturbrl import paths
+from perturbrl.errors import one_of
 from perturbrl.runner.objective import objective
 
 from ..tiny import job, progress, small, train
 
 SHORT = ("schedule.total=512", "schedule.trpo=256", "schedule.ppo=256", "checkpoint_seconds=99")
 POPULATION = ("hydra/launcher=population", "hydra.launcher.workers=1")
+AGENTS = one_of(file.stem for file in (paths.conf_dir() / "agent").glob("*.yaml"))
 LAUNCHERS = [pytest.param((), id="basic"), pytest.param(POPULATION, id="population")]
 
 SWEEPER = """
@@ -136,7 +138,7 @@ def test_callbacks_of_jobs_are_called(launcher: tuple[str, ...], run, tmp_path: 
             ["-m", "agent.lr=glob(*)"],
             "agent.lr: glob(*) has no value to sweep over; glob is for groups of choices, such",
         ),
-        (["-m", "agent=glob(x*)"], "agent: glob(x*) has no value to sweep over; the choices are "),
+        (["-m", "agent=glob(x*)"], f"agent: glob(x*) has no value to sweep over; the choices are {AGENTS}"),
         (["-m", "seed=range(0)"], "seed: range(0) has no value to sweep over; give at least one: seed='range(5)'"),
         (["--config-dir", "conf", "experiment=empty"], "agent.lr: glob(*) has no value to sweep over; glob is for"),
         (["-m"], "train --multirun: nothing to sweep over; add values separated by commas, such as agent=ppo,trpo or"),
