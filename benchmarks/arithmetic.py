@@ -49,4 +49,17 @@ def a2c(s: Settings) -> int:
     return rollout(s) + sum(forward(n) + backward(n) for n in networks(s))
 
 
-PER_STEP = {"ppo": ppo, "trpo": trpo, "a2c": a2c}
+def sac(s: Settings) -> int:
+    """One gradient step for each step, as ``conf/agent/sac.yaml`` has it, and the policy that acts.
+
+    The policy after and in the state, the latter differentiated; both critics in targets, fitted, and asked by the
+    policy, which needs the gradient of the action alone.
+    """
+    policy, critic = [s.features, *s.hidden, 2 * s.features], [2 * s.features, *s.hidden, 1]
+    pulled_input = forward(critic) - 2 * s.features * s.hidden[0]
+    critics = 2 * (3 * forward(critic) + backward(critic) + pulled_input)
+    return forward(policy) + SAC_MINIBATCH * (2 * forward(policy) + backward(policy) + critics)
+
+
+SAC_MINIBATCH = 256
+PER_STEP = {"ppo": ppo, "trpo": trpo, "a2c": a2c, "sac": sac}

@@ -1,4 +1,4 @@
-"""Training throughput of PPO, TRPO and A2C, ours and peers', in turn on one core: ``bench_agents.py --help``.
+"""Training throughput of PPO, TRPO, A2C and SAC, ours and peers', in turn on one core: ``bench_agents.py --help``.
 
 Whole loop (collect and update), the same samples, minibatches, epochs and networks. Every contender is a process of its
 own that warms up first (compilation included) and then measures one batch of iterations a round; ratios are taken
@@ -30,13 +30,14 @@ from harness import (
     write_json,
 )
 
-BASE = {"ppo": "ppo-sb3", "trpo": "trpo-sb3", "a2c": "a2c-sb3-16"}
+BASE = {"ppo": "ppo-sb3", "trpo": "trpo-sb3", "a2c": "a2c-sb3-16", "sac": "sac-sb3"}
 POPULATION, TABLE_RUNS, TABLE_STEPS = 5, 45, 1_001_472
 # (contender, against, at least): issue "Speed: ahead of every peer on the same machine"
 TARGETS = (
     *(("ppo", "ppo-sb3", 5.0), ("ppo-population", "ppo-sb3", 6.0), ("ppo", "ppo-jax", 1.0)),
     *(("trpo", "trpo-sb3", 5.5), ("trpo-population", "trpo-sb3", 6.5), ("trpo", "trpo-jax", 1.0)),
     *(("a2c", "a2c-sb3-16", 1.0), ("a2c-1", "a2c-sb3", 1.0)),  # as many gradient steps on both sides
+    *(("sac", "sac-sb3", 5.0), ("sac-population", "sac-sb3", 5.0), ("sac-8", "sac-sb3-8", 5.0)),
 )
 
 

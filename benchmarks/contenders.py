@@ -67,7 +67,9 @@ def own_settings(algorithm: str, s: Settings) -> About:
     if algorithm == "trpo":
         critic = {"minibatch": s.critic_minibatch, "critic_epochs": s.epochs}
         return {"rollout_steps": s.rollout, **critic, "cg_iterations": s.cg_iterations}
-    return {"total_steps": 10**7}  # a row of the log for each of its rollouts has to fit in memory
+    if algorithm == "a2c":
+        return {"total_steps": 10**7}  # a row of the log for each of its rollouts has to fit in memory
+    return {}
 
 
 def ours(algorithm: str, *variant: str) -> Callable[[Settings, About], Iterate]:
@@ -189,6 +191,21 @@ def stable_baselines(algorithm: str, face: str) -> Callable[[Settings, About], I
     return build
 
 
+def stable_baselines_sac(n_envs: int) -> Callable[[Settings, About], Iterate]:
+    def build(s: Settings, about: About) -> Iterate:
+        one_thread()
+        from peers import sb3
+        from peers.numpy_cell import NumpyCell
+
+        from perturbrl.envs import make_vec
+
+        cells = table(s)
+        env: Any = NumpyCell(cells.x) if n_envs == 1 else sb3.BatchedCells(make_vec("paper", cells, n_envs))
+        return sb3.build_sac(s, SAC_STEPS, env)
+
+    return build
+
+
 def cleanrl(batched: bool, fused: bool = False, compiled: bool = False) -> Callable[[Settings, About], Iterate]:
     def build(s: Settings, about: About) -> Iterate:
         one_thread()
@@ -239,7 +256,7 @@ def matrix_product(s: Settings, about: About) -> Iterate:
 SB3, CONTRIB, JAX = ("stable_baselines3",), ("stable_baselines3", "sb3_contrib"), ("jax",)
 
 
-def own_rows(algorithm: str) -> dict[str, Contender]:
+def own_rows(algorithm: str, *always: str) -> dict[str, Contender]:
     """One run and a population, in float32 and with products in bfloat16, and one run without the native kernels."""
     rows = {
         "": ("one run", ()),
@@ -249,12 +266,14 @@ def own_rows(algorithm: str) -> dict[str, Contender]:
         "-population-bf16": ("population of {runs}, precision=bf16", ("precision=bf16",)),
     }
     return {
-        algorithm + end: Contender(f"perturbrl, {label}", algorithm, ours(algorithm, *variant), own=True)
+        algorithm + end: Contender(f"perturbrl, {label}", algorithm, ours(algorithm, *always, *variant), own=True)
         for end, (label, variant) in rows.items()
     }
 
 
 ONE_CELL = ("agent.n_envs=1", "agent.rollout_steps=5")  # the default of Stable-Baselines3's A2C
+SAC_STEPS = 128  # of one iteration: at one gradient step each it takes as long as a rollout of PPO
+SAC = (f"agent.rollout_steps={SAC_STEPS}", "agent.buffer=100000", "schedule.total=10000000")
 CONTENDERS = {
     "gemm": Contender("float32 matrix product, one core", "arithmetic", matrix_product),
     "env": Contender("perturbrl, environment alone", "env", environment),
@@ -278,5 +297,11 @@ CONTENDERS = {
     "a2c-1": Contender("perturbrl, one run, 1 environment", "a2c", ours("a2c", *ONE_CELL), own=True),
     "a2c-sb3": Contender("Stable-Baselines3, 1 environment (numpy)", "a2c", stable_baselines("a2c", "numpy"), SB3),
     "a2c-sb3-16": Contender("Stable-Baselines3, 16 batched", "a2c", stable_baselines("a2c", "batched_16"), SB3),
+    **own_rows("sac", *SAC),
+    "sac-8": Contender(
+        "perturbrl, one run, a gradient step for 8", "sac", ours("sac", *SAC, "agent.n_envs=8"), own=True
+    ),
+    "sac-sb3": Contender("Stable-Baselines3, 1 environment (numpy)", "sac", stable_baselines_sac(1), SB3),
+    "sac-sb3-8": Contender("Stable-Baselines3, 8 batched, a gradient step for 8", "sac", stable_baselines_sac(8), SB3),
 }
 NOT_BY_DEFAULT = ("ppo-cleanrl-compiled",)  # compiling takes minutes, and needs a C++ compiler

@@ -94,3 +94,17 @@ def build(algorithm: str, s: Settings, env: gymnasium.Env[Any, Any] | VecEnv) ->
         return int(model.num_timesteps - before)  # whole rollouts, rounded up
 
     return iterate
+
+
+def build_sac(s: Settings, steps: int, env: gymnasium.Env[Any, Any] | VecEnv) -> Callable[[], int]:
+    """Soft actor-critic with the defaults of Stable-Baselines3, but for learning rate and networks."""
+    from stable_baselines3 import SAC
+
+    net = {"net_arch": list(s.hidden)}
+    model = SAC("MlpPolicy", env, s.lr, buffer_size=100_000, policy_kwargs=net, seed=0, device="cpu")
+
+    def iterate() -> int:
+        model.learn(steps, reset_num_timesteps=False)
+        return steps
+
+    return iterate
