@@ -181,4 +181,4 @@ def _lasting(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _join(parts: Sequence[Tensor]) -> Tensor:
-    return torch.cat(list(parts)) if parts[0].dim() else parts[0]
+    return torch.cat(list(parts)) if parts[0].dim() and len(parts) > 1 else parts[0]
