@@ -16,18 +16,18 @@ from perturbrl.agents.common.losses import value_loss
 from perturbrl.agents.common.recipe import Recipe
 from perturbrl.agents.common.rollout import Log, Rollout
 from perturbrl.agents.model.heads import Heads, Model, gradient
-from perturbrl.agents.rmsprop import RMSprop
+from perturbrl.agents.optim import network_optimiser
 from perturbrl.agents.settings.a2c import A2CConfig
 from perturbrl.rng import Streams
 
 
 @agent("a2c", A2CConfig)
 class A2C(Recipe[A2CConfig]):
-    """One step of RMSprop on each rollout. Letters: S runs, M transitions; settings ``c`` are [S, 1]."""
+    """One step of the optimiser on each rollout. Letters: S runs, M transitions; settings ``c`` are [S, 1]."""
 
     def __init__(self, configs: Sequence[A2CConfig], model: Model, streams: Streams) -> None:
         super().__init__(configs, model, streams)
-        self.optimiser = RMSprop(model.theta, [config.lr for config in configs])
+        self.optimiser = network_optimiser(model, configs)
         self.stateful = {"": self.optimiser}
 
     def update(self, batch: Rollout, iteration: int) -> Log:

@@ -178,7 +178,7 @@ def by_name(name: str, params: Params, lr: float, weight_decay: float = 0.0) -> 
     lr
         Learning rate; of ASGD the larger one.
     weight_decay
-        As the class takes it: decoupled, but for ``adam``, ``amsgrad`` and ``sgd`` part of the gradient.
+        As the class takes it: decoupled, but for ``adam``, ``amsgrad``, ``rmsprop`` and ``sgd`` part of the gradient.
 
     Raises
     ------
@@ -192,6 +192,7 @@ def by_name(name: str, params: Params, lr: float, weight_decay: float = 0.0) -> 
         "asgd_adam": ASGDAdam,
         "asgd_amsgrad": ASGDAMSGrad,
         "padam": Padam,
+        "rmsprop": torch.optim.RMSprop,
         "sgd": lambda p, **more: torch.optim.SGD(p, momentum=0.9, **more),
     }
     return makes[choice(name, NAMES, "optimizer")](params, lr=lr, weight_decay=weight_decay)

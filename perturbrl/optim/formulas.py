@@ -20,6 +20,7 @@ from perturbrl.optim.settings import (
     MomentsConfig,
     OptimizerConfig,
     PadamConfig,
+    RmspropConfig,
     SgdConfig,
 )
 
@@ -88,6 +89,27 @@ class Moments:
 
 
 @dataclass(frozen=True)
+class RootMeanSquare:
+    """RMSprop without momentum: d = g / (sqrt(v) + eps), v <- alpha v + (1 - alpha) g^2 (Mnih et al. 2016, eq. 1).
+
+    eps is outside the root, as in ``torch.optim.RMSprop``.
+    """
+
+    alpha: float
+    eps: float
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """See ``Formula``."""
+        return ("v",)
+
+    def direction(self, theta: Tensor, grad: Tensor, state: State, t: Tensor) -> Tensor:
+        """See ``Formula``."""
+        v = state["v"].mul_(self.alpha).addcmul_(grad, grad, value=1 - self.alpha)
+        return grad / v.sqrt().add_(self.eps)
+
+
+@dataclass(frozen=True)
 class Momentum:
     """Gradient descent with momentum, b <- momentum b + g: d = b, or d = g + momentum b (Nesterov).
 
@@ -111,6 +133,8 @@ class Momentum:
 def formula(c: OptimizerConfig) -> Formula:
     """Return the formula of an optimiser."""
     match c:
+        case RmspropConfig():
+            return RootMeanSquare(c.alpha, c.eps)
         case SgdConfig():
             return Momentum(c.momentum, c.nesterov)
         case PadamConfig():

@@ -82,6 +82,14 @@ class AsgdConfig(MomentsConfig):
 
 
 @dataclass(frozen=True)
+class RmspropConfig(OptimizerConfig):
+    """Settings of RMSprop."""
+
+    alpha: Decay
+    eps: PositiveFloat
+
+
+@dataclass(frozen=True)
 class SgdConfig(OptimizerConfig):
     """Settings of gradient descent with momentum."""
 
@@ -96,6 +104,7 @@ SCHEMAS: dict[str, type[OptimizerConfig]] = {
     "asgd_adam": AsgdConfig,
     "asgd_amsgrad": AsgdConfig,
     "padam": PadamConfig,
+    "rmsprop": RmspropConfig,
     "sgd": SgdConfig,
 }
 NAMES = tuple(SCHEMAS)

@@ -71,11 +71,23 @@ def descent(momentum: float, nesterov: bool) -> list[float]:
     return out
 
 
+def rmsprop(alpha: float, eps: float) -> list[float]:
+    out = []
+    for theta, grads in zip((1.0, 2.0), zip(*G, strict=True), strict=True):
+        v = 0.0
+        for g in grads:
+            v = alpha * v + (1 - alpha) * g * g
+            theta -= LR * g / (math.sqrt(v) + eps)
+        out.append(theta)
+    return out
+
+
 BY_HAND: dict[str, tuple[dict[str, Any], list[float]]] = {
     "adam": ({"beta1": 0.8, "beta2": 0.6}, adam_like(0.8, 0.6, 1e-5, False, 0.5)),
     "adamw": ({"weight_decay": 0.1}, adam_like(0.9, 0.999, 1e-5, False, 0.5, 0.1)),
     "amsgrad": ({"beta2": 0.1}, adam_like(0.9, 0.1, 1e-5, True, 0.5)),
     "padam": ({"partial": 0.125, "eps": 0.01}, adam_like(0.9, 0.999, 0.01, True, 0.125)),
+    "rmsprop": ({"alpha": 0.7}, rmsprop(0.7, 1e-5)),
     "sgd": ({"momentum": 0.9}, descent(0.9, False)),
     "nesterov": ({"momentum": 0.9, "nesterov": True}, descent(0.9, True)),
 }
@@ -147,6 +159,8 @@ TORCH: dict[str, Callable[..., torch.optim.Optimizer]] = {
 def of_torch(name: str, c: Any, params: list[Tensor], lr: float) -> torch.optim.Optimizer:
     if name == "sgd":
         return torch.optim.SGD(params, lr=lr, momentum=c.momentum, nesterov=c.nesterov)
+    if name == "rmsprop":
+        return torch.optim.RMSprop(params, lr=lr, alpha=c.alpha, eps=c.eps)
     if name == "padam":
         return Padam(params, lr=lr, betas=(c.beta1, c.beta2), eps=c.eps, partial=c.partial)
     if isinstance(c, AsgdConfig):

@@ -356,6 +356,7 @@ OPTIMIZER = {
     **{"adam": MOMENTS, "amsgrad": MOMENTS, "asgd_adam": ASGD, "asgd_amsgrad": ASGD},
     "adamw": MOMENTS | {"weight_decay": Change(0.5, p.trained)},
     "padam": MOMENTS | {"partial": Change(0.3, p.trained)},
+    "rmsprop": {"name": NO_OPTIMIZER, "alpha": Change(0.5, p.trained), "eps": Change(1e-2, p.trained)},
     "sgd": {"name": NO_OPTIMIZER, "momentum": Change(0.5, p.trained), "nesterov": Change(True, p.trained)},
 }
 POLICY = {
