@@ -98,6 +98,21 @@ def test_advantages_of_a_group_sum_to_zero_and_equal_returns_give_none() -> None
     torch.testing.assert_close(leave_one_out(returns), (returns - returns.mean(-1, keepdim=True)) * 5 / 4)
 
 
+@pytest.mark.parametrize("size", [2, 3])
+def test_leaving_one_out_is_unbiased_also_where_a_group_shares_its_noise(size: int) -> None:
+    """Every outcome of a bandit of three actions and four kinds of noise is listed, so that means are exact."""
+    generator = torch.Generator().manual_seed(0)
+    reward = torch.randn(3, 4, generator=generator, dtype=FLOAT64)  # of an action under a noise
+    logits = torch.randn(3, generator=generator, dtype=FLOAT64).requires_grad_()
+    log_pi = torch.log_softmax(logits, 0)
+    (wanted,) = torch.autograd.grad((log_pi.exp() * reward.mean(1)).sum(), logits, retain_graph=True)
+    actions = torch.cartesian_prod(*[torch.arange(3)] * size)  # those of a group, [3^K, K]
+    chance = log_pi.detach().exp()[actions].prod(1)
+    estimates = [(leave_one_out(reward[actions, noise]) * log_pi[actions]).mean(1) for noise in range(4)]
+    (found,) = torch.autograd.grad((chance * torch.stack(estimates).mean(0)).sum(), logits)
+    torch.testing.assert_close(found, wanted)
+
+
 def test_the_estimate_of_the_reference_kl_is_unbiased_and_not_negative() -> None:
     p, q = (torch.tensor(x, dtype=FLOAT64) for x in ([0.1, 0.2, 0.7], [0.3, 0.5, 0.2]))
     each = reference_kl(p.log(), q.log())
