@@ -26,7 +26,7 @@ RENAMED = {("env", "counterfactual"): {"max_perturb": "max_train_targets"}}
 """New names of keys by their old names, for a group and the entry that its ``name`` says."""
 
 ADDED: dict[str, dict[str, Any]] = {
-    "agent": {"optimizer": {"name": "adam", "beta1": 0.9, "beta2": 0.999, "eps": 1e-5}},
+    "agent": {"optimizer": {"name": "adam", "beta1": 0.9, "beta2": 0.999, "eps": 1e-5}, "fisher_fraction": 1.0},
     "baseline": {"optimizer": "adamw"},
     "encoder": {"optimizer": "adam"},
 }

@@ -46,7 +46,10 @@ class TRPO(Recipe[TRPOConfig]):
 
     def old_policy(self, batch: Rollout) -> OldPolicy:
         """Return the policy that collected a batch, with what the derivatives need."""
-        return OldPolicy(self.model, batch.normalised() if self.c.normalise_advantage else batch, self.kl_scale)
+        c = self.c
+        return OldPolicy(
+            self.model, batch.normalised() if c.normalise_advantage else batch, self.kl_scale, c.fisher_fraction
+        )
 
     def direction(self, old: OldPolicy, g: Tensor) -> Tensor:
         """Solve (H + damping) d = g, [S, n]; H v is a product with the Fisher matrix."""  # eq. 5

@@ -18,6 +18,7 @@ AGENTS = {
     "fop_early_stop": ("fop", {"hyper_lr": 0.1, "target_kl": 0.005}),
     "trpo": ("trpo", {}),
     "trpo_summed": ("trpo", {"kl": "summed"}),
+    "trpo_thinned": ("trpo", {"fisher_fraction": 0.3}),
     "stages": ("trpo_ppo", {}),
     "stages_moments": ("trpo_ppo", {"handover": "parameters_and_moments"}),
     "interleaved": ("trpo_ppo", {"mode": "interleaved", "trpo.total_steps": 256, "ppo.total_steps": 256}),

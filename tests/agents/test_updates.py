@@ -168,6 +168,35 @@ def test_a_fisher_product_in_blocks_of_states_is_that_of_all(kind: str, monkeypa
     torch.testing.assert_close(old.fisher_product(v, damping), expected, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_share_of_the_batch_in_the_fisher_products_leaves_all_else(kind: str) -> None:
+    model = make_model(kind)
+    batch = make_batch(model, 12)
+    v = torch.randn(2, model.policy_size, generator=torch.Generator().manual_seed(0), dtype=FLOAT64)
+    damping = torch.full((2, 1), 0.1, dtype=FLOAT64)
+    whole, third = (natural.OldPolicy(model, batch, 1.0, fraction) for fraction in (1.0, 1 / 3))
+    dist, cache = model.policy(natural.thinned(batch, 1 / 3).obs)
+    expected = fisher_vector_product(model, dist, cache, v, damping, 1.0)
+    torch.testing.assert_close(third.fisher_product(v, damping), expected)
+    assert not torch.isclose(third.fisher_product(v, damping), whole.fisher_product(v, damping)).all()
+    assert torch.equal(third.gradient(), whole.gradient()) and third.batch is batch
+
+
+@pytest.mark.parametrize("fraction", [1.0, 0.5, 0.3, 0.25, 0.1, 1e-6])
+def test_a_share_of_the_transitions_is_spread_over_steps_and_cells(fraction: float) -> None:
+    steps, cells = 64, 16
+    number = torch.arange(steps * cells).expand(2, -1)
+    rows = natural.thinned(Rollout(*[number] * 6), fraction).ret[0]
+    kept = max(1, round(fraction * steps * cells))
+    assert len(rows) == kept
+    assert (rows.diff() > 0).all()
+    part = steps * cells / kept  # one of each part of the rollout, rounded down
+    assert ((rows / part - torch.arange(kept) - 0.5).abs() <= 0.5 + 1 / part).all()
+    if kept > cells:
+        each = torch.bincount(rows % cells, minlength=cells)
+        assert each.min() > 0.5 * each.double().mean() and each.max() < 1.5 * each.double().mean(), each
+
+
 def test_discrete_actions_have_one_kl_whatever_the_setting() -> None:
     thetas = []
     for kl in ("summed", "per_dimension"):
@@ -262,6 +291,8 @@ def test_stages_are_charged_whole_rollouts_rounded_up() -> None:
         ("trpo", {"kl": "mean"}, "agent.kl"),
         ("trpo", {"target_kl": 0.0}, "agent.target_kl"),
         ("trpo", {"damping": -1.0}, "agent.damping"),
+        ("trpo", {"fisher_fraction": 0.0}, "agent.fisher_fraction"),
+        ("trpo", {"fisher_fraction": 1.5}, "agent.fisher_fraction"),
         ("trpo", {"line_search_shrink": 1.0}, "agent.line_search_shrink"),
         ("trpo", {"line_search_tries": 0}, "agent.line_search_tries"),
         ("trpo", {"cg_iterations": 0}, "agent.cg_iterations"),

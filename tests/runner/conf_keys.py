@@ -273,6 +273,7 @@ AGENT = {
         "name": NAME,
         **{key: Change(value, p.trained, WIDE) for key, value in COMMON.items()},
         **{"target_kl": Change(0.02, p.trained), "kl": Change("summed", p.trained), "damping": Change(1.0, p.trained)},
+        "fisher_fraction": Change(0.25, p.trained),
         **{"cg_iterations": Change(2, p.trained), "critic_epochs": Change(2, p.trained)},
         "line_search_shrink": Change(0.3, p.trained, ("agent.target_kl=50.0",)),
         "line_search_tries": Change(1, p.trained, ("agent.target_kl=50.0",)),

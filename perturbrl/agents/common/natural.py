@@ -6,7 +6,7 @@ solver leaves out the runs that are done.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from perturbrl.agents.model.heads import Model
 Operator = Callable[[Tensor], Tensor]
 EPSILON = 1e-8  # of eq. 6
 BLOCK = 512  # states
+GOLDEN = (5**0.5 - 1) / 2  # its multiples, less their whole parts, fill 0 .. 1 evenly
 
 
 @dataclass(frozen=True)
@@ -47,32 +48,54 @@ class LineSearch:
 class OldPolicy:
     """The policy that collected a batch: its distribution, and activations for derivatives, in blocks of states.
 
-    A block's activations stay in a CPU's cache through every Fisher product. ``scale`` multiplies the KL.
+    A block's activations stay in a CPU's cache through every Fisher product. ``scale`` multiplies the KL. Fisher
+    products are means over a part of the batch, the share ``fisher_fraction`` of its transitions.
     """
 
-    def __init__(self, model: Model, batch: Rollout, scale: float) -> None:
-        size = batch.advantage.shape[1]
+    def __init__(self, model: Model, batch: Rollout, scale: float, fisher_fraction: float = 1.0) -> None:
         self.model, self.batch, self.scale = model, batch, scale
-        parts = batch.minibatches(BLOCK if batch.advantage.is_cpu else size)
-        self.blocks = [Block(*model.policy(part.obs), part, part.ret.shape[1] / size) for part in parts]
+        self.blocks = blocks_of(model, batch)
         self.distribution = joined([block.policy for block in self.blocks])
+        whole = fisher_fraction == 1
+        self.fisher_blocks = self.blocks if whole else blocks_of(model, thinned(batch, fisher_fraction))
 
     def gradient(self) -> Tensor:
         """Return g over the whole batch, [S, n]; see ``policy_gradient``."""
-        return self._batch_mean(lambda block: policy_gradient(self.model, block))
+        return batch_mean(self.blocks, lambda block: policy_gradient(self.model, block))
 
     def fisher_product(self, v: Tensor, damping: Tensor) -> Tensor:
         """Return H v + damping v, [S, n]; see ``fisher_vector_product``."""
-        return self._batch_mean(
-            lambda block: fisher_vector_product(self.model, block.policy, block.cache, v, damping, self.scale)
+        return batch_mean(
+            self.fisher_blocks,
+            lambda block: fisher_vector_product(self.model, block.policy, block.cache, v, damping, self.scale),
         )
 
-    def _batch_mean(self, block_mean: Callable[[Block], Tensor]) -> Tensor:
-        """Return the mean over the batch of a mean over each block, [S, n]."""
-        total = block_mean(self.blocks[0]).mul_(self.blocks[0].share)
-        for block in self.blocks[1:]:
-            total.add_(block_mean(block), alpha=block.share)
-        return total
+
+def thinned(batch: Rollout, fraction: float) -> Rollout:
+    """Return a share of the transitions of a batch, one or more: for 1 / k, one of each k that follow one another.
+
+    Every k-th would be the same cells in every step where k divides their number.
+    """
+    size = batch.ret.shape[1]
+    kept = max(1, round(fraction * size))
+    number = torch.arange(kept, dtype=torch.float64, device=batch.ret.device)
+    rows = ((number + number * GOLDEN % 1) * (size / kept)).long()
+    return type(batch)(*(field.index_select(1, rows) for field in batch.fields()))
+
+
+def blocks_of(model: Model, batch: Rollout) -> list[Block]:
+    """Evaluate a policy on a batch, block after block."""
+    size = batch.advantage.shape[1]
+    parts = batch.minibatches(BLOCK if batch.advantage.is_cpu else size)
+    return [Block(*model.policy(part.obs), part, part.ret.shape[1] / size) for part in parts]
+
+
+def batch_mean(blocks: Sequence[Block], block_mean: Callable[[Block], Tensor]) -> Tensor:
+    """Return the mean over a batch of a mean over each block, [S, n]."""
+    total = block_mean(blocks[0]).mul_(blocks[0].share)
+    for block in blocks[1:]:
+        total.add_(block_mean(block), alpha=block.share)
+    return total
 
 
 def policy_gradient(model: Model, block: Block) -> Tensor:

@@ -9,6 +9,7 @@ from perturbrl.agents.settings.base import OnPolicyConfig
 from perturbrl.bounds import (
     Fraction,
     NonNegativeFloat,
+    Number,
     OneOf,
     PerRun,
     PositiveFloat,
@@ -24,6 +25,7 @@ class NaturalConfig(OnPolicyConfig):
     kl: Annotated[str, OneOf("per_dimension", "summed")]
     cg_iterations: PositiveInt
     damping: PerRun[NonNegativeFloat]
+    fisher_fraction: Annotated[float, Number(above=0, most=1)]
     critic_epochs: PositiveInt
     minibatch: PositiveInt
 
