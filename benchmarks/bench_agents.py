@@ -47,13 +47,14 @@ def arguments() -> argparse.Namespace:
     made.add_argument("--seconds", type=float, default=None, help="of one batch, about; default 4, or 0.2 with --quick")
     made.add_argument("--only", nargs="+", choices=[c for c in CONTENDERS if c != "gemm"], help="some contenders alone")
     made.add_argument("--features", type=int, default=64, help="G")
+    made.add_argument("--fisher-fraction", type=float, default=1.0, help="share of a rollout in TRPO's Fisher products")
     made.add_argument("--population", type=int, default=POPULATION, help="S of the population rows")
     made.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="overrides for perturbrl's rows")
     return made.parse_args()
 
 
 def settings(args: argparse.Namespace, name: str) -> Settings:
-    s = Settings(features=args.features)
+    s = Settings(features=args.features, fisher_fraction=args.fisher_fraction)
     if args.quick:
         s = dataclasses.replace(s, rollout=256, cells=1000)
     if name in CONTENDERS and CONTENDERS[name].own:

@@ -66,7 +66,8 @@ def own_settings(algorithm: str, s: Settings) -> About:
         return {"rollout_steps": s.rollout, "minibatch": s.minibatch, "epochs": s.epochs}
     if algorithm == "trpo":
         critic = {"minibatch": s.critic_minibatch, "critic_epochs": s.epochs}
-        return {"rollout_steps": s.rollout, **critic, "cg_iterations": s.cg_iterations}
+        natural = {"cg_iterations": s.cg_iterations, "fisher_fraction": s.fisher_fraction}
+        return {"rollout_steps": s.rollout, **critic, **natural}
     if algorithm == "a2c":
         return {"total_steps": 10**7}  # a row of the log for each of its rollouts has to fit in memory
     return {}

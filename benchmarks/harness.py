@@ -41,6 +41,7 @@ class Settings:
     minibatch: int = 64
     critic_minibatch: int = 128
     cg_iterations: int = 15
+    fisher_fraction: float = 1.0  # share of a rollout in TRPO's Fisher products
     lr: float = 1e-4
     runs: int = 1
     envs: int | None = None  # cells stepped together; None: one, or what the contender is configured for

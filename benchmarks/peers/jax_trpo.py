@@ -22,21 +22,23 @@ def iterate(s: Settings, table: Array, state: State) -> tuple[State, Array]:
     cells, batch, reward = collect(table, s.rollout // len(state.cells.now), state.params, state.cells, k_collect)
     advantage = (batch.advantage - batch.advantage.mean()) / (batch.advantage.std(ddof=1) + 1e-8)
     flat, unravel = ravel_pytree({"policy": state.params["policy"], "log_std": state.params["log_std"]})
-    m_states, size = batch.action.shape
+    size = batch.action.shape[1]
+    some = batch.obs[:: round(1 / s.fisher_fraction)]
 
-    def outputs(flat: Array) -> tuple[Array, Array]:
+    def outputs(flat: Array, obs: Array = batch.obs) -> tuple[Array, Array]:
         tree = unravel(flat)
-        return forward(tree["policy"], batch.obs), tree["log_std"]
+        return forward(tree["policy"], obs), tree["log_std"]
 
     def gain(flat: Array) -> Array:
         return (jnp.exp(log_prob(*outputs(flat), batch.action) - batch.log_prob) * advantage).mean()
 
-    (old_mean, old_log_std), push = jax.linearize(outputs, flat)
+    old_mean, old_log_std = outputs(flat)
+    _, push = jax.linearize(lambda flat: outputs(flat, some), flat)
     pull = jax.linear_transpose(push, flat)
 
     def fisher(v: Array) -> Array:
         d_mean, d_log_std = push(v)
-        weighted = (d_mean * jnp.exp(-2 * old_log_std) / (m_states * size), 2 * d_log_std / size)
+        weighted = (d_mean * jnp.exp(-2 * old_log_std) / (len(some) * size), 2 * d_log_std / size)
         product: Array = pull(weighted)[0] + DAMPING * v
         return product
 

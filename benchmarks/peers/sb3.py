@@ -83,6 +83,7 @@ def build(algorithm: str, s: Settings, env: gymnasium.Env[Any, Any] | VecEnv) ->
             n_critic_updates=s.epochs,
             cg_max_steps=s.cg_iterations,
             cg_damping=0.01,
+            sub_sampling_factor=round(1 / s.fisher_fraction),  # thins the gradient and the line search too
             target_kl=0.01,
             line_search_shrinking_factor=0.8,
             **common,
