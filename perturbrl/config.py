@@ -29,6 +29,7 @@ ADDED: dict[str, dict[str, Any]] = {
     "agent": {"optimizer": {"name": "adam", "beta1": 0.9, "beta2": 0.999, "eps": 1e-5}, "fisher_fraction": 1.0},
     "baseline": {"optimizer": "adamw"},
     "encoder": {"optimizer": "adam"},
+    "env": {"threshold_rate": 0.0},
 }
 """Keys that are new since 0.1.0, by the group that has them or nests them: each with its neutral value.
 
