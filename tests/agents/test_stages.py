@@ -170,11 +170,20 @@ def test_moments_are_those_of_the_networks_that_both_stages_train_by_an_optimise
             assert not taken or tensor.abs().sum() > 0
 
 
-def test_moments_of_unlike_optimisers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_moments_that_a_stage_does_not_have_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PPO, "moments", {})
     with pytest.raises(UserError, match=r"^agent\.handover: stages trpo and ppo have no moments in common"):
         staged("trpo:64", "ppo:64", handover=ALL)
     staged("trpo:64", "ppo:64", handover=ALL[:3])
+
+
+def test_moments_of_optimisers_of_two_kinds_are_refused() -> None:
+    other = {"ppo.optimizer": {"name": "sgd", "momentum": 0.9, "nesterov": False}}
+    with pytest.raises(
+        UserError, match=r"^agent\.handover: stages trpo and ppo train the value network by optimisers of"
+    ):
+        staged("trpo:64", "ppo:64", handover=ALL, **other)
+    train(staged("trpo:64", "ppo:64", **other), stop=2)
 
 
 # --- populations, and going on

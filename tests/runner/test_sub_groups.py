@@ -41,9 +41,10 @@ def test_a_word_chooses_the_file(name: str, spelled: str, tmp_path: Path) -> Non
     assert made.path.parent.name == f"ppo,optimizer={name}", "the label is what a user types, however it is spelled"
 
 
+@pytest.mark.parametrize("agent", ["trpo_ppo", "staged"])
 @pytest.mark.parametrize("spelled", ["agent.ppo.optimizer={}", "agent/optimizer@agent.ppo.optimizer={}"])
-def test_each_stage_has_its_own(spelled: str, tmp_path: Path) -> None:
-    words = ["agent=trpo_ppo", spelled.format(OTHER), "agent.ppo.optimizer.eps=0.5"]
+def test_each_stage_has_its_own(spelled: str, agent: str, tmp_path: Path) -> None:
+    words = [f"agent={agent}", spelled.format(OTHER), "agent.ppo.optimizer.eps=0.5"]
     made = compose(words, tmp_path, "x")
     assert made.config.agent.ppo.optimizer == shipped(OTHER) | {"eps": 0.5}
     assert made.config.agent.trpo.optimizer == shipped("adam")
@@ -59,6 +60,14 @@ def test_each_stage_has_its_own(spelled: str, tmp_path: Path) -> None:
         (
             ["agent=trpo_ppo", "agent.optimizer=adam"],
             r"^agent\.optimizer: .* choose it at agent\.ppo\.optimizer or agent\.trpo\.optimizer$",
+        ),
+        (
+            ["agent=staged", "agent.ppo.optimizer=adma"],
+            r"^agent\.ppo\.optimizer: 'adma' is not known \(did you mean 'adam'",
+        ),
+        (
+            ["agent=staged", "agent.optimizer=adam"],
+            r"^agent\.optimizer: .* choose it for a stage, such as agent\.ppo\.opt",
         ),
         (["agent.optimizer.betta1=0.5"], r"^agent\.optimizer\.betta1: unknown key \(did you mean 'beta1'\?\)"),
     ],

@@ -146,6 +146,8 @@ def _no_such_choice(group: str, above: str, leaf: str, keys: Collection[str]) ->
     places = sorted({".".join(parts[: parts.index(leaf) + 1]) for key in keys if leaf in (parts := key.split("."))})
     places = [place for place in places if place.startswith(f"{top}.")]
     advice = f"choose it at {one_of(places)}" if places else f"this {top} has no choice of it"
+    if f"{top}.stages" in keys:
+        advice = f"choose it for a stage, such as {top}.ppo.{leaf}"
     return UserError(f"{above}.{leaf}: there is no such choice here; {advice}")
 
 

@@ -15,7 +15,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from perturbrl import registry
-from perturbrl.errors import UserError, did_you_mean, one_of
+from perturbrl.errors import UserError, choice, did_you_mean, one_of
+from perturbrl.runner import conf_tree
 
 SHARED = ("clone_steps", "clone_lr")  # a stage has the agent's
 
@@ -31,13 +32,42 @@ def filled() -> Iterator[None]:
         for name in _stages(overrides, cfg, plain.__func__):
             _fill(cfg.agent, name)
         _check_keys(overrides, cfg.get("agent"))
-        plain.__func__(overrides, cfg)
+        plain.__func__([override for override in overrides if not _choose(override, cfg)], cfg)
 
     setattr(ConfigLoaderImpl, "_apply_overrides_to_config", staticmethod(apply))  # noqa: B010
     try:
         yield
     finally:
         setattr(ConfigLoaderImpl, "_apply_overrides_to_config", plain)  # noqa: B010
+
+
+def chosen(overrides: Sequence[Any], repo: Any) -> bool:
+    """Return whether the overrides, or the experiment among them, choose an agent of stages.
+
+    Hydra knows no choices within its stages, such as ``agent.ppo.optimizer=padam``: they are made here.
+    """
+    values = {override.key_or_group: str(override.value()) for override in overrides}
+    name = values.get("agent", "")
+    if not name and "experiment" in values:
+        experiment = repo.load_config(f"experiment/{values['experiment']}")
+        entries = () if experiment is None else experiment.defaults_list or ()
+        name = next((str(e.value) for e in entries if getattr(e, "group", "") in ("agent", "/agent")), "")
+    agents = conf_tree.groups(conf_tree.conf_dirs())["agent"]
+    return name in agents and "stages" in registry.agents.defaults(name)
+
+
+def _choose(override: Any, cfg: DictConfig) -> bool:
+    """Put the file that an override chooses within a stage in its place; return whether it is such an override."""
+    group, package = conf_tree.sub_group(override.key_or_group, conf_tree.sub_groups().__contains__)
+    agent, value = cfg.get("agent"), override.value()
+    if not package or not isinstance(value, str) or not isinstance(agent, DictConfig) or "stages" not in agent:
+        return False
+    roots = conf_tree.conf_dirs()
+    name = choice(value, conf_tree.groups(roots)[group], package)
+    file = next(root / f"{group}/{name}.yaml" for root in roots if (root / f"{group}/{name}.yaml").is_file())
+    with open_dict(cfg):
+        OmegaConf.update(cfg, package, OmegaConf.load(file), merge=False)
+    return True
 
 
 def _stages(overrides: Sequence[Any], cfg: DictConfig, apply: Any) -> list[str]:

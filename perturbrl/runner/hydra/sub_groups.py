@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from perturbrl.errors import choice
 from perturbrl.runner import conf_tree
+from perturbrl.runner.hydra import stage_settings
 
 
 @contextmanager
@@ -29,7 +30,8 @@ def accepted() -> Iterator[None]:
 
     def parse_and_choose(self: Any, config_name: str | None, overrides: list[str]) -> tuple[Sequence[Any], Any]:
         parsed, repo = parse(self, config_name, overrides)
-        return [_as_choice(override, repo) for override in parsed], repo
+        of_stages = stage_settings.chosen(parsed, repo)
+        return [_as_choice(override, repo, of_stages) for override in parsed], repo
 
     def compose_and_choose(self: Any, defaults: Any, repo: Any) -> DictConfig:
         config: DictConfig = compose(self, defaults, repo)
@@ -46,10 +48,15 @@ def accepted() -> Iterator[None]:
             setattr(ConfigLoaderImpl, name, plain)
 
 
-def _as_choice(override: Any, repo: Any) -> Any:
-    """Return an override of a key that names a group within a group as Hydra spells the choice; any other as it is."""
+def _as_choice(override: Any, repo: Any, of_stages: bool) -> Any:
+    """Return an override of a key that names a group within a group as Hydra spells the choice; any other as it is.
+
+    Choices within the stages of an agent ``of_stages`` are made by ``stage_settings``.
+    """
+    if of_stages and override.package and override.key_or_group in conf_tree.sub_groups():
+        return dataclasses.replace(override, key_or_group=override.package, package=None)
     group, package = conf_tree.sub_group(override.key_or_group, repo.group_exists)
-    if not group or not isinstance(override.value(), str):
+    if not group or not isinstance(override.value(), str) or (package and of_stages):
         return override
     return dataclasses.replace(override, key_or_group=group, package=package or None)
 
