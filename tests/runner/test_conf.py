@@ -141,9 +141,9 @@ def test_every_experiment_composes(experiment: str, tmp_path: Path, capsys, monk
     code, out, err = cli_run(capsys)("train", f"experiment={experiment}", "--cfg", "job")
     assert code == 0, err
     bind_run(OmegaConf.create(out))
-    params = compose_config([f"experiment={experiment}"]).hydra.sweeper.params
-    for key in params:
-        assert OmegaConf.select(compose_config([]), key) is not None
+    config = compose_config([f"experiment={experiment}"])
+    for key in config.hydra.sweeper.params:
+        assert OmegaConf.select(config, key) is not None
 
 
 RUNS = {

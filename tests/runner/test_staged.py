@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from perturbrl import paths, records
 from perturbrl.errors import UserError
-from perturbrl.runner.hydra.compose import compose_job
+from perturbrl.runner.hydra.compose import compose_config, compose_job
 from perturbrl.runner.job import load_job, save_config
 
 from .conf_probes import planned
@@ -116,3 +116,20 @@ def test_the_budgets_of_the_readme(agent: str, stages: list[str], tmp_path: Path
     words = [word for word in small(agent) if not word.startswith(("agent.", "schedule."))]
     made = compose_job([*words, "schedule=readme"], tmp_path, "x")
     assert OmegaConf.create(planned(made, tmp_path)) == stages
+
+
+def test_the_study_of_the_second_version_has_every_arm_at_horizon_1() -> None:
+    made = [compose_job(["experiment=two_stage_kl", f"agent.stages={stages}"], Path(), "x") for stages in _arms()]
+    assert {job.config.env.horizon for job in made} == {1}
+    steps = {tuple(name for name, _ in job.config.agent.budgets): job.config.agent.budgets for job in made}
+    assert steps.keys() == {
+        ("trpo",),
+        ("ppo",),
+        *(("trpo", second) for second in ("ppo_released", "ppo", "ppo_penalty")),
+    }
+    assert {sum(n for _, n in budgets) for names, budgets in steps.items() if names != ("trpo",)} == {30_000}
+
+
+def _arms() -> list[str]:
+    params = compose_config(["experiment=two_stage_kl"]).hydra.sweeper.params
+    return [f"[{part}]" for part in str(params["agent.stages"]).strip("[]").split("],[")]
