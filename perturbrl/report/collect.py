@@ -215,6 +215,7 @@ def label_all(
             shown = [key for key in one.evaluation if key in (*recorded.SUMMARY_KEYS, *different)]
             run["settings"] = ",".join(f"{key}={spelled(one.evaluation[key])}" for key in shown)
             run["released"] = one.released
+            run["optimizer"] = one.agent.get("agent.optimizer.name", recorded.OPTIMIZER)
             run["overrides"] = {key: spelled(one.all.get(key, value)) for key, value in run["overrides"].items()}
             out[run["run"]] = {key: value for key, value in one.all.items() if key in varied}
         keys = [str([run[key] for key in UNIT]) for run in some]

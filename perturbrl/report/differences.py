@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from perturbrl.report.recorded import CHECKSUM, Recorded, Settings, short_key, spelled
+from perturbrl.report.recorded import CHECKSUM, Recorded, Settings, group_of, short_key, spelled
 from perturbrl.run_dirs import Label, Labels, stages_label
 
 STAGES = "agent.stages"
@@ -42,7 +42,7 @@ def label_runs(
         choices = [getattr(one, part).choice for one in labels]
 
         def compared(k: int, group: str, part: str = part, choices: Sequence[str] = choices) -> Hashable:
-            return "" if part == "agent" and group != ALONE else choices[k]
+            return "" if part == "agent" and group.partition(".")[0] != ALONE else choices[k]
 
         found = _without_checksums(differing(settings, compared, overridden), choices)
         texts = [
@@ -74,7 +74,7 @@ def differing(
     settings of a stage are compared in the runs that have it.
     """
     blocks: dict[tuple[Hashable, str, str | None], list[int]] = defaultdict(list)
-    groups = dict.fromkeys(key.partition(".")[0] for one in settings for key in one)
+    groups = dict.fromkeys(group_of(key) for one in settings for key in one)
     for k, one in enumerate(settings):
         for group in groups:
             blocks[compared(k, group), group, None].append(k)
@@ -82,7 +82,7 @@ def differing(
     out: list[dict[str, Any]] = [{} for _ in settings]
     for (_, group, choice), runs in blocks.items():
         names = (f"{group}.name", f"{group}.kind", group)
-        keys = {key for k in runs for key in settings[k] if key.partition(".")[0] == group}
+        keys = {key for k in runs for key in settings[k] if group_of(key) == group}
         for key in keys:
             those = _with_stage(runs, settings, key)
             if (key in names) == (choice is None) and len({spelled(settings[k].get(key, "")) for k in those}) > 1:

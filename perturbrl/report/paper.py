@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from perturbrl.metrics_info import PAPER, PAPER_COLUMNS, PAPER_TASK
-from perturbrl.report import missing, published
+from perturbrl.report import missing, published, published_optimizers
 from perturbrl.report.collect import Collection
 from perturbrl.report.paper_notes import DO_NOTHING as DO_NOTHING
 from perturbrl.report.paper_notes import NOT_COMPARED, footer
@@ -113,7 +113,7 @@ def section(table: PaperTable) -> Section:
     return Section(
         table.title,
         table.slug,
-        (grid,),
+        (grid, *published_optimizers.grids(table.runs)),
         tuple(_values(table)),
         result=_result(table),
         notes=(*table.footer, *missing.notes(table)),

@@ -21,6 +21,7 @@ Settings = Mapping[str, Any]
 
 GROUPS = (*DATA_GROUPS, "env", "protocol", "agent", "policy", "schedule")
 CHECKSUM = "data_checksum"
+OPTIMIZER = "adam"  # of a run that records none
 PREFIX = {"cells": "data", "task": "env", "agent": "agent"}  # of a key that a label names without its group
 # settings of a protocol that a summary names otherwise
 NAMED_OTHERWISE = ("n_cells", "clip", "discrete_step", "return_episodes", "episodes", "seed")
@@ -115,7 +116,15 @@ def full_key(part: str, key: str) -> str:
     group, _, rest = key.partition(".")
     if group in GROUPS:
         return key if rest else f"{key}.name"
+    if part == "agent" and (key == "optimizer" or key.endswith(".optimizer")):
+        return f"{PREFIX[part]}.{key}.name"
     return key if part == "agent" and not rest and key in ("precision", "curve_points") else f"{PREFIX[part]}.{key}"
+
+
+def group_of(key: str) -> str:
+    """Return the group of which a setting is part: ``agent``, but ``agent.optimizer`` of ``agent.optimizer.eps``."""
+    above, _, _ = key.rpartition(".")
+    return above if above.startswith("agent.") and above.endswith(".optimizer") else key.partition(".")[0]
 
 
 def part_of(key: str) -> str:
@@ -129,6 +138,8 @@ def short_key(part: str, key: str) -> str:
     group, _, rest = key.partition(".")
     if group in GROUPS and rest in ("name", "kind"):
         return group
+    if key.endswith(".optimizer.name"):
+        key = key.removesuffix(".name")
     return key.removeprefix(f"{PREFIX[part]}.")
 
 

@@ -354,6 +354,7 @@ SWITCH = {
 }
 ASGD = MOMENTS | {key: Change(value, p.trained) for key, value in SWITCH.items()}
 OPTIMIZER = {
+    **{f"{name}_99": {"beta2": MOMENTS["beta2"]} for name in ("adam", "amsgrad")},
     **{"adam": MOMENTS, "amsgrad": MOMENTS, "asgd_adam": ASGD, "asgd_amsgrad": ASGD},
     "adamw": MOMENTS | {"weight_decay": Change(0.5, p.trained)},
     "padam": MOMENTS | {"partial": Change(0.3, p.trained)},

@@ -22,22 +22,25 @@ from .tiny import small
 
 
 def shipped(name: str) -> Any:
-    return OmegaConf.to_container(OmegaConf.load(paths.conf_dir() / "agent" / "optimizer" / f"{name}.yaml"))
+    values = OmegaConf.load(paths.conf_dir() / "agent" / "optimizer" / f"{name}.yaml")
+    below = [shipped(each) for each in values.pop("defaults", ()) if each != "_self_"]
+    return OmegaConf.to_container(OmegaConf.merge(*below, values))
 
 
+FILES = sorted(file.stem for file in (paths.conf_dir() / "agent" / "optimizer").glob("*.yaml"))
 OTHER = "amsgrad"
 
 
 def test_every_file_has_a_schema() -> None:
-    assert {file.stem for file in (paths.conf_dir() / "agent" / "optimizer").glob("*.yaml")} == set(SCHEMAS)
+    assert {shipped(name)["name"] for name in FILES} == set(SCHEMAS) <= set(FILES)
 
 
-@pytest.mark.parametrize("name", SCHEMAS)
+@pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("spelled", ["agent.optimizer={}", 'agent.optimizer="{}"', "agent/optimizer={}"])
 def test_a_word_chooses_the_file(name: str, spelled: str, tmp_path: Path) -> None:
     made = compose([spelled.format(name)], tmp_path, "x")
     assert made.config.agent.optimizer == shipped(name)
-    assert type(made.job().config.agent.optimizer) is SCHEMAS[name]
+    assert type(made.job().config.agent.optimizer) is SCHEMAS[shipped(name)["name"]]
     assert made.path.parent.name == f"ppo,optimizer={name}", "the label is what a user types, however it is spelled"
 
 
@@ -89,16 +92,19 @@ def study(folder: Path, body: str) -> None:
     (conf / "study.yaml").write_text(f"# @package _global_\n{body}")
 
 
+@pytest.mark.parametrize("name", [OTHER, "adam_99"])
 @pytest.mark.parametrize(
     "body",
     ["agent:\n  optimizer: {}\n", "defaults:\n  - override /agent/optimizer: {}\n"],
     ids=["plain key", "defaults list"],
 )
-def test_an_experiment_file_chooses_it_and_the_command_line_comes_after(body, tmp_path: Path, monkeypatch) -> None:
-    study(tmp_path, body.format(OTHER))
+def test_an_experiment_file_chooses_it_and_the_command_line_comes_after(
+    body: str, name: str, tmp_path: Path, monkeypatch
+) -> None:
+    study(tmp_path, body.format(name))
     monkeypatch.setenv("PERTURBRL_PLUGINS", str(tmp_path / "plugin"))
     config = compose_config(["experiment=study", "agent.optimizer.eps=0.25"])
-    assert config.agent.optimizer == shipped(OTHER) | {"eps": 0.25}
+    assert config.agent.optimizer == shipped(name) | {"eps": 0.25}
 
 
 def test_an_experiment_file_with_a_wrong_name_is_one_line(tmp_path: Path, monkeypatch) -> None:
@@ -127,7 +133,7 @@ def test_the_python_interface_takes_it(tmp_path: Path) -> None:
 def test_completion_knows_the_choice_and_its_keys() -> None:
     roots = conf_tree.conf_dirs()
     groups = conf_tree.groups(roots)
-    assert groups["agent/optimizer"] == sorted(SCHEMAS)
+    assert groups["agent/optimizer"] == FILES
     for words, place in (
         ((f"agent.optimizer={OTHER}",), "agent.optimizer"),
         (("agent=trpo_ppo", f"agent.ppo.optimizer={OTHER}"), "agent.ppo.optimizer"),
@@ -173,3 +179,24 @@ def test_supervised_parts_declare_theirs(group: str, neutral: str) -> None:
     assert fingerprint({group: {"name": "x", "optimizer": "sgd"}}) != fingerprint(with_it)
     file = {"encoder": "gat", "baseline": "mlp"}[group]
     assert OmegaConf.load(paths.conf_dir() / group / f"{file}.yaml").optimizer == neutral
+
+
+STUDY = {
+    "asgd_adam": (1e-4, {"name": "asgd_adam", "beta1": 0.9, "beta2": 0.999, "lr_min": 1e-7}),
+    "asgd_amsgrad": (1e-4, {"name": "asgd_amsgrad", "beta1": 0.9, "beta2": 0.999, "lr_min": 1e-7}),
+    "adam_99": (1e-4, {"name": "adam", "beta1": 0.9, "beta2": 0.99}),
+    "amsgrad_99": (1e-4, {"name": "amsgrad", "beta1": 0.9, "beta2": 0.99}),
+    "padam": (1e-2, {"name": "padam", "partial": 0.125}),
+    "sgd": (1e-3, {"name": "sgd", "momentum": 0.9}),
+}
+
+
+def test_the_study_has_the_rates_and_betas_of_the_sources(tmp_path: Path) -> None:
+    params = compose_config(["experiment=optimizers"]).hydra.sweeper.params
+    assert params["agent.optimizer"].split(",") == list(STUDY) and params["seed"] == "range(10)"
+    for name, (lr, values) in STUDY.items():
+        job = compose(["experiment=optimizers", f"agent.optimizer={name}"], tmp_path, "x").job()
+        assert job.config.agent.lr == lr and job.config.agent.total_steps == 100_000
+        assert values.items() <= job.raw["agent"]["optimizer"].items()
+        assert "experiment" not in job.raw
+    assert compose(["experiment=optimizers", "agent.lr=0.5"], tmp_path, "x").job().config.agent.lr == 0.5

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from perturbrl.errors import choice
 from perturbrl.runner import conf_tree
@@ -72,6 +72,13 @@ def _fill(config: DictConfig, group: str, repo: Any) -> None:
             name: Any = below._value()
             if key == leaf and isinstance(name, str) and not below._is_interpolation():
                 known = repo.get_group_options(group)
-                node[key] = repo.load_config(f"{group}/{choice(name, known, f'{where}.{leaf}')}").config
+                node[key] = _content(group, choice(name, known, f"{where}.{leaf}"), repo)
             else:
                 todo.append((f"{where}.{key!s}", below))
+
+
+def _content(group: str, name: str, repo: Any) -> Any:
+    """Return what a file of a group holds, on top of the files that its list of defaults names."""
+    file = repo.load_config(f"{group}/{name}")
+    below = [_content(group, each.path, repo) for each in file.defaults_list if not each.is_self()]
+    return OmegaConf.merge(*below, file.config)
