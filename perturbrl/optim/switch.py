@@ -49,11 +49,11 @@ class Switch:
         return torch.stack([self._excess(v[:, part]) for part in columns], 1)
 
     def _excess(self, v: Tensor) -> Tensor:
-        mean = v.mean(
-            1, keepdim=True, dtype=torch.float64
-        )  # exact for equal numbers, which are neither above nor below
-        above, below = (v > mean).sum(1), (v < mean).sum(1)
-        return above - self.adaptive * below.double()
+        """Return count(v > mean(v)) - adaptive * count(v < mean(v)) of a tensor, [S]."""
+        mean = v.mean(1, keepdim=True, dtype=torch.float64).to(v.dtype)  # exact where all are equal
+        side = torch.sign(v - mean)  # two sums of it take half the time of two comparisons
+        difference, both = (x.sum(1, dtype=torch.float32).double() for x in (side, side.abs()))
+        return (both + difference) / 2 - self.adaptive * (both - difference) / 2
 
     def at_max(self, votes: Tensor) -> Tensor:
         """Return which tensors take lr_max, bool [S, K], from the votes of all of them."""

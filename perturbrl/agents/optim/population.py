@@ -41,9 +41,6 @@ class PopulationOptimiser:
         self.theta, self.settings, self._columns, self._label = theta, settings, tuple(columns), label
         self._formula, self._switch = formula(settings), switch(settings)
         self._rates = torch.tensor(lr, dtype=theta.dtype, device=theta.device).unsqueeze(1)
-        self._tensor_of = torch.zeros(theta.shape[1], dtype=torch.long, device=theta.device)
-        for k, part in enumerate(self._columns):
-            self._tensor_of[part] = k
         runs = theta.shape[0]
         self._state = {name: torch.zeros_like(theta) for name in self._formula.tensors}
         self._state["t"] = torch.zeros(runs, device=theta.device)
@@ -75,13 +72,16 @@ class PopulationOptimiser:
     def _step(self, grad: Tensor) -> None:
         t = self._state["t"].add_(1)
         direction = self._formula.direction(self.theta, grad, self._state, t.double().unsqueeze(1))
-        rates = self._rates
-        if self._switch is not None:
+        if self._switch is None:
+            direction.mul_(self._rates)
+        else:
             at_max = self._switch.at_max(self._switch.votes(self._state, self._columns))
             counts = at_max.sum(1), torch.full_like(t, at_max.shape[1])
             self._state[SWITCHED] += torch.stack(counts, 1)
-            rates = self._switch.rates(at_max, self._rates)[:, self._tensor_of]
-        self.theta.sub_(direction.mul_(rates))
+            rates = self._switch.rates(at_max, self._rates)
+            for k, part in enumerate(self._columns):
+                direction[:, part].mul_(rates[:, k : k + 1])
+        self.theta.sub_(direction)
 
     def optimiser_log(self) -> dict[str, Tensor]:
         """Return the share of steps of tensors taken at lr_max since the last call, [S], if there is a switch.
