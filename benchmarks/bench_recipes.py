@@ -15,6 +15,7 @@ from torch import nn
 from perturbrl.agents import kernels
 from perturbrl.agents.common.learner import Learner, Stage
 from perturbrl.envs.factory import observed_slices, training_cells
+from perturbrl.optim.settings import NAMES
 from perturbrl.plugins import (
     PPO,
     LossRecipe,
@@ -59,17 +60,18 @@ class Modules(Stepwise):
         return ModuleActorCritic.for_env(mlp, mlp, env, streams)
 
 
-CONTENDERS = {
+CONTENDERS: dict[str, tuple[Any, ...]] = {
     "PPO, torch executor": (Stepwise, "auto"),
     "PPO, native executor": (PPO, "auto"),
     "`LossRecipe` with PPO's loss": (LossAlone, "auto"),
     "PPO, torch executor, networks in torch (`kernels=torch`)": (Stepwise, "torch"),
     "PPO, torch executor, plain `torch.nn` modules": (Modules, "auto"),
+    **{f"PPO, `agent.optimizer={name}`": (PPO, "auto", f"agent.optimizer={name}") for name in NAMES if name != "adam"},
 }
 
 
-def build(recipe: Any, kernel: str, runs: int) -> Learner:
-    overrides = ("agent=ppo", "source=landscape", "data=joint", "source.n_cells=1000", "env=paper", "device=cpu")
+def build(runs: int, recipe: Any, kernel: str, *more: str) -> Learner:
+    overrides = (*more, "agent=ppo", "source=landscape", "data=joint", "source.n_cells=1000", "env=paper", "device=cpu")
     jobs = [compose_job([*overrides, f"seed={seed}"], Path("outputs"), "bench") for seed in range(runs)]
     table, configs, settings = load_cells(jobs[0]), [job.config for job in jobs], [job.config.agent for job in jobs]
     with kernels.using(kernel, "float32"):
@@ -90,7 +92,7 @@ def main() -> None:
     torch.set_num_threads(1)
     print(quick_note(args) + describe(about))
     for runs in (1,) if args.quick else (1, 5):
-        learners = {name: build(*how, runs) for name, how in CONTENDERS.items()}
+        learners = {name: build(runs, *how) for name, how in CONTENDERS.items()}
         rates: dict[str, list[float]] = {name: [] for name in learners}
         for turn in range(rounds + 1):  # the first warms up
             for name in list(learners)[:: 1 if turn % 2 else -1]:
