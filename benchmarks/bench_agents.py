@@ -14,6 +14,7 @@ from typing import Any
 import arithmetic
 from contenders import CONTENDERS, NOT_BY_DEFAULT
 from harness import (
+    ISAS,
     Result,
     Settings,
     Spread,
@@ -49,12 +50,13 @@ def arguments() -> argparse.Namespace:
     made.add_argument("--features", type=int, default=64, help="G")
     made.add_argument("--fisher-fraction", type=float, default=1.0, help="share of a rollout in TRPO's Fisher products")
     made.add_argument("--population", type=int, default=POPULATION, help="S of the population rows")
+    made.add_argument("--isa", choices=ISAS, default="native", help="avx2: limit every contender to AVX2 code")
     made.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="overrides for perturbrl's rows")
     return made.parse_args()
 
 
 def settings(args: argparse.Namespace, name: str) -> Settings:
-    s = Settings(features=args.features, fisher_fraction=args.fisher_fraction)
+    s = Settings(features=args.features, fisher_fraction=args.fisher_fraction, isa=args.isa)
     if args.quick:
         s = dataclasses.replace(s, rollout=256, cells=1000)
     if name in CONTENDERS and CONTENDERS[name].own:
@@ -139,7 +141,7 @@ def main() -> None:
     default = [n for n, c in CONTENDERS.items() if c.algorithm in BASE and n not in NOT_BY_DEFAULT]
     chosen = {name: settings(args, name) for name in args.only or default}
     missing = {n: CONTENDERS[n].missing for n in chosen if CONTENDERS[n].missing}
-    measured = {"gemm": Settings(), **{n: s for n, s in chosen.items() if n not in missing}}
+    measured = {"gemm": Settings(isa=args.isa), **{n: s for n, s in chosen.items() if n not in missing}}
     results = interleaved(measured, rounds, seconds, core_of(args))
     for name, modules in missing.items():
         results[name] = Result(problem=f"not installed: {', '.join(modules)}; pip install -e '.[peers]'")

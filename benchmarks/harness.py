@@ -25,6 +25,16 @@ ONE_THREAD = {
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
     "JAX_PLATFORMS": "cpu",
 }
+# --isa avx2: code for a processor without AVX-512, on one that may have it; numpy's own loops are left as they are
+AVX2 = {
+    "PERTURBRL_MARCH": "x86-64-v3",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    "OPENBLAS_CORETYPE": "Haswell",
+    "XLA_FLAGS": f"{ONE_THREAD['XLA_FLAGS']} --xla_cpu_max_isa=AVX2",
+}
+ISAS = {"native": {}, "avx2": AVX2}
 NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
 PACKAGES = ("perturbrl", "torch", "numpy", "stable-baselines3", "sb3-contrib", "gymnasium", "jax", "jaxlib")
 
@@ -47,6 +57,7 @@ class Settings:
     envs: int | None = None  # cells stepped together; None: one, or what the contender is configured for
     overrides: tuple[str, ...] = ()
     device: str = "cpu"  # of perturbrl alone
+    isa: str = "native"  # or ``avx2``: every contender limited to it
 
     @staticmethod
     def read(values: Mapping[str, Any]) -> Settings:
@@ -88,7 +99,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
-            env=os.environ | ONE_THREAD | (NO_GPU if settings.device == "cpu" else {}),
+            env=os.environ | ONE_THREAD | ISAS[settings.isa] | (NO_GPU if settings.device == "cpu" else {}),
         )
         self.about = self._answer()
 

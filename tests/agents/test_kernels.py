@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 
@@ -21,8 +22,8 @@ from perturbrl.errors import UserError
 from .helpers import cell_table, make_learner
 
 ACTIVATIONS = st.sampled_from(["identity", "tanh", "relu"])
-# below, at and beyond the tiles of 8 rows by 32 columns, and widths of 1
-width, rows = st.sampled_from([1, 2, 7, 31, 32, 33, 50, 64, 70]), st.sampled_from([1, 3, 8, 9, 17, 64])
+# below, at and beyond the tiles (6 rows by 16 columns, 8 by 32), widths of 1, and more rows than are taken at a time
+width, rows = st.sampled_from([1, 2, 7, 31, 32, 33, 50, 64, 70]), st.sampled_from([1, 3, 8, 9, 17, 64, 131])
 
 
 def draw(seed: int, *shape: int) -> Tensor:
@@ -51,6 +52,20 @@ def test_networks_agree_with_torch(sizes: list[int], activations: list[str], bat
     ours, theirs = (everything(twin, chain, runs, batch, sum(sizes), False) for twin in (native.load(), reference))
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the lesser processor is an x86")
+@pytest.mark.parametrize("march", ["x86-64-v3", pytest.param("x86-64", marks=pytest.mark.slow)])
+def test_code_for_a_lesser_processor_agrees_with_torch(anew, monkeypatch, march: str) -> None:
+    """The tiles of AVX2 and of SSE, on whatever x86 this is."""
+    monkeypatch.setenv("PERTURBRL_MARCH", march)
+    twin = native.load()
+    for sizes in ((33, 256, 70, 5), (16, 1, 7), (50, 31, 1)):
+        chain = Chain(2, sizes, ("tanh", "relu", "identity")[-len(sizes) + 1 :])
+        for batch in (1, 7, 131):
+            pairs = zip(*(everything(one, chain, 2, batch, 0, False) for one in (twin, reference)), strict=True)
+            for a, b in pairs:
+                torch.testing.assert_close(a, b, rtol=2e-4, atol=2e-4)
 
 
 @pytest.mark.parametrize("sizes", [(64, 64, 16), (33, 70, 5), (8, 31, 1), (7, 1, 3)])

@@ -15,13 +15,14 @@ from pathlib import Path
 from perturbrl import paths, status
 from perturbrl.files import sha256
 
-SOURCES = ("kernels.h", "dense.c", "ppo.c")
+SOURCES = ("kernels.h", "product.c", "dense.c", "ppo.c")
 COMPILERS = ("cc", "gcc", "clang")
-FLAGS = ("-std=gnu11", "-O2", "-ftree-vectorize", "-march=native", "-fno-math-errno", "-fno-trapping-math")
+FLAGS = ("-std=gnu11", "-O2", "-ftree-vectorize", "-fno-math-errno", "-fno-trapping-math")
+MARCH = "PERTURBRL_MARCH"  # environment: a lesser processor to build for, to test and measure its code on this one
 DIGITS = 32  # of the sha256 in a library's name
 SECONDS = 120.0  # a compiler that hangs is one that is not there
 ENTRIES = (
-    *("chain_forward", "chain_jvp", "chain_vjp", "gaussian_log_prob", "gaussian_vjp"),
+    *("chain_forward", "chain_jvp", "chain_vjp", "fisher_product", "gaussian_log_prob", "gaussian_vjp"),
     *("clip_scale", "adam", "value_steps", "ppo_steps", "has_bf16"),
 )
 
@@ -44,7 +45,7 @@ def library() -> ctypes.CDLL:
     if compiler is None:
         raise Unavailable(f"no C compiler was found (looked for $CC, {', '.join(COMPILERS)})")
     texts = [_source(name).read_text(encoding="utf-8") for name in SOURCES]
-    identity = "\n".join([*texts, compiler, *FLAGS, _processor()])
+    identity = "\n".join([*texts, compiler, *_flags(), _processor()])
     folder, key = paths.cache_dir() / "kernels", hashlib.sha256(identity.encode()).hexdigest()[:16]
     file = folder
     try:
@@ -79,7 +80,7 @@ def _compile(compiler: str, folder: Path, key: str) -> Path:
     with tempfile.TemporaryDirectory(dir=folder) as inside:  # on the same disk, so that the last step is atomic
         output = Path(inside) / f"{key}.so"
         units = [_source(name) for name in SOURCES if name.endswith(".c")]
-        command = [compiler, *FLAGS, "-shared", "-fPIC", *map(str, units), "-o", str(output), "-lm"]
+        command = [compiler, *_flags(), "-shared", "-fPIC", *map(str, units), "-o", str(output), "-lm"]
         try:
             with status.step("compiling kernels"):
                 done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
@@ -93,6 +94,10 @@ def _compile(compiler: str, folder: Path, key: str) -> Path:
             os.fsync(written.fileno())
         os.replace(output, file)
     return file
+
+
+def _flags() -> list[str]:
+    return [*FLAGS, f"-march={os.environ.get(MARCH) or 'native'}"]
 
 
 def _source(name: str) -> Path:

@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+LINE = 16  # floats of a cache line
 Views = list[tuple[Tensor, Tensor]]
 ACTIVATIONS = {"identity": 0, "tanh": 1, "relu": 2}  # the numbers of kernels.h
 
@@ -25,6 +26,7 @@ class CChain(ctypes.Structure):
         ("layers", ctypes.c_long),
         ("values", ctypes.c_long),
         ("sizes", ctypes.POINTER(ctypes.c_long)),
+        ("pitches", ctypes.POINTER(ctypes.c_long)),
         ("activations", ctypes.POINTER(ctypes.c_int)),
     )
 
@@ -48,17 +50,28 @@ class Chain:
         return self.start + sum((i + 1) * o for i, o in zip(self.sizes, self.sizes[1:], strict=False))
 
     @cached_property
+    def pitches(self) -> tuple[int, ...]:
+        """Floats from one row of a layer's values to the next, in the native kernels.
+
+        Rows a multiple of a large power of two apart would share a few sets of the cache. The last layer's values are
+        dense.
+        """
+        *hidden, last = self.sizes[1:]
+        whole = [-(-width // LINE) * LINE for width in hidden]
+        return (*(width + LINE * (width % (4 * LINE) == 0) for width in whole), last)
+
+    @cached_property
     def n_values(self) -> int:
-        """Numbers that all layers together give for one row of a batch."""
-        return sum(self.sizes[1:])
+        """Floats that hold all layers' values for one row of a batch, in the native kernels."""
+        return sum(self.pitches)
 
     @cached_property
     def as_c(self) -> CChain:
         """The chain as the C code reads it; it lives as long as this object."""
         layers = len(self.activations)
-        sizes = (ctypes.c_long * (layers + 1))(*self.sizes)
+        sizes, pitches = (ctypes.c_long * (layers + 1))(*self.sizes), (ctypes.c_long * layers)(*self.pitches)
         activations = (ctypes.c_int * layers)(*(ACTIVATIONS[name] for name in self.activations))
-        return CChain(layers, self.n_values, sizes, activations)
+        return CChain(layers, self.n_values, sizes, pitches, activations)
 
     @cached_property
     def columns(self) -> tuple[slice, ...]:

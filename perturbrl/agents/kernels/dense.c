@@ -1,217 +1,36 @@
-/* Chains of dense layers for S runs on one core: values, pushed changes, pulled gradients. The fast twin of reference.py.
+/* Chains of dense layers for S runs on one core: values, pushed changes, pulled gradients, products with the Fisher matrix.
+   The fast twin of reference.py.
 
    Matrices are row-major. A layer's weights W [I, O] are followed by its bias b [O]; runs lie `..s` floats apart. Every run
-   is computed by the same instructions whatever S is, so that run k of a population is run k alone, bit for bit.
-
-   Products are sums over tiles of ROWS x COLS held in registers. In bfloat16 (where the processor multiplies it) operands
-   are rounded pairwise along the sum, and accumulated in float32; products with a vector stay in float32. */
+   is computed by the same instructions whatever S is, so that run k of a population is run k alone, bit for bit. Products
+   with a vector stay in float32. Many rows are taken BLOCK at a time through all layers, so that they stay in the cache;
+   y is then the first of the block's rows in the first layer's values, and `all` counts the rows of every block. */
 #include "kernels.h"
 
-static _Thread_local float *block[BLOCKS];
-static _Thread_local long room[BLOCKS];
-float *scratch(int which, long n) {
-    n += 64;
-    if (room[which] < n) {
-        free(block[which]);
-        block[which] = aligned_alloc(64, (n * 4 + 63) / 64 * 64);
-        room[which] = block[which] ? n : 0;
-        if (!block[which]) abort();
-    }
-    return block[which];
-}
+enum { BLOCK = 128, PAIRS_BLOCK = 512 }; /* rows; bfloat16 rounds all weights once a block */
 
-/* lanes of a where bit w of the lane is clear, of b (from w lanes below) where it is set; and the other halves */
-INLINE void exchange(int w, vec *a, vec *b) {
-    vec x, y;
-#ifdef __clang__
-    UNROLL for (int i = 0; i < LANES; i++) {
-        x[i] = i & w ? (*b)[i - w] : (*a)[i];
-        y[i] = i & w ? (*b)[i] : (*a)[i + w];
-    }
-#else
-    ivec low, high;
-    UNROLL for (int i = 0; i < LANES; i++) {
-        low[i] = i & w ? LANES + i - w : i;
-        high[i] = i & w ? LANES + i : i + w;
-    }
-    x = __builtin_shuffle(*a, *b, low), y = __builtin_shuffle(*a, *b, high);
-#endif
-    *a = x, *b = y;
-}
-
-/* out [cols, rows] = a [rows, cols] turned, in square blocks of registers (Eklundh 1972) */
-static void transpose(const float *a, long lda, long rows, long cols, float *out) {
-    for (long r = 0; r < rows; r += LANES)
-        for (long c = 0; c < cols; c += LANES) {
-            if (r + LANES <= rows && c + LANES <= cols) {
-                vec v[LANES];
-                UNROLL for (int i = 0; i < LANES; i++) v[i] = load(a + (r + i) * lda + c);
-                UNROLL for (int w = 1; w < LANES; w *= 2)
-                    UNROLL for (int i = 0; i < LANES; i++)
-                        if (!(i & w)) exchange(w, &v[i], &v[i + w]);
-                UNROLL for (int i = 0; i < LANES; i++) store(out + (c + i) * rows + r, v[i]);
-            } else
-                for (long i = r; i < r + LANES && i < rows; i++)
-                    for (long j = c; j < c + LANES && j < cols; j++) out[j * rows + i] = a[i * lda + j];
-        }
-}
-
-#if defined(__AVX512BF16__) && defined(__AVX512BW__)
-#include <immintrin.h>
-enum { HAS_BF16 = 1 };
-INLINE vec fma2(vec acc, vec a, vec b) {
-    return (vec)_mm512_dpbf16_ps((__m512)acc, (__m512bh)a, (__m512bh)b);
-}
-/* rounds pairs along a row: out[r][c/2] = (a[r][c], a[r][c+1]); an odd last column is paired with 0 */
-static void pair_columns(const float *a, long lda, long rows, long cols, float *out) {
-    long half = (cols + 1) / 2;
-    for (long r = 0; r < rows; r++)
-        for (long c = 0; c < half; c += 16) {
-            long left = cols - 2 * c, low = left > 16 ? 16 : left, high = left > 32 ? 16 : left - 16;
-            __mmask16 first = (__mmask16)((1u << low) - 1), second = high > 0 ? (__mmask16)((1u << high) - 1) : 0;
-            __m512 x = _mm512_maskz_loadu_ps(first, a + r * lda + 2 * c);
-            __m512 y = _mm512_maskz_loadu_ps(second, a + r * lda + 2 * c + 16);
-            __mmask16 kept = half - c >= 16 ? 0xffff : (__mmask16)((1u << (half - c)) - 1);
-            _mm512_mask_storeu_epi32(out + r * half + c, kept, (__m512i)_mm512_cvtne2ps_pbh(y, x));
-        }
-}
-/* rounds pairs down a column: out[r/2][c] = (a[r][c], a[r+1][c]); an odd last row is paired with 0 */
-static void pair_rows(const float *a, long lda, long rows, long cols, float *out) {
-    short order[32];
-    for (int i = 0; i < 16; i++) order[2 * i] = (short)i, order[2 * i + 1] = (short)(16 + i);
-    __m512i interleave = _mm512_loadu_si512(order);
-    for (long r = 0; r < rows; r += 2)
-        for (long c = 0; c < cols; c += 16) {
-            __mmask16 kept = cols - c >= 16 ? 0xffff : (__mmask16)((1u << (cols - c)) - 1);
-            __m512 x = _mm512_maskz_loadu_ps(kept, a + r * lda + c);
-            __m512 y = r + 1 < rows ? _mm512_maskz_loadu_ps(kept, a + (r + 1) * lda + c) : _mm512_setzero_ps();
-            __m512i pairs = _mm512_permutexvar_epi16(interleave, (__m512i)_mm512_cvtne2ps_pbh(y, x));
-            _mm512_mask_storeu_epi32(out + r / 2 * cols + c, kept, pairs);
-        }
-}
-#else
-enum { HAS_BF16 = 0 };
-INLINE vec fma2(vec acc, vec a, vec b) { return acc + a * b; }
-static void pair_columns(const float *a, long lda, long rows, long cols, float *out) { abort(); }
-static void pair_rows(const float *a, long lda, long rows, long cols, float *out) { abort(); }
-#endif
-int has_bf16(void) { return HAS_BF16; }
-
-/* Operands of a product: element (row r, step k) of A at r * row + k * step; B is [steps][ld]. In bfloat16 one step is a
-   pair of terms. */
-typedef struct {
-    const float *a;
-    long row, step;
-    const float *b;
-    long ld, steps;
-    int pairs;
-} terms;
-
-INLINE void add_terms(vec acc[ROWS][VECTORS], int rows, const terms *t, const float *a, const float *b, long ld) {
-    for (long k = 0; k < t->steps; k++) {
-        vec bv[VECTORS];
-        UNROLL for (int j = 0; j < VECTORS; j++) bv[j] = load(b + k * ld + j * LANES);
-        UNROLL for (int r = 0; r < rows; r++) {
-            float one = a[r * t->row + k * t->step];
-            if (t->pairs) {
-                int both;
-                memcpy(&both, &one, 4);
-                UNROLL for (int j = 0; j < VECTORS; j++) acc[r][j] = fma2(acc[r][j], (vec)(both - (ivec){0}), bv[j]);
-            } else
-                UNROLL for (int j = 0; j < VECTORS; j++) acc[r][j] += one * bv[j];
-        }
-    }
-}
-
-INLINE void one_tile(int rows, int pairs, const terms *t, int n_terms, long m, const float *const *b, const long *ld,
-                     const float *bias, const float *slope, long slope_ld, int act, float *c, long c_ld) {
-    vec acc[ROWS][VECTORS];
-    UNROLL for (int r = 0; r < rows; r++)
-        UNROLL for (int j = 0; j < VECTORS; j++) acc[r][j] = bias ? load(bias + j * LANES) : splat(0.0f);
-    for (int i = 0; i < n_terms; i++) {
-        terms known = t[i];
-        known.pairs = pairs;
-        add_terms(acc, rows, &known, t[i].a + m * t[i].row, b[i], ld[i]);
-    }
-    UNROLL for (int r = 0; r < rows; r++)
-        UNROLL for (int j = 0; j < VECTORS; j++) {
-            vec v = acc[r][j];
-            if (slope)
-                v *= slope_at(load(slope + r * slope_ld + j * LANES), act);
-            else
-                v = value_of(v, act);
-            store(c + r * c_ld + j * LANES, v);
-        }
-}
-
-static __attribute__((noinline)) void tiles(long M, long m, int pairs, const terms *t, int n_terms, const float *const *b,
-                                            const long *ld, const float *bias, const float *slope, long slope_ld, int act,
-                                            float *c, long c_ld) {
-#define EVERY(PAIRS, SLOPE, ACT)                                                                                          \
-    for (; m + ROWS <= M; m += ROWS)                                                                                      \
-        one_tile(ROWS, PAIRS, t, n_terms, m, b, ld, bias, SLOPE, slope_ld, ACT, c + m * c_ld, c_ld);                      \
-    for (; m < M; m++) one_tile(1, PAIRS, t, n_terms, m, b, ld, bias, SLOPE, slope_ld, ACT, c + m * c_ld, c_ld);
-#define BY_ACT(PAIRS)                                                                                                     \
-    if (slope) {                                                                                                          \
-        const float *at = slope;                                                                                          \
-        EVERY(PAIRS, at + m * slope_ld, act)                                                                              \
-    } else if (act == TANH) {                                                                                             \
-        EVERY(PAIRS, 0, TANH)                                                                                             \
-    } else {                                                                                                              \
-        EVERY(PAIRS, 0, act)                                                                                              \
-    }
-    if (pairs) {
-        BY_ACT(1)
-    } else {
-        BY_ACT(0)
-    }
-}
-
-/* C [M, N] = act(bias + sum of terms), or (bias + sum of terms) * act'(slope) */
-static void product(long M, long N, const terms *t, int n_terms, const float *bias, const float *slope, int act, float *c,
-                    long c_ld) {
-    const float *b[2];
-    long ld[2];
-    for (long n = 0; n < N; n += COLS) {
-        long width = N - n < COLS ? N - n : COLS;
-        if (width == COLS) {
-            for (int i = 0; i < n_terms; i++) b[i] = t[i].b + n, ld[i] = t[i].ld;
-            tiles(M, 0, t->pairs, t, n_terms, b, ld, bias ? bias + n : 0, slope ? slope + n : 0, N, act, c + n, c_ld);
-            continue;
-        }
-        /* the last columns, on copies padded with zeros */
-        float bias_pad[COLS] = {0};
-        for (int i = 0; i < n_terms; i++) {
-            float *pad = scratch(PAD_B + i, t[i].steps * COLS);
-            memset(pad, 0, t[i].steps * COLS * 4);
-            for (long k = 0; k < t[i].steps; k++) memcpy(pad + k * COLS, t[i].b + k * t[i].ld + n, width * 4);
-            b[i] = pad, ld[i] = COLS;
-        }
-        if (bias) memcpy(bias_pad, bias + n, width * 4);
-        float *slope_pad = scratch(PAD_SLOPE, M * COLS), *c_pad = scratch(PAD_C, M * COLS);
-        if (slope)
-            for (long m = 0; m < M; m++) memcpy(slope_pad + m * COLS, slope + m * N + n, width * 4);
-        tiles(M, 0, t->pairs, t, n_terms, b, ld, bias_pad, slope ? slope_pad : 0, COLS, act, c_pad, COLS);
-        for (long m = 0; m < M; m++) memcpy(c + m * c_ld + n, c_pad + m * COLS, width * 4);
-    }
-}
-
-/* x [M, I] times W [I, O], as terms */
-static terms forward_terms(int bf16, long M, long I, long O, const float *x, long ldx, const float *w, int slot) {
-    if (!bf16) return (terms){x, ldx, 1, w, O, I, 0};
+/* term i of a job: x [M, I] times W [I, O] */
+static void add_term(job *j, int bf16, long M, long I, long O, const float *x, long ldx, const float *w) {
     long half = (I + 1) / 2;
-    float *a = scratch(PAIRS + slot, M * half + half * O), *b = a + M * half;
-    pair_columns(x, ldx, M, I, a);
-    pair_rows(w, O, I, O, b);
-    return (terms){a, half, 1, b, O, half, 1};
+    int i = j->n_terms++;
+    j->pairs = bf16;
+    if (bf16) {
+        float *a = scratch(PAIRS + i, M * half + half * O), *b = a + M * half;
+        pair_columns(x, ldx, M, I, a);
+        pair_rows(w, O, I, O, b);
+        j->t[i] = (terms){a, half, 1, b, O, half};
+    } else
+        j->t[i] = (terms){x, ldx, 1, w, O, I};
 }
 
-/* One layer of one run. y [M, O] = act(x W + b); rows of x [M, I] are ldx apart */
-static void dense_forward(int bf16, long M, long I, long O, const float *x, long ldx, const float *w, int act, float *y) {
+/* One layer of one run. y [M, O] = act(x W + b) */
+static void dense_forward(int bf16, long M, long I, long O, const float *x, long ldx, const float *w, int act, float *y,
+                          long ldy) {
     const float *bias = w + I * O;
     if (O > 1) {
-        terms t = forward_terms(bf16 && I > 1, M, I, O, x, ldx, w, 0);
-        product(M, O, &t, 1, bias, 0, act, y, O);
+        job j = {.act = act, .bias = bias, .c = y, .c_ld = ldy};
+        add_term(&j, bf16 && I > 1, M, I, O, x, ldx, w);
+        product(M, O, &j);
         return;
     }
     for (long m = 0; m < M; m++) {
@@ -220,118 +39,171 @@ static void dense_forward(int bf16, long M, long I, long O, const float *x, long
         long i = 0;
         for (; i + LANES <= I; i += LANES) sum += load(x + m * ldx + i) * load(w + i);
         for (; i < I; i++) rest += x[m * ldx + i] * w[i];
-        y[m] = value_of(splat(rest + total(sum)), act)[0];
+        y[m * ldy] = value_of(splat(rest + total(sum)), act)[0];
     }
 }
 
-/* The change of y [M, O] when W, b move along v and x along dx [M, I] (or not: 0) */
-static void dense_jvp(int bf16, long M, long I, long O, const float *x, long ldx, const float *w, const float *v,
-                      const float *dx, long lddx, const float *y, int act, float *out) {
-    bf16 = bf16 && I > 1 && O > 1;
-    terms t[2] = {forward_terms(bf16, M, I, O, x, ldx, v, 0)};
-    if (dx) t[1] = forward_terms(bf16, M, I, O, dx, lddx, w, 1);
-    product(M, O, t, dx ? 2 : 1, v + I * O, act == IDENTITY ? 0 : y, act, out, O);
-}
-
 /* dz [M, O] = dy times the slope of the activation */
-static void pull_activation(long M, long O, const float *dy, long lddy, const float *y, int act, float *dz) {
-    for (long m = 0; m < M; m++, dy += lddy, y += O, dz += O) {
+static void pull_activation(long M, long O, const float *dy, long lddy, const float *y, long ldy, int act, float *dz,
+                            long lddz) {
+    for (long m = 0; m < M; m++, dy += lddy, y += ldy, dz += lddz) {
         long o = 0;
         for (; o + LANES <= O; o += LANES) store(dz + o, load(dy + o) * slope_at(load(y + o), act));
         for (; o < O; o++) dz[o] = dy[o] * slope_at(splat(y[o]), act)[0];
     }
 }
 
-/* Pulls dz [M, O] back: gradient of W and b into g; that of x into dx [M, I] (unless 0), times the slope of the activation
-   that gave x, where there is one (act) */
-static void dense_vjp(int bf16, long M, long I, long O, const float *x, long ldx, const float *w, const float *dz, long lddz,
-                      float *g, float *dx, int act) {
-    float *to_bias = g + I * O;
-    memset(to_bias, 0, O * 4);
+/* COLS columns of W [I, O] turned, from column i of x on: [O][COLS]; in bfloat16, of pairs along O */
+static void turn_panel(int bf16, long I, long O, const float *w, long i, float *to) {
+    long width = I - i < COLS ? I - i : COLS, half = (O + 1) / 2;
+    if (bf16) {
+        float *pairs = scratch(PANEL, width * half);
+        pair_columns(w + i * O, O, width, O, pairs);
+        transpose(pairs, half, width, half, to, COLS);
+    } else
+        transpose(w + i * O, O, width, O, to, COLS);
+}
+
+/* Pulls dz [M, O] back: gradient of W and b into g (added to it, if asked); that of x into dx [M, I] (unless 0), times the
+   slope of the activation that gave x, where there is one (act). W may be there already as turned panels. Returns the sum
+   of g's squares. */
+static float dense_vjp(int bf16, long M, long I, long O, const float *x, long ldx, const float *w, const float *turned,
+                       const float *dz, long lddz, float *g, int add, float *dx, long lddx, int act) {
+    float *to_bias = g + I * O, squares = 0;
+    if (!add) memset(to_bias, 0, O * 4);
     for (long m = 0; m < M; m++)
         for (long o = 0; o < O; o++) to_bias[o] += dz[m * lddz + o];
     if (O == 1) {
-        memset(g, 0, I * 4);
+        if (!add) memset(g, 0, I * 4);
         for (long m = 0; m < M; m++)
             for (long i = 0; i < I; i++) g[i] += x[m * ldx + i] * dz[m * lddz];
-        if (!dx) return;
-        for (long m = 0; m < M; m++)
-            for (long i = 0; i < I; i++) dx[m * I + i] = dz[m * lddz] * w[i];
-        if (act != IDENTITY) pull_activation(M, I, dx, I, x, act, dx);
-        return;
+        for (long m = 0; dx && m < M; m++)
+            for (long i = 0; i < I; i++) dx[m * lddx + i] = dz[m * lddz] * w[i];
+        if (dx && act != IDENTITY) pull_activation(M, I, dx, lddx, x, ldx, act, dx, lddx);
+        return squares_of(I + 1, g);
     }
     bf16 = bf16 && I > 1;
-    terms t = {x, 1, ldx, dz, lddz, M, 0};
+    job j = {.n_terms = 1, .pairs = bf16, .add = add, .c = g, .c_ld = O, .t = {{x, 1, ldx, dz, lddz, M}}};
     if (bf16) {
         long half = (M + 1) / 2;
         float *a = scratch(PAIRS, half * (I + O)), *b = a + half * I;
         pair_rows(x, ldx, M, I, a);
         pair_rows(dz, lddz, M, O, b);
-        t = (terms){a, 1, I, b, O, half, 1};
+        j.t[0] = (terms){a, 1, I, b, O, half};
     }
-    product(I, O, &t, 1, 0, 0, IDENTITY, g, O);
-    if (!dx) return;
-    float *turned = scratch(TURNED, (O + 1) * I);
-    t = (terms){dz, lddz, 1, turned, I, O, 0};
-    if (bf16) {
-        long half = (O + 1) / 2;
-        float *a = scratch(PAIRS, (M + I) * half), *pairs = a + M * half;
-        pair_columns(dz, lddz, M, O, a);
-        pair_columns(w, O, I, O, pairs);
-        transpose(pairs, half, I, half, turned);
-        t = (terms){a, half, 1, turned, I, half, 1};
-    } else
-        transpose(w, O, I, O, turned);
-    product(M, I, &t, 1, 0, act == IDENTITY ? 0 : x, act, dx, I);
+    squares = product(I, O, &j) + squares_of(O, to_bias);
+    if (!dx) return squares;
+    long steps = bf16 ? (O + 1) / 2 : O;
+    if (bf16) pair_columns(dz, lddz, M, O, scratch(PAIRS, M * steps));
+    for (long i = 0; i < I; i += COLS) {
+        const float *panel = turned ? turned + i * steps : scratch(TURNED, steps * COLS);
+        if (!turned) turn_panel(bf16, I, O, w, i, scratch(TURNED, steps * COLS));
+        job back = {.n_terms = 1, .pairs = bf16, .act = act, .slope = act == IDENTITY ? 0 : x + i, .slope_ld = ldx,
+                    .c = dx + i, .c_ld = lddx, .t = {{dz, lddz, 1, panel, COLS, steps}}};
+        if (bf16) back.t[0].a = scratch(PAIRS, M * steps), back.t[0].row = steps;
+        product(M, I - i < COLS ? I - i : COLS, &back);
+    }
+    return squares;
 }
 
-/* values y of every layer: [M, sizes[1]], [M, sizes[2]], ... */
-void forward(const chain *c, int bf16, long M, const float *x, long ldx, const float *w, float *y) {
-    for (long l = 0; l < c->layers; l++) {
-        long I = c->sizes[l], O = c->sizes[l + 1];
-        dense_forward(bf16, M, I, O, x, ldx, w, c->activations[l], y);
-        x = y, ldx = O;
-        w += (I + 1) * O, y += M * O;
+/* where layer l's parameters start in w, its values for row m in y (of `all` rows), its turned panels among all layers' */
+static long weights_at(const chain *c, long l) {
+    long at = 0;
+    for (long k = 0; k < l; k++) at += (c->sizes[k] + 1) * c->sizes[k + 1];
+    return at;
+}
+static long values_at(const chain *c, long l, long all, long m) {
+    long at = m * c->pitches[l];
+    for (long k = 0; k < l; k++) at += all * c->pitches[k];
+    return at;
+}
+static long panels_at(const chain *c, long l) {
+    long at = 0;
+    for (long k = 1; k < l; k++) at += (c->sizes[k] + COLS) * c->sizes[k + 1];
+    return at;
+}
+
+/* rows of a call, M from row m on; x and ldx are a layer's inputs, those of the first layer at the start */
+typedef struct {
+    const chain *c;
+    int bf16;
+    long all, m, M;
+    const float *x;
+    long ldx;
+    const float *w, *y;
+} rows;
+#define EACH_BLOCK(b, given)                                                                                              \
+    for (rows b = given; b.m < b.all && (b.M = b.all - b.m < limit(&b) ? b.all - b.m : limit(&b)); b.m += b.M)
+INLINE long limit(const rows *b) { return b->bf16 ? PAIRS_BLOCK : BLOCK; }
+
+static const float *inputs(const rows *b, long l, long *ldx) {
+    *ldx = l ? b->c->pitches[l - 1] : b->ldx;
+    return l ? b->y + values_at(b->c, l - 1, b->all, b->m) : b->x + b->m * b->ldx;
+}
+
+static void forward_block(const rows *b) {
+    const chain *c = b->c;
+    for (long l = 0, ldx; l < c->layers; l++) {
+        const float *x = inputs(b, l, &ldx);
+        float *y = (float *)b->y + values_at(c, l, b->all, b->m);
+        dense_forward(b->bf16, b->M, c->sizes[l], c->sizes[l + 1], x, ldx, b->w + weights_at(c, l), c->activations[l], y,
+                      c->pitches[l]);
     }
 }
 
 /* pulls dy [M, O] back through all layers: parameters' gradient into g, that of x into dx [M, I] (unless 0) */
-void pull_back(const chain *c, int bf16, long M, const float *x, long ldx, const float *w, const float *y, const float *dy,
-               long lddy, float *g, float *dx) {
-    long last = c->layers - 1, width = c->sizes[last + 1], at = 0;
-    for (long l = 0; l <= last; l++) at += (c->sizes[l] + 1) * c->sizes[l + 1];
-    y += M * (c->values - width);
+static float pull_block(const rows *b, const float *turned, const float *dy, long lddy, float *g, int add, float *dx) {
+    const chain *c = b->c;
+    long last = c->layers - 1, width = c->sizes[last + 1], ldx;
+    float squares = 0;
     if (c->activations[last] != IDENTITY) {
-        float *to = scratch(PULLED, M * width);
-        pull_activation(M, width, dy, lddy, y, c->activations[last], to);
+        float *to = scratch(PULLED, b->M * width);
+        pull_activation(b->M, width, dy, lddy, b->y + values_at(c, last, b->all, b->m), c->pitches[last],
+                        c->activations[last], to, width);
         dy = to, lddy = width;
     }
     for (long l = last; l >= 0; l--) {
-        long I = c->sizes[l], O = c->sizes[l + 1];
-        at -= (I + 1) * O;
-        if (l) {
-            float *to = scratch(l % 2 ? BETWEEN : BETWEEN2, M * I);
-            y -= M * I;
-            dense_vjp(bf16, M, I, O, y, I, w + at, dy, lddy, g + at, to, c->activations[l - 1]);
-            dy = to, lddy = I;
-        } else
-            dense_vjp(bf16, M, I, O, x, ldx, w, dy, lddy, g, dx, IDENTITY);
+        long pitch = l ? c->pitches[l - 1] : c->sizes[0], at = weights_at(c, l);
+        const float *x = inputs(b, l, &ldx);
+        float *to = l ? scratch(l % 2 ? BETWEEN : BETWEEN2, b->M * pitch) : dx;
+        squares += dense_vjp(b->bf16, b->M, c->sizes[l], c->sizes[l + 1], x, ldx, b->w + at,
+                             turned && l ? turned + panels_at(c, l) : 0, dy, lddy, g + at, add, to, pitch,
+                             l ? c->activations[l - 1] : IDENTITY);
+        dy = to, lddy = pitch;
     }
+    return squares;
 }
 
 /* the change of the last values, out [M, O], when parameters move along v and x along dx (or not: 0) */
-static void push(const chain *c, int bf16, long M, const float *x, long ldx, const float *w, const float *y, const float *v,
-                 const float *dx, long lddx, float *out) {
-    for (long l = 0; l < c->layers; l++) {
-        long I = c->sizes[l], O = c->sizes[l + 1];
-        float *to = l == c->layers - 1 ? out : scratch(l % 2 ? BETWEEN : BETWEEN2, M * O);
-        dense_jvp(bf16, M, I, O, x, ldx, w, v, dx, lddx, y, c->activations[l], to);
-        x = y, dx = to, ldx = lddx = O;
-        w += (I + 1) * O, v += (I + 1) * O, y += M * O;
+static void push_block(const rows *b, const float *v, const float *dx, long lddx, float *out) {
+    const chain *c = b->c;
+    for (long l = 0, ldx; l < c->layers; l++) {
+        long I = c->sizes[l], O = c->sizes[l + 1], at = weights_at(c, l), pitch = l == c->layers - 1 ? O : c->pitches[l];
+        int act = c->activations[l], bf16 = b->bf16 && I > 1 && O > 1;
+        const float *x = inputs(b, l, &ldx), *y = b->y + values_at(c, l, b->all, b->m);
+        float *to = l == c->layers - 1 ? out : scratch(l % 2 ? BETWEEN : BETWEEN2, b->M * pitch);
+        job j = {.act = act, .bias = v + at + I * O, .slope = act == IDENTITY ? 0 : y, .slope_ld = c->pitches[l],
+                 .c = to, .c_ld = pitch};
+        add_term(&j, bf16, b->M, I, O, x, ldx, v + at);
+        if (dx) add_term(&j, bf16, b->M, I, O, dx, lddx, b->w + at);
+        product(b->M, O, &j);
+        dx = to, lddx = pitch;
     }
 }
 
-/* For S runs: x [S, M, I], y [S, M * values], dy and out [S, M, O], dx [S, M, I]; see above. */
+/* For S runs: x [S, M, I], y [S, M * values], dy and out [S, M, O], dx [S, M, I]. */
+void forward(const chain *c, int bf16, long M, const float *x, long ldx, const float *w, float *y) {
+    EACH_BLOCK(b, ((rows){c, bf16, M, 0, 0, x, ldx, w, y})) forward_block(&b);
+}
+
+float pull_back(const chain *c, int bf16, long M, const float *x, long ldx, const float *w, const float *y, const float *dy,
+                long lddy, float *g, float *dx) {
+    float squares = 0; /* of the last sum: all of it where M is one block */
+    EACH_BLOCK(b, ((rows){c, bf16, M, 0, 0, x, ldx, w, y}))
+    squares = pull_block(&b, 0, dy + b.m * lddy, lddy, g, b.m > 0, dx ? dx + b.m * c->sizes[0] : 0);
+    return squares;
+}
+
 void chain_forward(const chain *c, int bf16, long S, long M, const float *x, long xs, long ldx, const float *w, long ws,
                    float *y) {
     for (long s = 0; s < S; s++) forward(c, bf16, M, x + s * xs, ldx, w + s * ws, y + s * M * c->values);
@@ -341,8 +213,8 @@ void chain_jvp(const chain *c, int bf16, long S, long M, const float *x, long xs
                const float *y, const float *v, long vs, const float *dx, long dxs, long lddx, float *out) {
     long O = c->sizes[c->layers];
     for (long s = 0; s < S; s++)
-        push(c, bf16, M, x + s * xs, ldx, w + s * ws, y + s * M * c->values, v + s * vs, dx ? dx + s * dxs : 0, lddx,
-             out + s * M * O);
+        EACH_BLOCK(b, ((rows){c, bf16, M, 0, 0, x + s * xs, ldx, w + s * ws, y + s * M * c->values}))
+        push_block(&b, v + s * vs, dx ? dx + s * dxs + b.m * lddx : 0, lddx, out + (s * M + b.m) * O);
 }
 
 void chain_vjp(const chain *c, int bf16, long S, long M, const float *x, long xs, long ldx, const float *w, long ws,
@@ -350,4 +222,36 @@ void chain_vjp(const chain *c, int bf16, long S, long M, const float *x, long xs
     for (long s = 0; s < S; s++)
         pull_back(c, bf16, M, x + s * xs, ldx, w + s * ws, y + s * M * c->values, dy + s * dys, lddy, g + s * gs,
                   dx ? dx + s * M * c->sizes[0] : 0);
+}
+
+/* out [S, n] = scale J' F J v + damping v: J the Jacobian of the outputs by the parameters v [S, n], F the Hessian of the mean
+   KL over M states in the outputs. That is diag(metric) / M for a Gaussian, with one metric [S, A] = 1 / variance for all
+   states; (diag(p) - p p') / M for a categorical, with a metric p [S, M, A] (`each`). The chain's parameters come first in
+   v, then n_log_std, in which F is 2; the rest is padding. */
+void fisher_product(const chain *c, int bf16, long S, long M, const float *x, long xs, long ldx, const float *w, long ws,
+                    const float *y, const float *v, long vs, int each, const float *metric, long n_log_std, long n, float scale,
+                    const float *damping, float *out) {
+    long A = c->sizes[c->layers], size = weights_at(c, c->layers);
+    float *turned = c->layers > 1 ? scratch(WHOLE, panels_at(c, c->layers)) : 0;
+    for (long s = 0; s < S; s++, x += xs, w += ws, y += M * c->values, v += vs, out += n, metric += each ? M * A : A) {
+        for (long l = 1; l < c->layers; l++) {
+            long I = c->sizes[l], O = c->sizes[l + 1];
+            int pairs = bf16 && I > 1;
+            for (long i = 0; O > 1 && i < I; i += COLS)
+                turn_panel(pairs, I, O, w + weights_at(c, l), i, turned + panels_at(c, l) + i * (pairs ? (O + 1) / 2 : O));
+        }
+        EACH_BLOCK(b, ((rows){c, bf16, M, 0, 0, x, ldx, w, y})) {
+            float *d = scratch(PUSHED, b.M * A);
+            push_block(&b, v, 0, 0, d);
+            for (long m = 0; m < b.M; m++) {
+                const float *p = each ? metric + (b.m + m) * A : metric;
+                float mean = 0;
+                for (long i = 0; each && i < A; i++) mean += p[i] * d[m * A + i];
+                for (long i = 0; i < A; i++) d[m * A + i] = p[i] * (d[m * A + i] - mean) / M;
+            }
+            pull_block(&b, turned, d, A, out, b.m > 0, 0);
+        }
+        for (long i = 0; i < size; i++) out[i] = scale * out[i] + damping[s] * v[i];
+        for (long i = size; i < n; i++) out[i] = ((i < size + n_log_std ? 2 * scale : 0) + damping[s]) * v[i];
+    }
 }

@@ -1,15 +1,19 @@
-/* What the kernels share: vectors, activations, scratch memory, chains of dense layers. See dense.c and ppo.c. */
+/* What the kernels share: vectors, activations, scratch memory, products, chains of dense layers. One source for every
+   processor: only the enum below, KEEP and the bfloat16 products of product.c know which it is. */
 #pragma once
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+/* floats in a register; a tile of a product is ROWS x VECTORS of them, in registers from the first term to the last */
 #if defined(__AVX512F__)
 enum { LANES = 16, ROWS = 8, VECTORS = 2 };
 #elif defined(__AVX__)
 enum { LANES = 8, ROWS = 6, VECTORS = 2 };
+#elif defined(__aarch64__)
+enum { LANES = 4, ROWS = 6, VECTORS = 4 };
 #else
-enum { LANES = 4, ROWS = 6, VECTORS = 3 };
+enum { LANES = 4, ROWS = 4, VECTORS = 3 };
 #endif
 enum { COLS = LANES * VECTORS, IDENTITY = 0, TANH = 1, RELU = 2 };
 
@@ -21,6 +25,16 @@ typedef int ivec __attribute__((vector_size(LANES * 4)));
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define UNROLL _Pragma("GCC unroll 16")
+#endif
+/* pins a vector to a register, or GCC loads it anew for every multiply-add */
+#if defined(__AVX512F__)
+#define KEEP(v) __asm__("" : "+v"(v))
+#elif defined(__x86_64__)
+#define KEEP(v) __asm__("" : "+x"(v))
+#elif defined(__aarch64__)
+#define KEEP(v) __asm__("" : "+w"(v))
+#else
+#define KEEP(v)
 #endif
 
 INLINE vec load(const float *p) { return *(const loose *)p; }
@@ -63,18 +77,55 @@ INLINE vec slope_at(vec y, int act) {
     return pick(y > 0.0f, splat(1.0f), splat(0.0f));
 }
 
+/* the sum of squares of g [n] */
+INLINE float squares_of(long n, const float *g) {
+    vec sum[2] = {{0}};
+    float rest = 0;
+    long i = 0;
+    for (; i + 2 * LANES <= n; i += 2 * LANES)
+        UNROLL for (int k = 0; k < 2; k++) sum[k] += load(g + i + k * LANES) * load(g + i + k * LANES);
+    for (; i < n; i++) rest += g[i] * g[i];
+    return rest + total(sum[0] + sum[1]);
+}
+
 /* Scratch memory of this thread, one block for each purpose, grown when needed; 64 floats beyond `n` may be read. */
-enum { PAD_B, PAD_B2, PAD_SLOPE, PAD_C, PAIRS, PAIRS2, PULLED, TURNED, SPREAD, BETWEEN, BETWEEN2, VALUES, HEAD, BLOCKS };
+enum { PAD_B, PAD_B2, PAD_SLOPE, PAD_C, PAIRS, PAIRS2, PANEL, TURNED, WHOLE, PULLED, PUSHED, SPREAD, BETWEEN,
+       BETWEEN2, VALUES, HEAD, BLOCKS };
 float *scratch(int which, long n);
 
-/* Layers one after another: layer l has sizes[l] inputs and sizes[l + 1] outputs; parameters stand one after another.
-   `values` counts what all layers give for one row. */
+/* Operands of a product: element (row r, step k) of A at a[r * row + k * step]; B is [steps][ld]. In bfloat16 one step is
+   a pair of terms. */
+typedef struct {
+    const float *a;
+    long row, step;
+    const float *b;
+    long ld, steps;
+} terms;
+
+/* C [M, N] = act(start + sum of terms), or (start + sum) * act'(slope); start: bias, C itself, or 0. */
+typedef struct {
+    terms t[2];
+    int n_terms, pairs, act, add;
+    const float *bias, *slope;
+    long slope_ld;
+    float *c;
+    long c_ld;
+} job;
+
+float product(long M, long N, const job *j); /* returns the sum of C's squares */
+int has_bf16(void);
+void pair_columns(const float *a, long lda, long rows, long cols, float *out);
+void pair_rows(const float *a, long lda, long rows, long cols, float *out);
+void transpose(const float *a, long lda, long rows, long cols, float *out, long ld_out);
+
+/* Layers one after another: layer l has sizes[l] inputs and sizes[l + 1] outputs; parameters stand one after another. The
+   values of layer l for M rows are [M, pitches[l]], one layer after another: `values` floats a row. */
 typedef struct {
     long layers, values;
-    const long *sizes;
+    const long *sizes, *pitches;
     const int *activations;
 } chain;
 
 void forward(const chain *c, int bf16, long M, const float *x, long ldx, const float *w, float *y);
-void pull_back(const chain *c, int bf16, long M, const float *x, long ldx, const float *w, const float *y, const float *dy,
-               long lddy, float *g, float *dx);
+float pull_back(const chain *c, int bf16, long M, const float *x, long ldx, const float *w, const float *y, const float *dy,
+                long lddy, float *g, float *dx);

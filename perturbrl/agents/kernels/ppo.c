@@ -55,25 +55,19 @@ void gaussian_vjp(long S, long M, long A, const float *z, const float *log_std, 
     }
 }
 
-/* min(1, limit / (norm + 1e-6)) of a gradient g [n]; NaN stays NaN */
-static float clip_factor(long n, const float *g, float limit) {
-    vec sum[4] = {{0}};
-    float rest = 0;
-    long i = 0;
-    for (; i + 4 * LANES <= n; i += 4 * LANES)
-        UNROLL for (int j = 0; j < 4; j++) sum[j] += load(g + i + j * LANES) * load(g + i + j * LANES);
-    for (; i < n; i++) rest += g[i] * g[i];
-    float factor = limit / (sqrtf(rest + total(sum[0] + sum[1]) + total(sum[2] + sum[3])) + 1e-6f);
+/* min(1, limit / (norm + 1e-6)) of a gradient, from the sum of its squares; NaN stays NaN */
+static float clip_factor(float squares, float limit) {
+    float factor = limit / (sqrtf(squares) + 1e-6f);
     return factor > 1.0f ? 1.0f : factor;
 }
 
 void clip_scale(long S, long n, const float *g, long gs, const float *limit, float *scale) {
-    for (long s = 0; s < S; s++) scale[s] = clip_factor(n, g + s * gs, limit[s]);
+    for (long s = 0; s < S; s++) scale[s] = clip_factor(squares_of(n, g + s * gs), limit[s]);
 }
 
 /* one step of Adam along f * g; t counts steps */
-static void adam_step(long n, float *theta, float *m, float *v, const float *g, float f, float lr, float *t, float b1, float b2,
-                      float eps) {
+static void adam_step(long n, float *restrict theta, float *restrict m, float *restrict v, const float *restrict g, float f,
+                      float lr, float *t, float b1, float b2, float eps) {
     *t += 1;
     float step = (float)(lr / (1 - pow(b1, *t))), unbias = (float)(1 / sqrt(1 - pow(b2, *t)));
     for (long i = 0; i < n; i++) {
@@ -93,14 +87,14 @@ void adam(long S, long n, float *theta, long thetas, float *m, float *v, const f
                       eps);
 }
 
-/* gradient of weight * E[(V - ret)^2] on M rows, into g; V into values [M] */
-static void pull_value_loss(const chain *c, int bf16, long M, const float *obs, const float *ret, float weight,
+/* gradient of weight * E[(V - ret)^2] on M rows, into g; V into values [M]; returns the sum of g's squares */
+static float pull_value_loss(const chain *c, int bf16, long M, const float *obs, const float *ret, float weight,
                             const float *w, float *g, float *values) {
     float *y = scratch(VALUES, M * c->values), *v = y + M * (c->values - 1), *dv = scratch(SPREAD, M);
     forward(c, bf16, M, obs, c->sizes[0], w, y);
     memcpy(values, v, M * 4);
     for (long m = 0; m < M; m++) dv[m] = (v[m] - ret[m]) * (2.0f / M) * weight;
-    pull_back(c, bf16, M, obs, c->sizes[0], w, y, dv, 1, g, 0);
+    return pull_back(c, bf16, M, obs, c->sizes[0], w, y, dv, 1, g, 0);
 }
 
 /* Steps of Adam on E[(V - ret)^2], on minibatches of M rows of obs [S, n, G] and ret [S, n], one after another */
@@ -134,7 +128,7 @@ static void ppo_step(const ppo *p, int bf16, long s, long M, const float *obs, c
     const chain *policy = p->chain[POLICY], *value = p->chain[VALUE];
     long G = policy->sizes[0], A = policy->sizes[policy->layers];
     float *theta = p->theta + s * p->width, *grad = p->grad + s * p->width;
-    float *y = scratch(VALUES, M * policy->values), *mean = y + M * (policy->values - A);
+    float *y = scratch(VALUES, M * policy->values), *mean = y + M * (policy->values - A); /* the last */
     float *z = scratch(HEAD, 2 * M * A + A + M), *to_mean = z + M * A, *inverse = to_mean + M * A, *weight = inverse + A;
     float low = 1 - p->clip[s], high = 1 + p->clip[s];
 
@@ -147,11 +141,11 @@ static void ppo_step(const ppo *p, int bf16, long s, long M, const float *obs, c
     }
     pull_log_prob(M, A, z, inverse, weight, to_mean, grad + p->log_std);
     for (long i = 0; i < A; i++) grad[p->log_std + i] -= p->ent_coef[s];
-    pull_back(policy, bf16, M, obs, G, theta, y, to_mean, A, grad, 0);
+    float squares = squares_of(A, grad + p->log_std) + pull_back(policy, bf16, M, obs, G, theta, y, to_mean, A, grad, 0);
 
-    pull_value_loss(value, bf16, M, obs, ret, p->vf_coef[s], theta + p->split, grad + p->split, values);
+    squares += pull_value_loss(value, bf16, M, obs, ret, p->vf_coef[s], theta + p->split, grad + p->split, values);
 
-    float f = clip_factor(p->width, grad, p->max_norm[s]);
+    float f = clip_factor(squares, p->max_norm[s]);
     for (int k = POLICY; k <= VALUE; k++) {
         long at = k == POLICY ? 0 : p->split, size = k == POLICY ? p->split : p->width - p->split;
         adam_step(size, theta + at, p->m[k] + s * size, p->v[k] + s * size, grad + at, f, p->lr[k][s], p->t[k] + s, p->b1,
