@@ -9,11 +9,14 @@ import pytest
 import torch
 
 from perturbrl.agents import kernels
+from perturbrl.agents.common.natural import fisher_vector_product
 from perturbrl.agents.kernels import native, reference
 from perturbrl.agents.kernels.chain import Chain
+from perturbrl.agents.model.actor_critic import ActorCritic
+from perturbrl.envs.base import ActionSpace
 
-from .helpers import make_learner
-from .test_kernels import everything
+from .helpers import make_learner, policy_config
+from .test_kernels import draw, everything
 
 
 @pytest.mark.parametrize("n_layers", [1, 15, 16, 17, 40])
@@ -89,3 +92,37 @@ def test_parameters_and_gradients_are_given_back(name: str, twin: str) -> None:
     del learner
     gc.collect()
     assert [ref for ref in alive if ref() is not None] == []
+
+
+def fisher_of(twin: str, precision: str, kind: str, runs: slice, sizes: tuple[list[int], int], n: int) -> torch.Tensor:
+    """H v + damping v of some of three runs, by one twin."""
+    (hidden, n_features), slices = sizes, {"all": slice(0, sizes[1])}
+    with kernels.using(twin, precision):
+        model = ActorCritic(policy_config(hidden=hidden), n_features, slices, ActionSpace(kind, 5), 3)
+    model.theta = (0.3 * draw(0, *model.theta.shape))[runs].contiguous()
+    obs, v, damping = (
+        draw(1, 3, n, n_features)[runs],
+        draw(2, 3, model.policy_size)[runs],
+        torch.tensor([0.1, 0.2, 0.3]),
+    )
+    assert model.fisher_is_native == (twin == "native" and (precision == "float32" or native.load().has_bf16))
+    dist, cache = model.policy(obs)
+    return fisher_vector_product(model, dist, cache, v, damping[runs].unsqueeze(1), 0.2)
+
+
+@pytest.mark.parametrize("kind", ["box", "discrete"])
+@pytest.mark.parametrize("sizes", [([40, 33], 7), ([8], 3), ([1, 16], 32)])
+@pytest.mark.parametrize("n", [1, 150])
+def test_the_native_fisher_product_agrees_with_torch(kind: str, sizes: tuple[list[int], int], n: int) -> None:
+    """In one call, with states of two blocks; run k of a population is run k alone, bit for bit."""
+    ours, theirs = (fisher_of(twin, "float32", kind, slice(0, 3), sizes, n) for twin in ("native", "torch"))
+    torch.testing.assert_close(ours, theirs, rtol=2e-4, atol=2e-5)
+    assert torch.equal(ours[1:2], fisher_of("native", "float32", kind, slice(1, 2), sizes, n))
+
+
+def test_the_native_fisher_product_rounds_to_bfloat16_as_torch_does() -> None:
+    if not native.load().has_bf16:
+        pytest.skip("this processor does not multiply bfloat16")
+    asked = [("native", "bf16"), ("torch", "bf16"), ("torch", "float32")]
+    ours, theirs, exact = (fisher_of(*one, "box", slice(0, 3), ([40, 33], 7), 600) for one in asked)
+    assert (ours - theirs).norm() < 0.5 * (theirs - exact).norm() < 0.05 * exact.norm()

@@ -48,8 +48,9 @@ class LineSearch:
 class OldPolicy:
     """The policy that collected a batch: its distribution, and activations for derivatives, in blocks of states.
 
-    A block's activations stay in a CPU's cache through every Fisher product. ``scale`` multiplies the KL. Fisher
-    products are means over a part of the batch, the share ``fisher_fraction`` of its transitions.
+    A block's activations stay in a CPU's cache through every Fisher product. There is one block where one native call
+    takes a whole product. ``scale`` multiplies the KL. Fisher products are means over a part of the batch, the share
+    ``fisher_fraction`` of its transitions.
     """
 
     def __init__(self, model: Model, batch: Rollout, scale: float, fisher_fraction: float = 1.0) -> None:
@@ -86,7 +87,8 @@ def thinned(batch: Rollout, fraction: float) -> Rollout:
 def blocks_of(model: Model, batch: Rollout) -> list[Block]:
     """Evaluate a policy on a batch, block after block."""
     size = batch.advantage.shape[1]
-    parts = batch.minibatches(BLOCK if batch.advantage.is_cpu else size)
+    whole = model.fisher_is_native or not batch.advantage.is_cpu  # the kernels take blocks of their own
+    parts = batch.minibatches(size if whole else BLOCK)
     return [Block(*model.policy(part.obs), part, part.ret.shape[1] / size) for part in parts]
 
 
@@ -121,6 +123,9 @@ def fisher_vector_product(
     At that point the Hessian is J' F J exactly (Gauss-Newton: J the Jacobian of the outputs, F the Hessian of the KL in
     the outputs), so one jvp and one vjp give it, on the activations already at hand.
     """  # eq. 5
+    native = model.native_fisher_product(cache, dist, v, damping, scale)
+    if native is not None:
+        return native
     d_outputs, d_log_std = dist.fisher(*model.policy_jvp(cache, v))  # type: ignore[arg-type]
     hv = torch.zeros_like(v)
     model.policy_vjp(cache, d_outputs, d_log_std, hv)

@@ -109,3 +109,18 @@ class Moments:
     t: Tensor
     lr: Tensor
     betas_eps: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """The Hessian F of a policy's mean KL; its products are multiplied by ``scale``, and get ``damping`` [S, 1] on top.
+
+    Of a Gaussian ``of`` is 1 / variance [S, A], and F is 2 in each of ``n_log_std`` parameters; of a categorical ``of``
+    are its probabilities [S, M, A].
+    """
+
+    of: Tensor
+    categorical: bool
+    n_log_std: int
+    scale: float
+    damping: Tensor

@@ -9,18 +9,29 @@
 
 enum { BLOCK = 128, PAIRS_BLOCK = 512 }; /* rows; bfloat16 rounds all weights once a block */
 
-/* term i of a job: x [M, I] times W [I, O] */
-static void add_term(job *j, int bf16, long M, long I, long O, const float *x, long ldx, const float *w) {
-    long half = (I + 1) / 2;
+/* a further term of a job: x [M, I] times W [I, O], of which there may be panels already */
+static void add_term(job *j, int bf16, long M, long I, long O, const float *x, long ldx, const float *w, const float *panels) {
+    long steps = bf16 ? (I + 1) / 2 : I;
     int i = j->n_terms++;
     j->pairs = bf16;
     if (bf16) {
-        float *a = scratch(PAIRS + i, M * half + half * O), *b = a + M * half;
+        float *a = scratch(PAIRS + i, (M + O) * steps), *b = a + M * steps;
         pair_columns(x, ldx, M, I, a);
-        pair_rows(w, O, I, O, b);
-        j->t[i] = (terms){a, half, 1, b, O, half};
-    } else
-        j->t[i] = (terms){x, ldx, 1, w, O, I};
+        if (!panels) pair_rows(w, O, I, O, b);
+        x = a, ldx = steps, w = b;
+    }
+    j->t[i] = (terms){x, ldx, 1, panels ? panels : w, panels ? COLS : O, steps, panels != 0};
+}
+
+/* W [I, O] as panels */
+static void pack(int bf16, long I, long O, const float *w, float *to) {
+    if (bf16) {
+        float *pairs = scratch(PANEL, (I + 1) / 2 * O);
+        pair_rows(w, O, I, O, pairs);
+        w = pairs, I = (I + 1) / 2;
+    }
+    for (long n = 0; n < O; n += COLS)
+        for (long k = 0; k < I; k++) memcpy(to + n * I + k * COLS, w + k * O + n, (O - n < COLS ? O - n : COLS) * 4);
 }
 
 /* One layer of one run. y [M, O] = act(x W + b) */
@@ -29,7 +40,7 @@ static void dense_forward(int bf16, long M, long I, long O, const float *x, long
     const float *bias = w + I * O;
     if (O > 1) {
         job j = {.act = act, .bias = bias, .c = y, .c_ld = ldy};
-        add_term(&j, bf16 && I > 1, M, I, O, x, ldx, w);
+        add_term(&j, bf16 && I > 1, M, I, O, x, ldx, w, 0);
         product(M, O, &j);
         return;
     }
@@ -83,13 +94,13 @@ static float dense_vjp(int bf16, long M, long I, long O, const float *x, long ld
         return squares_of(I + 1, g);
     }
     bf16 = bf16 && I > 1;
-    job j = {.n_terms = 1, .pairs = bf16, .add = add, .c = g, .c_ld = O, .t = {{x, 1, ldx, dz, lddz, M}}};
+    job j = {.n_terms = 1, .pairs = bf16, .add = add, .c = g, .c_ld = O, .t = {{x, 1, ldx, dz, lddz, M, 0}}};
     if (bf16) {
         long half = (M + 1) / 2;
         float *a = scratch(PAIRS, half * (I + O)), *b = a + half * I;
         pair_rows(x, ldx, M, I, a);
         pair_rows(dz, lddz, M, O, b);
-        j.t[0] = (terms){a, 1, I, b, O, half};
+        j.t[0] = (terms){a, 1, I, b, O, half, 0};
     }
     squares = product(I, O, &j) + squares_of(O, to_bias);
     if (!dx) return squares;
@@ -99,7 +110,7 @@ static float dense_vjp(int bf16, long M, long I, long O, const float *x, long ld
         const float *panel = turned ? turned + i * steps : scratch(TURNED, steps * COLS);
         if (!turned) turn_panel(bf16, I, O, w, i, scratch(TURNED, steps * COLS));
         job back = {.n_terms = 1, .pairs = bf16, .act = act, .slope = act == IDENTITY ? 0 : x + i, .slope_ld = ldx,
-                    .c = dx + i, .c_ld = lddx, .t = {{dz, lddz, 1, panel, COLS, steps}}};
+                    .c = dx + i, .c_ld = lddx, .t = {{dz, lddz, 1, panel, COLS, steps, 0}}};
         if (bf16) back.t[0].a = scratch(PAIRS, M * steps), back.t[0].row = steps;
         product(M, I - i < COLS ? I - i : COLS, &back);
     }
@@ -119,7 +130,7 @@ static long values_at(const chain *c, long l, long all, long m) {
 }
 static long panels_at(const chain *c, long l) {
     long at = 0;
-    for (long k = 1; k < l; k++) at += (c->sizes[k] + COLS) * c->sizes[k + 1];
+    for (long k = 0; k < l; k++) at += (c->sizes[k] + COLS) * (c->sizes[k + 1] + COLS);
     return at;
 }
 
@@ -174,8 +185,10 @@ static float pull_block(const rows *b, const float *turned, const float *dy, lon
     return squares;
 }
 
-/* the change of the last values, out [M, O], when parameters move along v and x along dx (or not: 0) */
-static void push_block(const rows *b, const float *v, const float *dx, long lddx, float *out) {
+/* the change of the last values, out [M, O], when parameters move along v and x along dx (or not: 0); there may be panels of
+   w and v already */
+static void push_block(const rows *b, const float *v, const float *w_panels, const float *v_panels, const float *dx, long lddx,
+                       float *out) {
     const chain *c = b->c;
     for (long l = 0, ldx; l < c->layers; l++) {
         long I = c->sizes[l], O = c->sizes[l + 1], at = weights_at(c, l), pitch = l == c->layers - 1 ? O : c->pitches[l];
@@ -184,8 +197,8 @@ static void push_block(const rows *b, const float *v, const float *dx, long lddx
         float *to = l == c->layers - 1 ? out : scratch(l % 2 ? BETWEEN : BETWEEN2, b->M * pitch);
         job j = {.act = act, .bias = v + at + I * O, .slope = act == IDENTITY ? 0 : y, .slope_ld = c->pitches[l],
                  .c = to, .c_ld = pitch};
-        add_term(&j, bf16, b->M, I, O, x, ldx, v + at);
-        if (dx) add_term(&j, bf16, b->M, I, O, dx, lddx, b->w + at);
+        add_term(&j, bf16, b->M, I, O, x, ldx, v + at, v_panels ? v_panels + panels_at(c, l) : 0);
+        if (dx) add_term(&j, bf16, b->M, I, O, dx, lddx, b->w + at, w_panels ? w_panels + panels_at(c, l) : 0);
         product(b->M, O, &j);
         dx = to, lddx = pitch;
     }
@@ -214,7 +227,7 @@ void chain_jvp(const chain *c, int bf16, long S, long M, const float *x, long xs
     long O = c->sizes[c->layers];
     for (long s = 0; s < S; s++)
         EACH_BLOCK(b, ((rows){c, bf16, M, 0, 0, x + s * xs, ldx, w + s * ws, y + s * M * c->values}))
-        push_block(&b, v + s * vs, dx ? dx + s * dxs + b.m * lddx : 0, lddx, out + (s * M + b.m) * O);
+        push_block(&b, v + s * vs, 0, 0, dx ? dx + s * dxs + b.m * lddx : 0, lddx, out + (s * M + b.m) * O);
 }
 
 void chain_vjp(const chain *c, int bf16, long S, long M, const float *x, long xs, long ldx, const float *w, long ws,
@@ -231,18 +244,21 @@ void chain_vjp(const chain *c, int bf16, long S, long M, const float *x, long xs
 void fisher_product(const chain *c, int bf16, long S, long M, const float *x, long xs, long ldx, const float *w, long ws,
                     const float *y, const float *v, long vs, int each, const float *metric, long n_log_std, long n, float scale,
                     const float *damping, float *out) {
-    long A = c->sizes[c->layers], size = weights_at(c, c->layers);
-    float *turned = c->layers > 1 ? scratch(WHOLE, panels_at(c, c->layers)) : 0;
+    long A = c->sizes[c->layers], size = weights_at(c, c->layers), room = panels_at(c, c->layers);
+    float *w_panels = scratch(WHOLE, 3 * room), *v_panels = w_panels + room, *turned = v_panels + room;
     for (long s = 0; s < S; s++, x += xs, w += ws, y += M * c->values, v += vs, out += n, metric += each ? M * A : A) {
-        for (long l = 1; l < c->layers; l++) {
-            long I = c->sizes[l], O = c->sizes[l + 1];
-            int pairs = bf16 && I > 1;
+        for (long l = 0; l < c->layers; l++) {
+            long I = c->sizes[l], O = c->sizes[l + 1], from = weights_at(c, l), to = panels_at(c, l);
+            int pairs = bf16 && I > 1 && O > 1;
+            pack(pairs, I, O, v + from, v_panels + to);
+            if (l == 0) continue; /* x does not move */
+            pack(pairs, I, O, w + from, w_panels + to);
             for (long i = 0; O > 1 && i < I; i += COLS)
-                turn_panel(pairs, I, O, w + weights_at(c, l), i, turned + panels_at(c, l) + i * (pairs ? (O + 1) / 2 : O));
+                turn_panel(pairs, I, O, w + from, i, turned + to + i * (pairs ? (O + 1) / 2 : O));
         }
         EACH_BLOCK(b, ((rows){c, bf16, M, 0, 0, x, ldx, w, y})) {
             float *d = scratch(PUSHED, b.M * A);
-            push_block(&b, v, 0, 0, d);
+            push_block(&b, v, w_panels, v_panels, 0, 0, d);
             for (long m = 0; m < b.M; m++) {
                 const float *p = each ? metric + (b.m + m) * A : metric;
                 float mean = 0;

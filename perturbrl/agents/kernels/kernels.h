@@ -93,13 +93,14 @@ enum { PAD_B, PAD_B2, PAD_SLOPE, PAD_C, PAIRS, PAIRS2, PANEL, TURNED, WHOLE, PUL
        BETWEEN2, VALUES, HEAD, BLOCKS };
 float *scratch(int which, long n);
 
-/* Operands of a product: element (row r, step k) of A at a[r * row + k * step]; B is [steps][ld]. In bfloat16 one step is
-   a pair of terms. */
+/* Operands of a product: element (row r, step k) of A at a[r * row + k * step], and (step k, column n) of B at
+   b[k * ld + n]; where B is packed into panels of COLS columns, panel after panel. In bfloat16 one step is a pair of terms. */
 typedef struct {
     const float *a;
     long row, step;
     const float *b;
     long ld, steps;
+    int packed;
 } terms;
 
 /* C [M, N] = act(start + sum of terms), or (start + sum) * act'(slope); start: bias, C itself, or 0. */

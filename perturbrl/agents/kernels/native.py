@@ -13,7 +13,7 @@ from torch import Tensor
 
 from perturbrl.agents.kernels import build, reference
 from perturbrl.agents.kernels.build import Unavailable
-from perturbrl.agents.kernels.chain import Chain, Moments
+from perturbrl.agents.kernels.chain import Chain, Metric, Moments
 
 _LOADING = threading.Lock()
 
@@ -28,6 +28,10 @@ class Native:
         self._forward = _function(library.chain_forward, head)
         self._jvp = _function(library.chain_jvp, [*head, address, number, address, number, number, address])
         self._vjp = _function(library.chain_vjp, [*head, *pulled])
+        self._fisher = _function(
+            library.fisher_product,
+            [*head, address, number, flag, address, number, number, real, address, address],
+        )
         self._clip = _function(library.clip_scale, [number, number, address, number, address, address])
         self._adam = _function(
             library.adam,
@@ -80,6 +84,22 @@ class Native:
             *(grad.data_ptr() + 4 * chain.start, grad.stride(0), None if dx is None else dx.data_ptr()),
         )
         return dx
+
+    def fisher_product(self, chain: Chain, theta: Tensor, cache: Any, v: Tensor, metric: Metric, bf16: bool) -> Tensor:
+        """Return scale J' F J v + damping v, [S, n], for the columns of a policy: ``chain``, log_std, padding.
+
+        J is the Jacobian of the outputs by ``v`` [S, n], and F the Hessian of the mean KL in the outputs; see
+        ``Metric``.
+        """
+        x, values = cache
+        out = torch.empty(v.shape)
+        of = metric.of.contiguous()
+        self._fisher(
+            *self._head(chain, theta, x, values, bf16),
+            *(v.data_ptr(), v.stride(0), metric.categorical, of.data_ptr(), metric.n_log_std, v.shape[1]),
+            *(metric.scale, metric.damping.data_ptr(), out.data_ptr()),
+        )
+        return out
 
     @staticmethod
     def _head(chain: Chain, theta: Tensor, x: Tensor, values: Tensor, bf16: bool) -> tuple[Any, ...]:

@@ -175,7 +175,7 @@ float product(long M, long N, const job *whole) {
         long width = N - n < COLS ? N - n : COLS;
         job j = *whole;
         float *c = j.c += n, bias[COLS] = {0};
-        for (int i = 0; i < j.n_terms; i++) j.t[i].b += n;
+        for (int i = 0; i < j.n_terms; i++) j.t[i].b += j.t[i].packed ? n * j.t[i].steps : n;
         if (j.bias) j.bias += n;
         if (j.slope) j.slope += n;
         if (width < COLS) { /* the last columns, on copies padded with zeros */

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from perturbrl.agents import kernels
+from perturbrl.agents.kernels.chain import Metric
 from perturbrl.agents.model.distributions import Categorical, Distribution, Gaussian
 from perturbrl.agents.model.heads import Model
 from perturbrl.agents.model.networks import ACTIVATIONS, Branches, Dense, Layer, Mlp, Sequential, aligned, hidden_layers
@@ -98,6 +99,24 @@ class ActorCritic(Model):
         """Change of outputs [S, M, A] and of log_std [S, A] when the policy moves along ``v`` [S, policy_size]."""
         d_log_std = v[:, self.log_std_columns] if self.actions.kind == "box" else None
         return self.policy_net.jvp(self.theta, cache, v, None), d_log_std
+
+    @property
+    def fisher_is_native(self) -> bool:
+        """Whether the native kernels know the policy's network."""
+        net = self.policy_net
+        return isinstance(net, Mlp) and net.chain.start == 0 and self.arithmetic.native_for(self.theta) is not None
+
+    def native_fisher_product(
+        self, cache: Any, dist: Distribution, v: Tensor, damping: Tensor, scale: float
+    ) -> Tensor | None:
+        """See ``Model.native_fisher_product``."""
+        native, net = self.arithmetic.native_for(v), self.policy_net
+        if native is None or not self.fisher_is_native or not isinstance(net, Mlp):
+            return None
+        gaussian = isinstance(dist, Gaussian)
+        of = (-2 * dist.log_std).exp() if isinstance(dist, Gaussian) else dist.logits.exp()
+        metric = Metric(of, not gaussian, self.actions.size if gaussian else 0, scale, damping)
+        return native.fisher_product(net.chain, self.theta, cache, v, metric, self.arithmetic.bf16)
 
     def value(self, x: Tensor, theta: Tensor | None = None) -> tuple[Tensor, Any]:
         """Return V(s) [S, M] and the cache that ``value_vjp`` needs."""

@@ -103,6 +103,20 @@ class Model(ABC):
     def policy_jvp(self, cache: Any, v: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the change of outputs [S, M, A] and log_std [S, A] along ``v`` [S, policy_size]."""
 
+    @property
+    def fisher_is_native(self) -> bool:
+        """Whether ``native_fisher_product`` computes: any number of states in one call."""
+        return False
+
+    def native_fisher_product(
+        self, cache: Any, dist: Distribution, v: Tensor, damping: Tensor, scale: float
+    ) -> Tensor | None:
+        """Return ``scale`` H v + ``damping`` v, [S, policy_size], with H the Hessian of the mean KL at ``dist``.
+
+        None: derivatives have to be taken one by one.
+        """
+        return None
+
     @abstractmethod
     def value(self, x: Tensor, theta: Tensor | None = None) -> tuple[Tensor, Any]:
         """Return V(s) [S, M], and the cache that ``value_vjp`` needs."""
