@@ -39,8 +39,10 @@ class Population:
         self.jobs, self.dataset, self.progress = list(jobs), DatasetInfo.of(table), progress
         self.config = jobs[0].config
         torch.set_num_threads(self.config.threads)
-        self.arithmetic = kernels.configure(self.config.kernels, self.config.precision)
         self.device = pick_device(self.config.device)
+        auto_on_gpu = self.config.precision == "auto" and self.device.type != "cpu"
+        self.arithmetic = kernels.configure(self.config.kernels, "float32" if auto_on_gpu else self.config.precision)
+        self.precision = kernels.current().precision
         if self.device.type == "cpu" and kernels.emulates_bf16():
             progress.say(f"precision=bf16: {kernels.BF16_EMULATED}; precision=float32 is faster here")
         self.starts = [pretrained.find(job) for job in jobs]
@@ -94,7 +96,7 @@ class Population:
 
     def _announce(self) -> None:
         executors = ", ".join(f"{stage.name} {stage.executor}" for stage in self.learner.stages)
-        self.progress.notice(f"executors: {executors}; kernels {self.arithmetic}, precision {self.config.precision}")
+        self.progress.notice(f"executors: {executors}; kernels {self.arithmetic}, precision {self.precision}")
         for stage in self.learner.stages:
             for note in stage.notes:
                 self.progress.notice(f"agent={self.config.agent.name}: {note}")
@@ -170,7 +172,7 @@ class Population:
         executors = {stage.name: stage.executor for stage in self.learner.stages}
         start = self.starts[self.jobs.index(job)]
         of_start = None if start is None else start.to_json()
-        how = len(self.jobs), str(self.device), self.arithmetic, executors
+        how = len(self.jobs), str(self.device), self.arithmetic, self.precision, executors
         where = Conditions(*how, self.interface, of_start)
         write_run(job, self.dataset, where, status, message, steps, self.seconds)
 

@@ -13,7 +13,7 @@ from perturbrl.runner.job import Job
 
 @dataclass(frozen=True)
 class Conditions:
-    """How runs were trained: how many together, on which device, by which kernels, and the executor of each stage.
+    """How runs were trained: how many together, on which device, by which kernels and products, and by what each stage.
 
     ``interface``: what their policies observe and how they act. ``pretrained``: the run that one started from, if any.
     """
@@ -21,6 +21,7 @@ class Conditions:
     population: int
     device: str
     kernels: str
+    precision: str
     executors: Mapping[str, str]
     interface: Mapping[str, Any]
     pretrained: Mapping[str, str] | None
@@ -57,7 +58,7 @@ def write_run(
         "device": where.device,
         "kernels": where.kernels,
         "executors": dict(where.executors),
-        "precision": config.precision,
+        "precision": where.precision,
         "n_cells": dataset.n_cells,
         "n_features": dataset.n_features,
         "interface": dict(where.interface),

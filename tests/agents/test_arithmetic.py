@@ -81,6 +81,15 @@ def test_using_puts_back_what_was_configured() -> None:
     assert torch.get_float32_matmul_precision() == "highest"
 
 
+@pytest.mark.parametrize(("chosen", "has_bf16", "found"), [
+    ("auto", True, "bf16"), ("auto", False, "float32"), ("torch", True, "float32"),
+])  # fmt: skip
+def test_precision_auto_takes_bfloat16_where_the_processor_multiplies_it(monkeypatch, chosen, has_bf16, found) -> None:
+    monkeypatch.setattr(native.load(), "has_bf16", has_bf16)
+    with kernels.using(chosen, "auto") as inside:
+        assert inside.precision == found and not kernels.emulates_bf16()
+
+
 @pytest.mark.parametrize("name", ["ppo", "trpo", "trpo_ppo"])
 def test_parameters_and_gradients_are_given_back(name: str, twin: str) -> None:
     """Of models of different shapes none is kept alive."""

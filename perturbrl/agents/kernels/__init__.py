@@ -20,7 +20,7 @@ from perturbrl.config import choice
 from perturbrl.errors import UserError
 
 KERNELS = ("auto", "native", "torch")
-PRECISIONS = ("float32", "tf32", "bf16")
+PRECISIONS = ("auto", "float32", "tf32", "bf16")
 BF16_EMULATED = "emulated, slower than float32: native kernels, or a processor that multiplies bfloat16, are missing"
 
 _current = Arithmetic(None, "float32")
@@ -50,7 +50,8 @@ def configure(kernels: str, precision: str) -> str:
     kernels
         ``auto``, ``native`` or ``torch``.
     precision
-        Of matrix products: ``float32``, ``tf32`` or ``bf16``.
+        Of matrix products: ``float32``, ``tf32``, ``bf16``, or ``auto``: ``bf16`` where native kernels and a processor
+        that multiplies it make that faster, otherwise ``float32``.
 
     Returns
     -------
@@ -100,14 +101,16 @@ def using(kernels: str, precision: str) -> Iterator[Arithmetic]:
 def _chosen(kernels: str, precision: str) -> Arithmetic:
     choice(kernels, KERNELS, "kernels")
     choice(precision, PRECISIONS, "precision")
-    if kernels == "torch":
-        return Arithmetic(None, precision)
-    try:
-        return Arithmetic(native.load(), precision)
-    except Unavailable as error:
-        if kernels == "native":
-            raise UserError(f"kernels: native cannot be had here: {error}; use kernels=auto or torch") from None
-    return Arithmetic(None, precision)
+    loaded = None
+    if kernels != "torch":
+        try:
+            loaded = native.load()
+        except Unavailable as error:
+            if kernels == "native":
+                raise UserError(f"kernels: native cannot be had here: {error}; use kernels=auto or torch") from None
+    if precision == "auto":
+        precision = "bf16" if loaded is not None and loaded.has_bf16 else "float32"
+    return Arithmetic(loaded, precision)
 
 
 def emulates_bf16() -> bool:
