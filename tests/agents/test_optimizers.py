@@ -8,7 +8,7 @@ from torch import Tensor
 
 from perturbrl.agents import kernels
 from perturbrl.agents.common.learner import Learner
-from perturbrl.agents.optim import PolicyValueAdam, PopulationOptimiser, network_optimiser
+from perturbrl.agents.optim import Adam, PolicyValueAdam, PopulationOptimiser, network_optimiser
 from perturbrl.errors import UserError
 from perturbrl.optim import ASGDAdam
 from perturbrl.optim.settings import NAMES
@@ -139,7 +139,12 @@ def test_the_smaller_rate_must_be_the_smaller_one() -> None:
 
 
 def test_moments_of_another_optimiser_are_not_handed_over() -> None:
-    both = {"handover": "parameters_and_moments", "ppo.optimizer": "amsgrad"}
+    theta = torch.zeros(2, 16)
+    settings_of = agent_config("ppo", optimizer="amsgrad").optimizer
+    amsgrad = PopulationOptimiser(theta, [1e-2] * 2, settings_of, [slice(0, 16)], "")
     with pytest.raises(UserError, match=r"^optimizer: the state of another optimiser .* \(it has no v_max\)"):
+        amsgrad.load_state(Adam(theta, [1e-2] * 2).state())
+    both = {"handover": "parameters_and_moments", "ppo.optimizer": "amsgrad"}
+    with pytest.raises(UserError):
         train(make_learner("trpo_ppo", [0], agent=both))
     train(make_learner("trpo_ppo", [0], agent=both | {"trpo.optimizer": "amsgrad"}))
