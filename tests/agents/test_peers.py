@@ -16,7 +16,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,6 @@ class Case:
     steps: tuple[int, int] = (20_480, 40_960)
     n_envs: int = 32
     rollout: int = 1024
-    policy: dict[str, Any] = field(default_factory=dict)
 
 
 CRITIC = {"gamma": 0.99, "gae_lambda": 0.95}
@@ -81,17 +80,6 @@ CASES = {
         n_envs=16,
         rollout=80,
     ),
-    "sac": Case(
-        "sac",
-        "stable_baselines3.SAC",
-        {"lr": 1e-3, "minibatch": 64, "learning_starts": 256, "gradient_steps": 4, "gamma": 0.99, "tau": 0.01},
-        {"learning_rate": 1e-3, "batch_size": 64, "learning_starts": 256, "gradient_steps": 4, "gamma": 0.99}
-        | {"tau": 0.01, "train_freq": 1, "buffer_size": 100_000},
-        steps=(4096, 4096),
-        n_envs=8,
-        rollout=512,
-        policy={"activation": "relu"},
-    ),
 }
 
 
@@ -110,7 +98,7 @@ def ours(case: Case, task: dict[str, Any], steps: int, precision: str = "float32
     kernels.configure("auto", precision)
     sizes = {"total_steps": steps, "rollout_steps": case.rollout, "n_envs": case.n_envs}
     configs = [agent_config(case.agent, **sizes, **case.ours, **more)] * len(SEEDS)
-    policies = [policy_config(hidden=HIDDEN, **case.policy)] * len(SEEDS)
+    policies = [policy_config(hidden=HIDDEN)] * len(SEEDS)
     cells = table()
     env = make_env("paper", len(SEEDS), case.n_envs, cells, **task)
     learner = registry.agents[case.agent].build(configs, policies, env, cells.slices, Streams(list(SEEDS)))
@@ -123,15 +111,14 @@ def theirs(case: Case, task: dict[str, Any], steps: int) -> Gains:
     batched = importlib.import_module("peers.sb3").BatchedCells
     library, _, name = case.peer.partition(".")
     build = getattr(importlib.import_module(library), name)
-    off_policy = case.agent == "sac"
     models = []
     for k in SEEDS:
         seed = 1000 * (k + 1)
         cells = make_vec("paper", table(), case.n_envs, **task)
         cells.reset(seed=seed)
-        arch = {"net_arch": HIDDEN if off_policy else {"pi": HIDDEN, "vf": HIDDEN}}
-        sizes = {} if off_policy else {"n_steps": case.rollout // case.n_envs}
-        model = build("MlpPolicy", batched(cells), policy_kwargs=arch, seed=seed, device="cpu", **sizes, **case.theirs)
+        common = {"n_steps": case.rollout // case.n_envs, "seed": seed, "device": "cpu"}
+        arch = {"net_arch": {"pi": HIDDEN, "vf": HIDDEN}}
+        model = build("MlpPolicy", batched(cells), policy_kwargs=arch, **common, **case.theirs)
         models.append(model.learn(steps))
 
     def act(obs: torch.Tensor) -> torch.Tensor:
