@@ -53,10 +53,10 @@ def stages(configs: Sequence[LoRAConfig], model: Model, streams: Streams) -> lis
         of_stage = [c.ppo(name) for c in configs]
         return Stage.of(name, of_stage, AdapterPPO(of_stage, adapted, streams), streams.device)
 
-    budgets = configs[0].budgets()
+    steps = configs[0].stage_steps()
     first = dataclasses.replace(on(convex, "convex"), begin=convex.begin)  # W0: the pretrained networks
-    take_over = (lambda: nonconvex.take_over(convex)) if budgets["convex"] else nonconvex.begin
+    take_over = (lambda: nonconvex.take_over(convex)) if steps["convex"] else nonconvex.begin
     second = dataclasses.replace(on(nonconvex, "nonconvex"), begin=take_over)
     of_full = [c.ppo("full") for c in configs]
     third = Stage.of("full", of_full, PPO(of_full, model, streams), streams.device)
-    return [stage for stage in (first, second, third) if budgets[stage.name]]
+    return [stage for stage in (first, second, third) if steps[stage.name]]

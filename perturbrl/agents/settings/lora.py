@@ -40,9 +40,9 @@ class LoRAConfig(PPOConfig):
         require(shares <= 1 + 1e-9, f"{where}.convex_share", message)
         for stage, share in (("convex", self.convex_share), ("nonconvex", self.nonconvex_share)):
             message = f"{share} of {self._rollouts()} rollouts leaves no rollout to the stage; give more, or 0"
-            require(share == 0 or self.budgets()[stage] > 0, f"{where}.{stage}_share", message)
+            require(share == 0 or self.stage_steps()[stage] > 0, f"{where}.{stage}_share", message)
 
-    def budgets(self) -> dict[str, int]:
+    def stage_steps(self) -> dict[str, int]:
         """Return the steps of each stage, whole rollouts; together they are the rollouts of ``total_steps``."""
         n = self._rollouts()
         first, second = (
@@ -54,7 +54,7 @@ class LoRAConfig(PPOConfig):
     def ppo(self, stage: str) -> PPOConfig:
         """Return the settings of PPO in a stage."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(PPOConfig)}
-        values |= {"total_steps": self.budgets()[stage], "lr": self.lr if stage == "full" else self.adapter_lr}
+        values |= {"total_steps": self.stage_steps()[stage], "lr": self.lr if stage == "full" else self.adapter_lr}
         return PPOConfig(**values)
 
     @property
