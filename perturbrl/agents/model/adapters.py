@@ -149,6 +149,12 @@ class Adapted(Model):
         self.base.value_vjp(cache, d_value, self.base.grad)
         self._pull_back(self.value_part, grad)
 
+    def parameter_columns(self) -> tuple[slice, ...]:
+        """Return the columns of each B, each A that is trained, and each part that is trained whole."""
+        columns = [part for layer in self._factors() for part in ([layer.b, layer.a] if self.trains_a else [layer.b])]
+        columns += [theirs for _, theirs in self._whole()]
+        return tuple(sorted((c for c in columns if c.start < c.stop), key=lambda c: c.start))
+
     @property
     def _a(self) -> Tensor:
         """The tensor that holds A."""

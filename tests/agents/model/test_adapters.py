@@ -160,6 +160,19 @@ def test_the_stage_with_a_goes_on_from_the_one_without() -> None:
     assert torch.equal(after.start, convex.start)
 
 
+@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("trains_a", [False, True])
+def test_every_trained_number_is_in_one_parameter_tensor(plan: str, trains_a: bool) -> None:
+    model = adapted(make_model("box"), PLANS[plan], trains_a)
+    times = torch.zeros(model.theta.shape[1])
+    for columns in model.parameter_columns():
+        times[columns] += 1
+    batch = make_batch(model.base, 20)
+    heads = model.heads(batch.obs, batch.action)
+    gradient((heads.log_prob * batch.advantage).mean(1) + heads.value.square().mean(1), heads)
+    assert torch.equal(times, (model.grad != 0).any(0).float())
+
+
 def second_differences(model: Adapted, along: Tensor, x: Tensor, target: Tensor) -> Tensor:
     """Return of each run those of E (V - target)^2 at 21 points of a line through the trained parameters."""
     losses, origin = [], model.theta.clone()
