@@ -17,6 +17,7 @@ from perturbrl.optim.settings import SCHEMAS
 from perturbrl.run_dirs import NOT_IN_HASH
 from perturbrl.runner import conf_tree
 from perturbrl.runner.hydra.compose import compose, compose_config
+from perturbrl.runner.job import make_job
 
 from .tiny import small
 
@@ -164,8 +165,10 @@ def test_a_new_key_with_its_neutral_value_is_no_part_of_the_fingerprint() -> Non
 @pytest.mark.parametrize("agent", ["ppo", "trpo", "trpo_ppo"])
 def test_runs_keep_their_hash(agent: str, tmp_path: Path, monkeypatch) -> None:
     job = compose([f"agent={agent}"], tmp_path, "x").job()
-    raw = job.raw | {"agent": config_module.without_added("agent", job.raw["agent"])}
+    raw = {group: config_module.without_added(group, node) for group, node in job.raw.items()}
     assert "optimizer" not in str(raw["agent"]) and "optimizer" in str(job.raw["agent"])
+    assert "threshold_rate" not in raw["env"] and job.raw["env"]["threshold_rate"] == 0
+    assert make_job(OmegaConf.create(raw), tmp_path).hash == job.hash, "a config of an older version"
     monkeypatch.setattr(config_module, "ADDED", {})
     old = fingerprint(raw, NOT_IN_HASH)
     monkeypatch.undo()
