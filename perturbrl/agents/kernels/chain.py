@@ -65,6 +65,13 @@ class Chain:
         """Floats that hold all layers' values for one row of a batch, in the native kernels."""
         return sum(self.pitches)
 
+    def split_values(self, values: Tensor) -> list[Tensor]:
+        """Return the values of each layer, [S, M, O], of what the native kernels wrote, [S, M * n_values]."""
+        rows = values.shape[1] // self.n_values
+        parts = torch.split(values, [rows * pitch for pitch in self.pitches], 1)
+        widths = zip(parts, self.pitches, self.sizes[1:], strict=True)
+        return [part.view(-1, rows, pitch)[..., :width] for part, pitch, width in widths]
+
     @cached_property
     def as_c(self) -> CChain:
         """The chain as the C code reads it; it lives as long as this object."""

@@ -55,10 +55,7 @@ def layer_values(chain: Chain, cache: Any) -> list[Tensor]:
     """Return what each layer gave, [S, M, O], from what either twin of ``mlp_forward`` kept."""
     if isinstance(cache, list):
         return cache[1:]
-    x, values = cache
-    rows = x.shape[1]
-    parts = values.split([rows * size for size in chain.sizes[1:]], 1)
-    return [part.view(part.shape[0], rows, -1) for part in parts]
+    return chain.split_values(cache[1])
 
 
 def times_slope(dy: Tensor, y: Tensor, activation: str) -> Tensor:
