@@ -13,7 +13,10 @@ HOME = Path(perturbrl.agents.__file__).parent
 FILES = sorted(f for f in HOME.rglob("*.py") if f.parent.name != "kernels")  # those run on one core of a CPU
 SYNCHRONISES = {"cpu", "numpy", "item", "tolist", "nonzero", "synchronize"}
 # (file, function) that may wait: once an iteration, or on the CPU only
-ALLOWED = {("heads.py", "first_not_finite"), ("natural.py", "line_search")}
+ALLOWED = {
+    *(("heads.py", "first_not_finite"), ("networks.py", "first_not_finite"), ("natural.py", "line_search")),
+    *(("groups.py", "require_alike"), ("groups.py", "rollout")),  # once a rollout
+}
 
 
 def calls(file: Path) -> list[tuple[str, int, str]]:

@@ -273,7 +273,7 @@ def test_bash_completes_the_rest_of_a_word_that_it_has_broken(root: Path) -> Non
     agents = sorted(file.stem for file in (root / "conf" / "agent").glob("*.yaml"))
     assert bash(["perturbrl", "train", "agent", "="]) == agents
     assert bash(["perturbrl", "train", "agent", "=", "trpo_"]) == [a for a in agents if a.startswith("trpo_")]
-    assert bash(["perturbrl", "train", "-m", "seed", "=", "1", "agent", "=", "trpo_"]) == ["trpo_ppo"]
+    assert bash(["perturbrl", "train", "-m", "seed", "=", "1", "agent", "=", "trpo_p"]) == ["trpo_ppo"]
 
 
 def test_bash_completes_keys() -> None:

@@ -66,7 +66,7 @@ def test_tab_in_bash(path: str, tmp_path: Path, root: Path) -> None:
         listed = terminal.type("perturbrl train agent=\t\t", agents[-1])
         assert all(agent in listed.split() for agent in agents), listed
         assert "rror" not in listed and "No such" not in listed
-        word = terminal.type("trpo_\t", "trpo_ppo")
+        word = terminal.type("trpo_p\t", "trpo_ppo")
         assert word.strip().endswith("trpo_ppo") and "rror" not in word
         assert "max_perturb=" in terminal.type(" env.max_p\t", "max_perturb=")
         assert "gone1" in terminal.type(

@@ -57,6 +57,8 @@ USED = {
         "hydra.types.HydraContext.config_loader.load_sweep_config",
         "hydra.types.TaskFunction",
     },
+    "stage_settings.py": {"hydra._internal.config_loader_impl.ConfigLoaderImpl._apply_overrides_to_config"},
+    "sub_groups.py": {"hydra._internal.config_loader_impl.ConfigLoaderImpl"},
     "main.py": {"hydra.core.hydra_config.HydraConfig.get", "hydra.main"},
     "old_names.py": {"hydra._internal.config_loader_impl.ConfigLoaderImpl._apply_overrides_to_config"},  # replaced
     "searchpath.py": {

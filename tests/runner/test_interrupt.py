@@ -112,9 +112,9 @@ def test_a_signal_in_the_last_iteration_loses_nothing_and_is_not_forgotten(tmp_p
 
 
 def test_reproduce_stops_and_goes_on(run, monkeypatch) -> None:
-    from perturbrl.runner import reproduce as reproduction
+    from perturbrl.runner import judge
 
-    monkeypatch.setattr(reproduction, "build_report", lambda *_: pytest.fail("must not be reached"))
+    monkeypatch.setattr(judge, "build_report", lambda *_: pytest.fail("must not be reached"))
     few = [o for o in small("ppo", RARE) if not o.startswith(("agent", "env.", "progress"))]
     budgets = ("schedule.total=4096", "schedule.trpo=2048", "schedule.ppo=2048", "data=rna")
     send_in_iteration(monkeypatch, 1)

@@ -12,6 +12,7 @@ import pytest
 from perturbrl import paths, records
 from perturbrl.errors import UserError
 from perturbrl.report import reference
+from perturbrl.runner import judge
 from perturbrl.runner import reproduce as reproduction
 from perturbrl.runner.hydra.compose import compose_config, compose_job
 from perturbrl.runner.reproduce import ARMS, QUICK, SCHEDULES, TABLES, _quick_budgets, reproduce
@@ -218,8 +219,8 @@ def test_quick_says_so_and_goes_to_a_folder_of_its_own(run, monkeypatch) -> None
         return Sweep(tuple(one.job() for one in composed), ())
 
     monkeypatch.setattr(reproduction, "sweep", no_training)
-    monkeypatch.setattr(reproduction, "Evaluator", Evaluator)
-    monkeypatch.setattr(reproduction, "build_report", refuse)
+    monkeypatch.setattr(judge, "Evaluator", Evaluator)
+    monkeypatch.setattr(judge, "build_report", refuse)
     code, _, err = run("reproduce", "--quick", "--out", "here", "data=rna,atac")
     assert code == 2 and "error: here/released-quick/report" in err
     assert "quick: " in err and "16th" in err
