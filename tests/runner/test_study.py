@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from perturbrl import paths, records
+from perturbrl import paths, records, registry
 from perturbrl.errors import UserError
 from perturbrl.files import write_json
 from perturbrl.runner import study
@@ -128,3 +128,17 @@ def test_wrong_names_and_overrides_end_with_code_2(run, tmp_path: Path) -> None:
     ):
         code, _, err = run("reproduce", *words)
         assert code == 2 and message in err and err.strip().count("\n") == 0
+
+
+LEFT_OUT = {"lora": "starts from another run", "ppo_released": "part of ppo_kl", "staged": "is what its stages are"}
+
+
+def test_every_agent_is_in_the_study_and_has_a_row_on_its_page(root: Path) -> None:
+    arms = study.load("agents").arms
+    assert set(arms) | set(LEFT_OUT) == set(registry.agents)
+    assert all(f"agent={name}" in arm.overrides for name, arm in arms.items())
+    rows = re.findall(r"^\| `(\w+)` \|", (root / "docs" / "agents.md").read_text(), re.MULTILINE)
+    assert sorted(rows) == sorted(registry.agents)
+    choices = sorted(file.stem for file in (root / "conf" / "agent" / "optimizer").glob("*.yaml"))
+    (sentence,) = re.findall(r"`agent\.optimizer=NAME` takes ([^(]*)\(", (root / "docs" / "agents.md").read_text())
+    assert set(re.findall(r"`(\w+)`", sentence)) <= set(choices)
