@@ -153,6 +153,8 @@ def test_with_nothing_handed_over_the_last_stage_is_alone() -> None:
         (("ppo:128", "ppo:64"), {"policy", "value"}),
         (("ppo:128", "trpo:64"), {"value"}),
         (("trpo:128", "ppo:64"), {"value"}),
+        (("trpo:128", "ppo_penalty:64"), {"value"}),
+        (("ppo:128", "ppo_released:64"), {"policy", "value"}),
     ],
 )
 @pytest.mark.parametrize("handed", [True, False])

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from perturbrl import bounds
+from perturbrl.agents.common.critic import Critic
 from perturbrl.agents.common.learner import Stateful, per_run, same
 from perturbrl.agents.common.rollout import Log, Rollout
 from perturbrl.agents.executors import PlainSteps
@@ -129,8 +130,8 @@ class Recipe(Generic[C]):
         """
         parts = list(self.stateful.values())
         named = {key: getattr(part, key) for part in parts for key in ("policy", "value") if hasattr(part, key)}
-        critic = getattr(self, "critic", None)
-        return named if critic is None else named | {"value": critic.adam}
+        critic = getattr(self, "critic", None)  # of a ``LossRecipe``: whether there is one
+        return named | {"value": critic.adam} if isinstance(critic, Critic) else named
 
     def watch(self, before: Recipe[Any], log: Log) -> None:
         """See what the stage ``before`` this one logs, each [S], rollout by rollout. The default does nothing."""
