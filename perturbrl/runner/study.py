@@ -10,7 +10,7 @@ import csv
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,9 +28,10 @@ from perturbrl.runner.progress import Progress
 from perturbrl.runner.sweep import Composed, Sweep, sweep
 
 CHOSEN, TUNING = "study.json", "tuning.csv"
-KEYS = ("title", "seeds", "tuning_seeds", "budget", "tasks", "arms", "quick")
+PLAN = ("seeds", "tuning_seeds", "budget")
+KEYS = ("title", *PLAN, "tasks", "arms", "quick")
 SET_HERE = {
-    "agent": "the arms of a study set it; train another agent with perturbrl train agent=...",
+    "agent": "train another agent with perturbrl train agent=...",
     "seed": "give --seeds N for seeds 0 to N-1",
     "name": "give --out for another folder",
 }
@@ -49,7 +50,7 @@ class Arm:
     """What is compared: its overrides, and the settings that are tried for it."""
 
     overrides: list[str]
-    candidates: list[str]
+    candidates: Annotated[list[str], NotEmpty("[agent.lr=1e-4]")]
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Plan:
     """How much is run: final seeds, tuning seeds, and the overrides that set the steps."""
 
     seeds: PositiveInt
-    tuning_seeds: list[int]
+    tuning_seeds: Annotated[list[int], NotEmpty("[100, 101]")]
     budget: list[str]
 
 
@@ -101,11 +102,11 @@ def load(name: str, quick: bool = False, seeds: int | None = None) -> Study:
     """
     values = _read(name)
     name = Path(name).stem
-    chosen_plan = {key: values[key] for key in ("seeds", "tuning_seeds", "budget")}
+    usual, final = {key: values[key] for key in PLAN}, {"seeds": seeds} if seeds else {}
+    plan = bind(Plan, usual | final, name)
     if quick:  # its budget comes after the study's, so that it changes single keys
-        less = dict(values["quick"])
-        chosen_plan |= less | {"budget": [*values["budget"], *less["budget"]]}
-    plan = bind(Plan, chosen_plan | ({"seeds": seeds} if seeds else {}), name)
+        less = bind(Plan, usual | {"budget": []} | values["quick"] | final, f"{name}.quick")
+        plan = replace(less, budget=[*plan.budget, *less.budget])
     study = Study(
         name,
         str(values["title"]),
@@ -134,6 +135,8 @@ def _read(name: str) -> dict[str, Any]:
     require(not missing, f"{file}", f"lacks {', '.join(missing)}; docs/use.md shows a study")
     unknown = sorted(set(values) - set(KEYS))
     require(not unknown, f"{file}", f"unknown key {', '.join(unknown)}; there are {', '.join(KEYS)}")
+    for key, each in ((key, values[key]) for key in ("tasks", "arms", "quick")):
+        require(isinstance(each, dict) and len(each) > 0, f"{file.stem}.{key}", f"must be a mapping, got {each!r}")
     return dict(values)
 
 

@@ -20,6 +20,7 @@ from perturbrl.runner.study import Tuned, chosen, last
 
 from .tiny import SMALL, status
 
+TWO = {"overrides": [], "candidates": ["x=1", "x=2"]}
 SMALLER = [o for o in SMALL if not o.startswith(("schedule.", "progress="))]
 
 
@@ -106,17 +107,24 @@ def test_last_value_of_a_column(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"arms": {"a": {"overrides": [], "candidates": ["x=1"]}, "b": {"overrides": [], "candidates": []}}}, "differ"),
+        ({"arms": {"a": {"overrides": [], "candidates": ["x=1"]}, "b": TWO}}, "differ"),
         ({"tuning_seeds": [1]}, r"\[1\] are final seeds too"),
         ({"tasks": {"t": {"overrides": [], "column": ""}}}, r"mine\.tasks\.t\.column"),
         ({"arms": {"a": {"override": [], "candidates": ["x=1"]}}}, r"mine\.arms\.a"),
         ({"seed": 3}, "unknown key seed"),
         ({"seeds": 0}, "seeds"),
+        ({"tasks": ["t"]}, r"mine\.tasks: must be a mapping"),
+        ({"tasks": {}}, r"mine\.tasks: must be a mapping"),
+        ({"arms": "ppo"}, r"mine\.arms: must be a mapping"),
+        ({"arms": {"a": {"overrides": [], "candidates": []}}}, r"mine\.arms\.a\.candidates: must not be empty"),
+        ({"tuning_seeds": []}, r"mine\.tuning_seeds: must not be empty"),
+        ({"quick": 3}, r"mine\.quick: must be a mapping"),
+        ({"quick": {"budget": "schedule.total=1"}}, r"mine\.quick\.budget: .* is not a valid list"),
     ],
 )
 def test_a_wrong_study_is_one_line(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message) as error:
-        study.load(written(tmp_path, **changes))
+        study.load(written(tmp_path, **changes), quick="quick" in changes)
     assert "\n" not in str(error.value)
 
 
