@@ -65,6 +65,7 @@ def test_each_stage_has_its_own(spelled: str, agent: str, tmp_path: Path) -> Non
             ["agent=trpo_ppo", "agent.optimizer=adam"],
             r"^agent\.optimizer: .* choose it at agent\.ppo\.optimizer or agent\.trpo\.optimizer$",
         ),
+        (["agent=sac", "agent.optimizer=padam"], r"^agent\.optimizer: .*; this agent has no choice of it$"),
         (
             ["agent=staged", "agent.ppo.optimizer=adma"],
             r"^agent\.ppo\.optimizer: 'adma' is not known \(did you mean 'adam'",

@@ -144,7 +144,7 @@ def _no_such_choice(group: str, above: str, leaf: str, keys: Collection[str]) ->
     """Say where a choice of a group within a group can be made: each stage of an agent may have its own."""
     top = group.partition("/")[0]
     places = sorted({".".join(parts[: parts.index(leaf) + 1]) for key in keys if leaf in (parts := key.split("."))})
-    places = [place for place in places if place.startswith(f"{top}.")]
+    places = [place for place in places if place.startswith(f"{top}.") and place != f"{above}.{leaf}"]
     advice = f"choose it at {one_of(places)}" if places else f"this {top} has no choice of it"
     if f"{top}.stages" in keys:
         advice = f"choose it for a stage, such as {top}.ppo.{leaf}"
