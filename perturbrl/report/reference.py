@@ -185,8 +185,9 @@ def find(
         different = list(_differences(source, data, schedule, reference))
         if not different:
             return reference
-        reasons.append((len(different), f"{reference.name}, differs in {different[0]}"))
-    nearest = f"the nearest is {min(reasons)[1]}" if reasons else "there is none"
+        other = source["name"] != reference.source["name"]  # so its settings were not even compared
+        reasons.append((other, len(different), f"{reference.name}, differs in {different[0]}"))
+    nearest = f"the nearest is {min(reasons)[-1]}" if reasons else "there is none"
     wanted = f"{source['name']}, schedule {schedule}"
     raise UserError(f"--check: no reference for {wanted}: {nearest}; {HOW_TO_MAKE}, then --check --reference FILE")
 
