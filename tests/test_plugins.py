@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import multiprocessing
 import os
 import shutil
@@ -43,6 +44,8 @@ def _commands(pipe: Any, commands: list[list[str]], folder: Path, prepare: Calla
     status.SECONDS_UNTIL_LINE = float("inf")  # a busy machine is no matter of plugins
     done = []
     for command in commands:
+        for logger in (logging.getLogger(), *map(logging.getLogger, list(logging.root.manager.loggerDict))):
+            logger.handlers.clear()  # of earlier tests and commands: their streams are closed by now
         with (folder / "err.txt").open("w") as err:
             sys.stderr = err
             try:
