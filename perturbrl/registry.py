@@ -6,13 +6,14 @@ in a folder named by ``PERTURBRL_PLUGINS``, or through an entry point of the gro
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -207,11 +208,17 @@ protocols = Registry("protocol", "perturbrl.evaluate")
 def plugin_conf_dirs() -> list[Path]:
     """Return the ``conf/`` folders that plugins bring, in the order in which they are found."""
     folders = paths.plugin_dirs()
-    for point in entry_points(group="perturbrl.plugins"):
+    for point in _points(tuple(sys.path)):
         spec = importlib.util.find_spec(point.value.partition(":")[0])
         if spec is not None and spec.origin is not None:
             folders.append(Path(spec.origin).parent)
     return [folder / "conf" for folder in folders if (folder / "conf").is_dir()]
+
+
+@functools.cache
+def _points(path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """Return the plugins installed in the folders ``path``, which are those of ``sys.path``: the search takes long."""
+    return tuple(entry_points(group="perturbrl.plugins"))
 
 
 def _conf_dirs() -> tuple[Path, ...]:
@@ -236,7 +243,7 @@ def load_plugins() -> None:
             )
         for file in files:
             _import_file(file)
-    for point in entry_points(group="perturbrl.plugins"):
+    for point in _points(tuple(sys.path)):
         point.load()
 
 

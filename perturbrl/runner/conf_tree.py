@@ -34,7 +34,8 @@ def groups(roots: Iterable[Path]) -> dict[str, list[str]]:
 
 def sub_groups() -> list[str]:
     """Return the groups within groups: ``agent/optimizer``; not those of Hydra."""
-    return [group for group in groups(conf_dirs()) if "/" in group and not group.startswith("hydra/")]
+    folders = {file.parent.relative_to(root).as_posix() for root in conf_dirs() for file in root.glob("*/*/*.yaml")}
+    return sorted(group for group in folders if not group.startswith("hydra/"))
 
 
 def sub_group(key: str, exists: Callable[[str], bool]) -> tuple[str, str]:

@@ -52,8 +52,7 @@ def chosen(overrides: Sequence[Any], repo: Any) -> bool:
         experiment = repo.load_config(f"experiment/{values['experiment']}")
         entries = () if experiment is None else experiment.defaults_list or ()
         name = next((str(e.value) for e in entries if getattr(e, "group", "") in ("agent", "/agent")), "")
-    agents = conf_tree.groups(conf_tree.conf_dirs())["agent"]
-    return name in agents and "stages" in registry.agents.defaults(name)
+    return name in repo.get_group_options("agent") and "stages" in registry.agents.defaults(name)
 
 
 def _choose(override: Any, cfg: DictConfig) -> bool:
