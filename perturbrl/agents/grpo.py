@@ -27,7 +27,7 @@ from perturbrl.rng import Streams
 class GRPO(LossRecipe[GRPOConfig]):
     """Epochs of minibatches on the clipped surrogate of whole episodes, with a KL penalty to a reference policy."""
 
-    critic = False
+    trains_critic = False
 
     def __init__(self, configs: Sequence[GRPOConfig], model: Model, streams: Streams) -> None:
         super().__init__(configs, model, streams)

@@ -25,7 +25,7 @@ from perturbrl.rng import Streams
 class RLOO(LossRecipe[RLOOConfig]):
     """One pass over whole episodes; the policy gradient with a leave-one-out baseline."""
 
-    critic = False
+    trains_critic = False
 
     def __init__(self, configs: Sequence[RLOOConfig], model: Model, streams: Streams) -> None:
         super().__init__(configs, model, streams)

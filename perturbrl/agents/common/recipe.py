@@ -130,8 +130,8 @@ class Recipe(Generic[C]):
         """
         parts = list(self.stateful.values())
         named = {key: getattr(part, key) for part in parts for key in ("policy", "value") if hasattr(part, key)}
-        critic = getattr(self, "critic", None)  # of a ``LossRecipe``: whether there is one
-        return named | {"value": critic.adam} if isinstance(critic, Critic) else named
+        critic: Critic | None = getattr(self, "critic", None)
+        return named if critic is None else named | {"value": critic.adam}
 
     def watch(self, before: Recipe[Any], log: Log) -> None:
         """See what the stage ``before`` this one logs, each [S], rollout by rollout. The default does nothing."""
@@ -158,10 +158,10 @@ class LossRecipe(Recipe[C]):
     """Minibatch Adam on a ``loss``; autograd differentiates it. The config needs ``lr``.
 
     ``epochs`` (default 1), ``minibatch`` (the whole rollout) and ``max_grad_norm`` (none) are read where it has them.
-    With ``critic = False`` the value network is neither computed nor changed.
+    With ``trains_critic = False`` the value network is neither computed nor changed.
     """
 
-    critic = True
+    trains_critic = True
 
     def __init__(self, configs: Sequence[C], model: Model, streams: Streams) -> None:
         super().__init__(configs, model, streams)
@@ -195,7 +195,7 @@ class LossRecipe(Recipe[C]):
 
     def heads(self, batch: Rollout) -> Heads:
         """Evaluate the networks on a minibatch; override it for a loss of the KL from an old policy."""
-        return self.model.heads(batch.obs, batch.action, self.critic)
+        return self.model.heads(batch.obs, batch.action, self.trains_critic)
 
     def step(self, batch: Rollout, active: Tensor | None) -> tuple[Log, Tensor | None]:
         """Take one step of Adam down the loss, in the runs of a mask [S] (None: all)."""

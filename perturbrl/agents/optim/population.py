@@ -49,17 +49,7 @@ class PopulationOptimiser:
 
     @torch.no_grad()
     def step(self, grad: Tensor, mask: Tensor | None = None, scale: Tensor | None = None) -> None:
-        """Take one step down a gradient.
-
-        Parameters
-        ----------
-        grad
-            dL/dtheta, [S, n]; may be overwritten.
-        mask
-            Runs that take the step, bool [S]. Default: all.
-        scale
-            Factor of the gradient before the step, [S, 1].
-        """
+        """See ``Adam.step``."""
         if scale is not None:
             grad.mul_(scale)
         changed = [self.theta, *self._state.values()]

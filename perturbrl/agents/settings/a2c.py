@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from perturbrl.agents.settings.base import OnPolicyConfig
-from perturbrl.bounds import NonNegativeFloat, Number, PerRun
+from perturbrl.agents.settings.base import ActorCriticConfig
+from perturbrl.bounds import Number
 
 
 @dataclass(frozen=True)
-class A2CConfig(OnPolicyConfig):
+class A2CConfig(ActorCriticConfig):
     """Settings of A2C; meanings and units stand in ``conf/agent/a2c.yaml``."""
 
     rollout_steps: Annotated[int, Number(least=2)]  # advantages may be normalised within it
-    vf_coef: PerRun[NonNegativeFloat]
-    ent_coef: PerRun[float]
-    max_grad_norm: PerRun[Annotated[float, Number(above=0, finite=False)]]

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from perturbrl.agents.common.learner import check_rollout
-from perturbrl.bounds import NonNegativeInt, PerRun, PositiveFloat, PositiveInt, Probability
+from perturbrl.bounds import NonNegativeFloat, NonNegativeInt, Number, PerRun, PositiveFloat, PositiveInt, Probability
 from perturbrl.optim.settings import OptimizerConfig
+
+STATED_ONCE = ("clone_steps", "clone_lr")  # by an agent of several stages, for all of them
+SAME_IN_STAGES = ("n_envs", "rollout_steps")
 
 
 @dataclass(frozen=True)
@@ -29,3 +33,12 @@ class OnPolicyConfig:
         """Raise ``UserError`` for sizes that do not divide, or an optimiser that the learning rate does not fit."""
         self.optimizer.check_rate(self.lr, f"{where}.optimizer")
         check_rollout(where, self.rollout_steps, self.n_envs, getattr(self, "minibatch", self.rollout_steps))
+
+
+@dataclass(frozen=True)
+class ActorCriticConfig(OnPolicyConfig):
+    """Settings of agents that improve both networks by one loss."""
+
+    vf_coef: PerRun[NonNegativeFloat]
+    ent_coef: PerRun[float]
+    max_grad_norm: PerRun[Annotated[float, Number(above=0, finite=False)]]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from perturbrl.agents.settings.base import OnPolicyConfig
+from perturbrl.agents.settings.base import ActorCriticConfig
 from perturbrl.bounds import (
-    NonNegativeFloat,
     Number,
     PerRun,
     PositiveFloat,
@@ -17,14 +16,17 @@ from perturbrl.bounds import (
 
 
 @dataclass(frozen=True)
-class MinibatchConfig(OnPolicyConfig):
-    """What PPO shares with agents that only limit the change of the policy in another way."""
+class EpochsConfig(ActorCriticConfig):
+    """Settings of agents that pass over a rollout several times, minibatch by minibatch."""
 
     epochs: PositiveInt
     minibatch: Annotated[int, Number(least=2)]  # advantages are normalised within it
-    vf_coef: PerRun[NonNegativeFloat]
-    ent_coef: PerRun[float]
-    max_grad_norm: PerRun[Annotated[float, Number(above=0, finite=False)]]
+
+
+@dataclass(frozen=True)
+class MinibatchConfig(EpochsConfig):
+    """What PPO shares with agents that only limit the change of the policy in another way."""
+
     target_kl: PositiveFloat | None
 
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from perturbrl.agents.settings.base import OnPolicyConfig
-from perturbrl.bounds import NonNegativeFloat, Number, PerRun
+from perturbrl.agents.settings.base import ActorCriticConfig
+from perturbrl.bounds import Number
 
 
 @dataclass(frozen=True)
-class PPOReleasedConfig(OnPolicyConfig):
+class PPOReleasedConfig(ActorCriticConfig):
     """Settings of one PPO step a rollout; meanings and units stand in ``conf/agent/ppo_released.yaml``."""
 
     minibatch: Annotated[int, Number(least=2)]  # advantages are normalised within it
-    vf_coef: PerRun[NonNegativeFloat]
-    ent_coef: PerRun[float]
-    max_grad_norm: PerRun[Annotated[float, Number(above=0, finite=False)]]

@@ -13,11 +13,11 @@ from omegaconf import OmegaConf
 
 from perturbrl import registry
 from perturbrl.agents.common.stages import HANDOVER
+from perturbrl.agents.settings.base import SAME_IN_STAGES, STATED_ONCE
 from perturbrl.bounds import NonNegativeInt, NotEmpty, OneOf, PositiveFloat
 from perturbrl.config import choice, require
 
 EXAMPLE = "[trpo:10k,ppo:40k]"
-SHARED = ("n_envs", "rollout_steps")
 STEPS = re.compile(r"(\w+):(\d[\d_]*(?:\.\d+)?)([kKmM]?)")
 UNITS = {"": 1, "k": 1_000, "m": 1_000_000}
 
@@ -47,7 +47,7 @@ class StagedConfig:
         for key in node:
             message = f"agent.stages has no stage of that name; its stages are {', '.join(names)}"
             require(key in (*known, *names) or key not in registry.agents, f"agent.{key}", message)
-        once = {key: node[key] for key in ("clone_steps", "clone_lr") if key in node}
+        once = {key: node[key] for key in STATED_ONCE if key in node}
         below = {name: _below(name, node.get(name), stages, once) for name in dict.fromkeys(names)}
         return {**node, "stages": [f"{name}:{steps}" for name, steps in stages], **below}
 
@@ -62,7 +62,7 @@ class StagedConfig:
         """Raise ``UserError`` for stages that do not fit each other."""
         first, *others = (name for name, _ in self.budgets)
         for name in others:
-            for key in SHARED:
+            for key in SAME_IN_STAGES:
                 a, b = getattr(getattr(self, first), key), getattr(getattr(self, name), key)
                 message = f"is {b} but {where}.{first}.{key} is {a}; all stages need the same"
                 require(a == b, f"{where}.{name}.{key}", message)

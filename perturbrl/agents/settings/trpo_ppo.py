@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from perturbrl.agents.settings.base import SAME_IN_STAGES, STATED_ONCE
 from perturbrl.agents.settings.ppo import PPOConfig
 from perturbrl.agents.settings.trpo import TRPOConfig
 from perturbrl.bounds import NonNegativeInt, OneOf, PositiveFloat
 from perturbrl.config import require
-
-SHARED = ("n_envs", "rollout_steps")
-CLONE = ("clone_steps", "clone_lr")  # stated once, for both stages
 
 
 @dataclass(frozen=True)
@@ -29,10 +27,10 @@ class TRPOPPOConfig:
     def check(self, where: str) -> None:
         """Raise ``UserError`` for stages that do not fit each other."""
         once = ("total_steps", "gamma", "gae_lambda") if self.mode == "interleaved" else ()
-        for key in (*SHARED, *once):
+        for key in (*SAME_IN_STAGES, *once):
             a, b = getattr(self.trpo, key), getattr(self.ppo, key)
             require(a == b, f"{where}.ppo.{key}", f"is {b} but {where}.trpo.{key} is {a}; both stages need the same")
-        for key in CLONE:
+        for key in STATED_ONCE:
             common = getattr(self, key)
             for stage, config in (("trpo", self.trpo), ("ppo", self.ppo)):
                 message = f"is {getattr(config, key)} but {where}.{key} is {common}; set {where}.{key} alone"

@@ -18,8 +18,6 @@ from perturbrl import registry
 from perturbrl.errors import UserError, choice, did_you_mean, one_of
 from perturbrl.runner import conf_tree
 
-SHARED = ("clone_steps", "clone_lr")  # a stage has the agent's
-
 
 @contextmanager
 def filled() -> Iterator[None]:
@@ -89,9 +87,11 @@ def _stages(overrides: Sequence[Any], cfg: DictConfig, apply: Any) -> list[str]:
 
 def _fill(agent: DictConfig, name: str) -> None:
     """Put the defaults of a stage below what the config says of it."""
+    from perturbrl.agents.settings.base import STATED_ONCE  # here: it imports torch
+
     defaults = registry.agents.defaults(name)
     defaults.total_steps = None  # agent.stages says it
-    for key in SHARED:
+    for key in STATED_ONCE:
         if key in defaults:
             defaults[key] = f"${{agent.{key}}}"
     with open_dict(agent):
