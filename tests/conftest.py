@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,17 @@ def pytest_unconfigure() -> None:
 def patient_status(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine short work takes seconds, and a line that says so would stand among the lines under test."""
     monkeypatch.setattr("perturbrl.status.SECONDS_UNTIL_LINE", float("inf"))
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Sums are split between threads, and rounded, by the size of the whole population."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -21,13 +21,7 @@ from .test_population import check_alone
 SEEDS = (3, 1, 4)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Sums are split between threads, and rounded, by the size of the whole population."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def planned(learner: Learner) -> list[str]:

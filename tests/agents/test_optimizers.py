@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
 
 from perturbrl.agents import kernels
-from perturbrl.agents.common.learner import Learner
 from perturbrl.agents.optim import Adam, PolicyValueAdam, PopulationOptimiser, network_optimiser
 from perturbrl.errors import UserError
 from perturbrl.optim import ASGDAdam
 from perturbrl.optim.settings import NAMES
 
 from .helpers import agent_config, make_learner, make_model
+from .test_population import train
 
 OTHERS = [name for name in NAMES if name != "adam"]
 SEEDS = (3, 1)
@@ -28,16 +27,7 @@ def settings(agent: str, optimizer: str) -> dict:
     return chosen | {f"{part}{key}": value for part in parts for key, value in rates.items()}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def train(learner: Learner, start: int = 0, stop: int = 3) -> list[dict[str, Tensor]]:
-    return [learner.iterate(i) for i in range(start, stop)]
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 CASES = [

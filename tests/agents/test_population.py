@@ -34,13 +34,7 @@ def on_both(cases: list[tuple], quick: set[str]) -> list:
     ]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Sums are split between threads, and rounded, by the size of the whole population."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def train(learner: Learner, start: int = 0, stop: int = 3) -> list[dict[str, Tensor]]:

@@ -18,7 +18,9 @@ from perturbrl.rng import Streams
 
 from .helpers import agent_config, make_batch, make_learner, make_model, naive, policy_config, tiny, torch_distribution
 from .test_learning import Quadratic
-from .test_population import check_alone, one_thread, train  # noqa: F401  (a fixture that every test uses)
+from .test_population import check_alone, train
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 PENALTY = {"stages": ["trpo:128", "ppo_penalty:128"]}
 RELEASED = {"stages": ["trpo:128", "ppo_released:128"], "variant": "released"}

@@ -21,7 +21,9 @@ from perturbrl.bounds import shared_settings
 from perturbrl.errors import UserError
 
 from .helpers import agent_config, make_learner, tiny
-from .test_population import check_alone, one_thread, train  # noqa: F401  (a fixture that every test uses)
+from .test_population import check_alone, train
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 ALL = ["policy", "value", "log_std", "moments"]
 THREE = {"stages": ["trpo:64", "ppo:64", "trpo:64"], "handover": ALL}

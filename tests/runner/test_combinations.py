@@ -80,8 +80,7 @@ def refusal(agent: str, env: str) -> str | None:
 
 
 @pytest.fixture(autouse=True)
-def one_thread_of_torch() -> Any:
-    torch.set_num_threads(1)
+def torch_kernels() -> Any:
     kernels.configure("torch", "float32")
     yield
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from perturbrl import paths
@@ -237,8 +236,3 @@ def test_no_key_of_the_launcher_is_dead(key: str, capsys, tmp_path: Path, monkey
     calls.clear()
     assert cli_run(capsys)(*sweep, *given, LAUNCHER[key])[0] == 0
     assert calls != before
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)

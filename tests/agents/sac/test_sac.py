@@ -191,14 +191,6 @@ def check_alone(together: ReplayLearner, alone: ReplayLearner, k: int) -> None:
             assert torch.equal(state[name][k].nan_to_num(), own_state[name][0].nan_to_num()), name
 
 
-@pytest.fixture
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.mark.parametrize("policy", [{}, {"net": "branches", "hidden": [16, 16]}])
 def test_run_k_of_a_population_is_run_k_alone(twin: str, one_thread: None, policy: dict[str, Any]) -> None:
     agents = [
