@@ -152,13 +152,14 @@ def reproduce(
     """Reproduce Tables I-III: train, evaluate, report, compare with the published numbers. Or a study."""
     with guarded():
         from perturbrl.runner import study as studies
+        from perturbrl.runner import study_run
         from perturbrl.runner.hydra.errors import translated
         from perturbrl.runner.reproduce import reproduce as run
 
         with translated(overrides or []):
             if study is not None:
                 loaded = studies.load(study, quick, seeds)
-                studies.run(loaded, out or OUTPUTS / study, overrides or [], workers=workers)
+                study_run.run(loaded, out or OUTPUTS / study, overrides or [], workers=workers)
                 return
             run(
                 schedule=schedule,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import pandas as pd
+
 from perturbrl import paths, records
 from perturbrl.errors import UserError
 from perturbrl.records import RunDir
@@ -24,7 +26,11 @@ def objective(folder: Path) -> float:
         log = records.read_parquet(folder / paths.PROGRESS)
     except UserError:
         return math.nan
-    for column in COLUMNS:
-        if column in log and log[column].notna().any():
-            return float(log[column].dropna().iloc[-1])
-    return math.nan
+    values = (last_value(log, column) for column in COLUMNS)
+    return next((value for value in values if not math.isnan(value)), math.nan)
+
+
+def last_value(log: pd.DataFrame, column: str) -> float:
+    """Return the last value of a column of a training log; NaN where it has none, or there is no such column."""
+    values = log[column].dropna() if column in log else pd.Series(dtype=float)
+    return float(values.iloc[-1]) if len(values) else math.nan

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from perturbrl.config import choice, require
-from perturbrl.errors import UserError
+from perturbrl.config import choice
 from perturbrl.runner import reference_check
-from perturbrl.runner.hydra.compose import compose, compose_config
+from perturbrl.runner.hydra.compose import compose, compose_config, refuse
 from perturbrl.runner.judge import judge
 from perturbrl.runner.progress import Progress
-from perturbrl.runner.sweep import Composed, sweep
+from perturbrl.runner.sweep import Composed, sweep_all
 
 AS_RELEASED = ("data.preset=released", "compare_published=true")
 TABLES = ("joint", "rna", "atac")
@@ -79,9 +78,7 @@ def reproduce(
     implied = [f"schedule={schedule}", *AS_RELEASED, *(_quick_budgets(schedule) if quick else ())]
     composed = _compose_tables(seeds, out, name, implied, overrides)
     references = reference_check.candidates(composed, check)
-    trained = sweep(composed, show, workers=workers)
-    if trained.failed:
-        raise UserError(f"{len(trained.failed)} of {len(composed)} runs failed; first: {trained.failed[0]}")
+    trained = sweep_all(composed, show, workers)
     show.say(f"evaluating {len(trained.jobs)} runs and writing the report")
     page = judge(trained.jobs, [out / name], out / name / "report")
     reference_check.check(trained, references, page.parent / reference_check.FILE, show)
@@ -92,7 +89,7 @@ def _compose_tables(
     seeds: int, out: Path, name: str, implied: Sequence[str], overrides: Sequence[str]
 ) -> list[Composed]:
     """Compose every arm and seed on every table."""
-    _check_overrides(overrides)
+    refuse(overrides, SET_HERE, "reproduce")
     tables, rest = _split_tables(overrides)
     return [
         compose([*rest, f"data={data}", f"agent={agent}", f"seed={seed}"], out, name, implied)
@@ -100,12 +97,6 @@ def _compose_tables(
         for agent in ARMS
         for seed in range(seeds)
     ]
-
-
-def _check_overrides(overrides: Sequence[str]) -> None:
-    """Refuse keys that this command sets itself."""
-    for key in (override.lstrip("+~").partition("=")[0] for override in overrides):
-        require(key not in SET_HERE, key, f"reproduce sets it itself; {SET_HERE.get(key)}")
 
 
 def _quick_budgets(schedule: str) -> list[str]:

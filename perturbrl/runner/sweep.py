@@ -8,6 +8,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from perturbrl.errors import UserError
 from perturbrl.run_dirs import Labels
 from perturbrl.runner.grouping import default_limit, default_workers, group
 from perturbrl.runner.job import Job, make_job
@@ -108,3 +109,17 @@ def sweep(
                 on_end(outcome)
     order = {one.path: k for k, one in enumerate(composed)}
     return Sweep(tuple(jobs), tuple(sorted(outcomes, key=lambda outcome: order[outcome.path])))
+
+
+def sweep_all(composed: Sequence[Composed], progress: Progress, workers: int | None = None) -> Sweep:
+    """Train every run, as ``sweep`` does, for a command that needs all of them.
+
+    Raises
+    ------
+    UserError
+        A run failed; the others are saved.
+    """
+    trained = sweep(composed, progress, workers=workers)
+    if trained.failed:
+        raise UserError(f"{len(trained.failed)} of {len(composed)} runs failed; first: {trained.failed[0]}")
+    return trained

@@ -142,7 +142,7 @@ def test_the_experiment_is_the_same_runs(monkeypatch: pytest.MonkeyPatch, tmp_pa
         wanted.update({(job.config.data.name, job.config.agent.name): job.hash for job in (c.job() for c in composed)})
         raise UserError("composed")
 
-    monkeypatch.setattr(reproduction, "sweep", stop)
+    monkeypatch.setattr(reproduction, "sweep_all", stop)
     with pytest.raises(UserError, match="composed"):
         reproduce(out=tmp_path, progress="quiet")
     params = compose_config(["experiment=tables"]).hydra.sweeper.params
@@ -218,7 +218,7 @@ def test_quick_says_so_and_goes_to_a_folder_of_its_own(run, monkeypatch) -> None
     def no_training(composed, progress, workers):
         return Sweep(tuple(one.job() for one in composed), ())
 
-    monkeypatch.setattr(reproduction, "sweep", no_training)
+    monkeypatch.setattr(reproduction, "sweep_all", no_training)
     monkeypatch.setattr(judge, "Evaluator", Evaluator)
     monkeypatch.setattr(judge, "build_report", refuse)
     code, _, err = run("reproduce", "--quick", "--out", "here", "data=rna,atac")

@@ -15,8 +15,8 @@ import yaml
 from perturbrl import paths, records, registry
 from perturbrl.errors import UserError
 from perturbrl.files import write_json
-from perturbrl.runner import study
-from perturbrl.runner.study import Tuned, chosen, last
+from perturbrl.runner import study, study_run
+from perturbrl.runner.study_run import Tuned, chosen, last
 
 from .tiny import SMALL, status
 
@@ -45,8 +45,8 @@ def written(folder: Path, **changes: Any) -> str:
 
 def test_candidates_are_tuned_on_other_seeds_and_the_best_is_trained_again(tmp_path: Path) -> None:
     one = study.load(written(tmp_path))
-    page = study.run(one, tmp_path / "out", progress="quiet", workers=1)
-    rows = list(csv.DictReader((page.parent / study.TUNING).open()))
+    page = study_run.run(one, tmp_path / "out", progress="quiet", workers=1)
+    rows = list(csv.DictReader((page.parent / study_run.TUNING).open()))
     assert [(r["arm"], r["candidate"]) for r in rows] == [(a, c) for a, arm in one.arms.items() for c in arm.candidates]
     for row in rows:  # the mean of the tuning runs, which only have tuning seeds
         (log,) = (tmp_path / "out" / "tuning").rglob(f"{row['arm']},{_folder(row['candidate'])}/seed7/{paths.PROGRESS}")
@@ -54,7 +54,7 @@ def test_candidates_are_tuned_on_other_seeds_and_the_best_is_trained_again(tmp_p
     for arm in one.arms:
         best = max((r for r in rows if r["arm"] == arm), key=lambda r: float(r["mean"]))
         assert best["chosen"] == "1" and sum(int(r["chosen"]) for r in rows if r["arm"] == arm) == 1
-        assert records.read_json(page.parent / study.CHOSEN)["chosen"]["paper"][arm] == best["candidate"]
+        assert records.read_json(page.parent / study_run.CHOSEN)["chosen"]["paper"][arm] == best["candidate"]
         finals = sorted((tmp_path / "out" / "final").rglob(f"{arm},{_folder(best['candidate'])}/seed*"))
         assert [f.name for f in finals] == ["seed0", "seed1"] and {status(f) for f in finals} == {"complete"}
     text = (page.parent / "tables.md").read_text()

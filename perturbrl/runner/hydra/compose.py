@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from perturbrl import paths
+from perturbrl.config import require
 from perturbrl.runner.hydra import old_names, run_dir, stage_settings, sub_groups
 from perturbrl.runner.hydra.errors import translated
 from perturbrl.runner.job import Job
@@ -35,6 +36,18 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
     read = stage_settings.filled(), old_names.accepted(), sub_groups.accepted()
     with translated(overrides), read[0], read[1], read[2], composing:
         return hydra_compose("config", overrides=list(overrides), return_hydra_config=True)
+
+
+def refuse(overrides: Sequence[str], reasons: Mapping[str, str], command: str) -> None:
+    """Refuse keys that a command sets itself; ``reasons`` says for each key what to do instead.
+
+    Raises
+    ------
+    UserError
+        One of them is among the overrides.
+    """
+    for key in (override.lstrip("+~").partition("=")[0] for override in overrides):
+        require(key not in reasons, key, f"{command} sets it itself; {reasons.get(key)}")
 
 
 def compose(overrides: Sequence[str], out: Path, name: str, implied: Sequence[str] = ()) -> Composed:
