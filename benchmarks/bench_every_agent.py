@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import time
+from functools import partial
 from pathlib import Path
 
 import torch
-from harness import Spread, core_of, describe, load, machine, markdown, parser, quick_note, write_json
+from harness import against, core_of, describe, load, machine, markdown, parser, quick_note, rates_in_turns, write_json
 
 from perturbrl import registry
 from perturbrl.agents import kernels
@@ -34,6 +34,12 @@ def build(agent: str) -> Learner:
     return build_learner([job], load_cells(job), torch.device("cpu"))
 
 
+def iterations(learner: Learner, n: int, turn: int) -> int:
+    for k in range(n):
+        learner.iterate(turn * n + k)
+    return learner.steps_per_iteration * n
+
+
 def main() -> None:
     made = parser(__doc__)
     made.add_argument("--rounds", type=int, default=None, help="default 5, or 1 with --quick")
@@ -46,20 +52,9 @@ def main() -> None:
     names = [name for name in registry.agents if name not in OF_STAGES]
     names = [name for name in names if args.only is None or name in (BASE, *args.only)]
     print(quick_note(args) + describe(about))
-    learners, done = {name: build(name) for name in names}, dict.fromkeys(names, 0)
-    rates: dict[str, list[float]] = {name: [] for name in names}
-    for turn in range(rounds + 1):  # the first warms up
-        for name in names[:: 1 if turn % 2 else -1]:
-            before, iterations = time.process_time(), ITERATIONS.get(name, 1)
-            for _ in range(iterations):
-                learners[name].iterate(done[name])
-                done[name] += 1
-            steps = learners[name].steps_per_iteration * iterations
-            rates[name].append(steps / (time.process_time() - before))
-    rows = []
-    for name, rate in rates.items():
-        relative = Spread.of(a / b for a, b in zip(rate[1:], rates[BASE][1:], strict=True))
-        rows.append([f"`{name}`", str(Spread.of(rate[1:])), str(relative)])
+    turns = {name: partial(iterations, build(name), ITERATIONS.get(name, 1)) for name in names}
+    rates = against(rates_in_turns(turns, rounds), BASE)
+    rows = [[f"`{name}`", str(rate), str(relative)] for name, (rate, relative) in rates.items()]
     print(markdown(["agent", "steps/CPU-s", f"x {BASE}"], rows))
     content = {"machine": about | {"load_after": load()}, "rounds": rounds, "rows": rows}
     print(f"load average after: {load()}; written: {write_json(args, 'every_agent', content)}")

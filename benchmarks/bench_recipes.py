@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import time
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
-from harness import Spread, core_of, describe, load, machine, markdown, parser, quick_note, write_json
+from harness import against, core_of, describe, load, machine, markdown, parser, quick_note, rates_in_turns, write_json
 from torch import nn
 
 from perturbrl.agents import kernels
@@ -82,6 +82,11 @@ def build(runs: int, recipe: Any, kernel: str, *more: str) -> Learner:
         return Learner(model, env, streams, settings[0].rollout_steps, [stage])
 
 
+def one_iteration(learner: Learner, runs: int, turn: int) -> int:
+    learner.iterate(turn)
+    return learner.steps_per_iteration * runs
+
+
 def main() -> None:
     made = parser(__doc__)
     made.add_argument("--rounds", type=int, default=None, help="default 7, or 2 with --quick")
@@ -93,17 +98,9 @@ def main() -> None:
     print(quick_note(args) + describe(about))
     for runs in (1,) if args.quick else (1, 5):
         learners = {name: build(runs, *how) for name, how in CONTENDERS.items()}
-        rates: dict[str, list[float]] = {name: [] for name in learners}
-        for turn in range(rounds + 1):  # the first warms up
-            for name in list(learners)[:: 1 if turn % 2 else -1]:
-                before = time.process_time()
-                learners[name].iterate(turn)
-                steps = learners[name].steps_per_iteration * runs
-                rates[name].append(steps / (time.process_time() - before))
-        base = rates["PPO, torch executor"][1:]
-        for name, rate in rates.items():
-            relative = Spread.of(a / b for a, b in zip(rate[1:], base, strict=True))
-            rows.append([name, str(runs), str(Spread.of(rate[1:])), str(relative)])
+        rates = rates_in_turns({name: partial(one_iteration, made, runs) for name, made in learners.items()}, rounds)
+        for name, (rate, relative) in against(rates, "PPO, torch executor").items():
+            rows.append([name, str(runs), str(rate), str(relative)])
     print(markdown(["agent", "S", "steps/CPU-s", "x PPO on the torch executor"], rows))
     content = {"machine": about | {"load_after": load()}, "rounds": rounds, "rows": rows}
     print(f"load average after: {load()}; written: {write_json(args, 'recipes', content)}")

@@ -11,7 +11,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -206,6 +207,28 @@ def ratios(of: Result, to: Result, attribute: str) -> Spread | None:
         return None
     pairs = zip(of.samples, to.samples, strict=True)
     return Spread.of(getattr(a, attribute) / getattr(b, attribute) for a, b in pairs)
+
+
+def rates_in_turns(turns: Mapping[str, Callable[[int], int]], rounds: int) -> dict[str, list[float]]:
+    """Measure contenders of one process in turn; return the steps a CPU-second of each, one for each round.
+
+    ``turns`` map the number of a turn to the steps that it took; one turn more, the first, warms up.
+    """
+    rates: dict[str, list[float]] = {name: [] for name in turns}
+    for turn in range(rounds + 1):
+        for name in list(turns)[:: 1 if turn % 2 else -1]:
+            before = time.process_time()
+            steps = turns[name](turn)
+            rates[name].append(steps / (time.process_time() - before))
+    return {name: rate[1:] for name, rate in rates.items()}
+
+
+def against(rates: Mapping[str, Sequence[float]], base: str) -> dict[str, tuple[Spread, Spread]]:
+    """Return the rate of each contender, and its ratio to that of ``base`` in the same round."""
+    return {
+        name: (Spread.of(rate), Spread.of(a / b for a, b in zip(rate, rates[base], strict=True)))
+        for name, rate in rates.items()
+    }
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
