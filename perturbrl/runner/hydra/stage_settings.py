@@ -50,7 +50,8 @@ def chosen(overrides: Sequence[Any], repo: Any) -> bool:
         experiment = repo.load_config(f"experiment/{values['experiment']}")
         entries = () if experiment is None else experiment.defaults_list or ()
         name = next((str(e.value) for e in entries if getattr(e, "group", "") in ("agent", "/agent")), "")
-    return name in repo.get_group_options("agent") and "stages" in registry.agents.defaults(name)
+    known = any((root / "agent" / f"{name}.yaml").is_file() for root in conf_tree.conf_dirs())
+    return known and "stages" in registry.agents.defaults(name)  # not a file of the user's own search path
 
 
 def _choose(override: Any, cfg: DictConfig) -> bool:
