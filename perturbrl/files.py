@@ -12,6 +12,9 @@ from typing import Any
 
 from perturbrl.errors import UserError
 
+ONE_THREAD: dict[str, bool] = {"use_threads": False, "pre_buffer": False}
+"""How tables are read: a process that ends while a thread of Arrow lives may abort (apache/arrow#34314)."""
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:

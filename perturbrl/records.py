@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from perturbrl import files, paths
 from perturbrl.errors import UserError
+from perturbrl.files import ONE_THREAD
 from perturbrl.files import read_json as read_json
 from perturbrl.files import replacing as replacing
 from perturbrl.files import write_json as write_json
@@ -65,7 +66,7 @@ def read_parquet(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        return pd.read_parquet(path)
+        return pd.read_parquet(path, **ONE_THREAD)
     except FileNotFoundError:
         raise UserError(f"{path}: is missing; {TRAIN_AGAIN}") from None
     except Exception as error:  # pyarrow raises its own errors, but a damaged file can make it raise anything

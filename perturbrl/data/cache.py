@@ -21,7 +21,7 @@ from scipy import sparse
 
 from perturbrl import __version__, paths
 from perturbrl.data.schema import CellTable, Modality, RawCells
-from perturbrl.files import replacing
+from perturbrl.files import ONE_THREAD, replacing
 
 T = TypeVar("T")
 Archive = Mapping[str, NDArray[Any]]
@@ -149,4 +149,4 @@ def _pack_texts(about: dict[str, Any], obs: pd.DataFrame) -> dict[str, Any]:
 
 
 def _unpack_texts(archive: Archive) -> tuple[dict[str, Any], pd.DataFrame]:
-    return json.loads(str(archive["about"])), pd.read_parquet(io.BytesIO(archive["obs"].tobytes()))
+    return json.loads(str(archive["about"])), pd.read_parquet(io.BytesIO(archive["obs"].tobytes()), **ONE_THREAD)

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from perturbrl import paths
+from perturbrl.files import ONE_THREAD
 from perturbrl.metrics_info import (
     CONTROL,
     DUPLICATES,
@@ -260,6 +261,6 @@ def read_columns(
     from pyarrow import ArrowException
 
     try:
-        return pq.read_table(run / paths.EVALUATION / file, columns=columns, filters=filters).to_pandas()
+        return pq.read_table(run / paths.EVALUATION / file, columns=columns, filters=filters, **ONE_THREAD).to_pandas()
     except (OSError, ArrowException):
         return None

@@ -18,6 +18,7 @@ import yaml
 from pyarrow import ArrowException
 
 from perturbrl import paths
+from perturbrl.files import ONE_THREAD
 
 PER_PERTURBATION = "per_perturbation.parquet"
 
@@ -72,7 +73,7 @@ def _from_split_file(run: Path, sha256: str) -> tuple[str, str] | None:
 def _from_scores(run: Path, summary: Mapping[str, Any]) -> str:
     """Return the digest of the conditions that were scored, else the sha256 of the whole split."""
     try:
-        table = pq.read_table(run / paths.EVALUATION / PER_PERTURBATION, columns=["condition"])
+        table = pq.read_table(run / paths.EVALUATION / PER_PERTURBATION, columns=["condition"], **ONE_THREAD)
     except (OSError, ArrowException):
         return str(summary["split"]["sha256"])
     return _digest(table["condition"].unique().to_pylist())
