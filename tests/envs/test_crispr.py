@@ -5,18 +5,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perturbrl.envs.paper.crispr import CrisprEvents, mix32_
-
-from .reference import murmur_finaliser
+from perturbrl.envs.paper.crispr import CrisprEvents
+from perturbrl.mixing import mix32_
 
 
 def uniform(*shape, seed=0):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-@given(st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=20))
-def test_the_hash_is_murmurs_finaliser(words):
-    assert mix32_(torch.tensor(words)).tolist() == [murmur_finaliser(w) for w in words]
 
 
 @pytest.mark.parametrize(("largest", "prob"), [(1, 1.0), (5, 0.8), (7, 0.3), (4, 0.0)])

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from perturbrl.mixing import WORD, mix32_
+
 N_UNIFORMS = 3
 """Uniform numbers that one event consumes: its size, and two that key its genes."""
 
-_WORD = 0xFFFFFFFF
 _GOLDEN = 0x9E3779B9
 BLOCK = 1024  # genes of an event drawn at a time
 
@@ -76,7 +77,7 @@ class CrisprEvents:
 
     def _draws(self, key: Tensor, slots: Tensor) -> Tensor:
         words = key[..., None] + slots * _GOLDEN
-        return mix32_(words.bitwise_and_(_WORD)).mul_(2 * self.n_features).bitwise_right_shift_(32)
+        return mix32_(words.bitwise_and_(WORD)).mul_(2 * self.n_features).bitwise_right_shift_(32)
 
     def _scale_(self, cells: Tensor, key: Tensor, sizes: Tensor, slots: Tensor) -> Tensor:
         """Scale in place the genes of ``cells`` [..., G] that the draws ``slots`` of events of ``sizes`` [...] hit."""
@@ -85,11 +86,3 @@ class CrisprEvents:
         factor.masked_fill_(slots >= sizes[..., None], 1.0)
         # Factors commute, so drawing a gene twice needs no order: one scattered product is the whole event.
         return cells.scatter_reduce_(-1, draws >> 1, factor, "prod")
-
-
-def mix32_(x: Tensor) -> Tensor:
-    """Hash 32-bit words held in int64, in place: the finaliser of MurmurHash3 (Appleby), a bijection of 0..2^32-1."""
-    # Products wrap modulo 2^64, whose low 32 bits are the product's own.
-    x.bitwise_xor_(x >> 16).mul_(0x85EBCA6B).bitwise_and_(_WORD)
-    x.bitwise_xor_(x >> 13).mul_(0xC2B2AE35).bitwise_and_(_WORD)
-    return x.bitwise_xor_(x >> 16)
