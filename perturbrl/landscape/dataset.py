@@ -22,7 +22,8 @@ from perturbrl.landscape import labels, modalities, perturb
 from perturbrl.landscape.config import LandscapeConfig
 from perturbrl.landscape.kinetics import Targets
 from perturbrl.landscape.modalities import Assay
-from perturbrl.landscape.network import Network, krumsiek11
+from perturbrl.landscape.network import Network
+from perturbrl.landscape.networks import load
 from perturbrl.landscape.simulate import Trajectories, simulate
 
 
@@ -57,7 +58,7 @@ def simulate_cells(config: LandscapeConfig, checksum: str) -> RawCells:
 
 def design(config: LandscapeConfig) -> Design:
     """Draw everything that is not a cell's own."""
-    network = krumsiek11()
+    network = load("myeloid")
     wiring = stream(config, "wiring")
     targets = modalities.wire_targets(len(network.genes), config.n_target_genes, wiring)
     assays = _assays(config, len(network.genes), wiring)

@@ -1,4 +1,4 @@
-"""Boolean gene regulatory networks, and the myeloid one of Krumsiek et al. 2011.
+"""Boolean gene regulatory networks and their rules.
 
 Letters: G genes, R the largest number of regulators of a gene.
 """
@@ -127,50 +127,3 @@ def _value(node: ast.expr, values: Mapping[str, Any]) -> Any:
     assert isinstance(node, ast.BoolOp)
     operation = and_ if isinstance(node.op, ast.And) else or_
     return reduce(operation, (_value(part, values) for part in node.values))
-
-
-def krumsiek11() -> Network:
-    """Return the network of myeloid differentiation: 11 transcription factors, one progenitor, four fates.
-
-    The rules are Table 1, the progenitor (GATA-2, C/EBPa and PU.1 on) and the fates the steady states of
-    J. Krumsiek, C. Marr, T. Schroeder, F. J. Theis, "Hierarchical differentiation of myeloid progenitors is encoded
-    in the transcription factor network", PLoS ONE 6(8): e22649, 2011. The thresholds are this simulator's own: they
-    were chosen so that each fate is reached by about a quarter of unperturbed cells, and are not measured.
-    """
-    return Network(
-        rules={
-            "Gata2": "Gata2 and not (Gata1 and Fog1) and not Pu1",
-            "Gata1": "(Gata1 or Gata2 or Fli1) and not Pu1",
-            "Fog1": "Gata1",
-            "Eklf": "Gata1 and not Fli1",
-            "Fli1": "Gata1 and not Eklf",
-            "Scl": "Gata1 and not Pu1",
-            "Cebpa": "Cebpa and not (Gata1 and Fog1 and Scl)",
-            "Pu1": "(Cebpa or Pu1) and not (Gata1 or Gata2)",
-            "cJun": "Pu1 and not Gfi1",
-            "EgrNab": "Pu1 and cJun and not Gfi1",
-            "Gfi1": "Cebpa and not EgrNab",
-        },
-        start=frozenset({"Gata2", "Cebpa", "Pu1"}),
-        fates={
-            "erythrocyte": (("Gata1", "Eklf"), ("Fli1", "Pu1")),
-            "megakaryocyte": (("Gata1", "Fli1"), ("Eklf", "Pu1")),
-            "monocyte": (("Pu1", "EgrNab"), ("Gfi1", "Gata1", "Gata2")),
-            "granulocyte": (("Pu1", "Gfi1"), ("EgrNab", "Gata1", "Gata2")),
-        },
-        stages={
-            "megakaryocyte-erythroid progenitor": (("Gata1",), ("Pu1",)),
-            "granulocyte-monocyte progenitor": (("Pu1",), ("Gata1", "Gata2")),
-        },
-        thresholds={
-            ("Gata2", "Gata2"): 0.25,
-            ("Gata2", "Pu1"): 0.515,
-            ("Pu1", "Pu1"): 0.25,
-            ("Eklf", "Fli1"): 0.35,
-            ("Fli1", "Eklf"): 0.35,
-            ("Gfi1", "EgrNab"): 0.1,
-            ("cJun", "Gfi1"): 0.65,
-            ("EgrNab", "Gfi1"): 0.65,
-        },
-        default_threshold=0.5,
-    )

@@ -7,11 +7,12 @@ import torch
 
 from perturbrl.errors import UserError
 from perturbrl.landscape.boolean import BooleanDynamics, draw_keys, pack, unpack
-from perturbrl.landscape.network import Network, krumsiek11
+from perturbrl.landscape.network import Network
+from perturbrl.landscape.networks import load
 
 from .one_cell import OneCell
 
-NET = krumsiek11()
+NET = load("myeloid")
 LOOP = Network({"a": "not c", "b": "a", "c": "b"}, frozenset(), {}, {}, {}, 0.5)
 CONSTANTS = Network({"a": "True", "b": "a and not c", "c": "False", "d": "d"}, frozenset(), {}, {}, {}, 0.5)
 NETWORKS = (NET, LOOP, CONSTANTS)

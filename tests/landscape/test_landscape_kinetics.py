@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from perturbrl.landscape import kinetics
-from perturbrl.landscape.network import krumsiek11
+from perturbrl.landscape.networks import load
 
-NET = krumsiek11()
+NET = load("myeloid")
 CIRCUIT = kinetics.circuit(NET)
 levels = st.lists(st.floats(0, 2, width=32), min_size=11, max_size=11).map(lambda x: torch.tensor([x]))
 

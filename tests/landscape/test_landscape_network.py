@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from perturbrl.errors import UserError
-from perturbrl.landscape.network import Network, krumsiek11, regulators, truth_table
+from perturbrl.landscape.network import Network, regulators, truth_table
+from perturbrl.landscape.networks import load
 
-NET = krumsiek11()
+NET = load("myeloid")
 
 
 def published_rules() -> dict[str, str]:

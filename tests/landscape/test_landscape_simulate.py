@@ -12,9 +12,9 @@ from torch import Tensor
 from perturbrl.errors import UserError
 from perturbrl.landscape import kinetics, labels, modalities, perturb
 from perturbrl.landscape import simulate as sim
-from perturbrl.landscape.network import krumsiek11
+from perturbrl.landscape.networks import load
 
-NET = krumsiek11()
+NET = load("myeloid")
 GENES = NET.genes
 NOISE = 0.15
 ERYTHROID, MYELOID = {"erythrocyte", "megakaryocyte"}, {"monocyte", "granulocyte"}

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from perturbrl.config import bind
 from perturbrl.errors import UserError
 from perturbrl.landscape import LandscapeConfig, build, fresh_cells
-from perturbrl.landscape.network import krumsiek11
+from perturbrl.landscape.networks import load
 from perturbrl.landscape.perturb import double_perturbations, single_perturbations
 from perturbrl.landscape.truth import true_means
 from perturbrl.screens.genes import select
@@ -25,7 +25,7 @@ def landscape(**changes) -> LandscapeConfig:
 
 
 def test_doubles_are_all_pairs_of_two_genes() -> None:
-    network = krumsiek11()
+    network = load("myeloid")
     names = double_perturbations(network)
     singles = single_perturbations(network)
     assert names[: len(singles)] == singles and len(names) == len(set(names)) == 1 + 22 + 220

@@ -1,0 +1,128 @@
+"""Networks that are shipped, and readers of networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import biodivine_aeon as aeon
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from perturbrl.errors import UserError
+from perturbrl.landscape.boolean import BooleanDynamics, unpack
+from perturbrl.landscape.networks import SHIPPED, load
+from perturbrl.landscape.networks.files import identifiers, read_model
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_network_is_whole(name: str) -> None:
+    net = load(name)
+    assert net.name == name
+    assert net.start <= set(net.genes)
+    markers = {gene for on, off in [*net.fates.values(), *net.stages.values()] for gene in (*on, *off)}
+    assert markers <= set(net.genes)
+    assert net.truth_tables
+    assert {gene for edge in net.thresholds for gene in edge} <= set(net.genes)
+
+
+def test_operators_of_a_bnet_file(tmp_path: Path) -> None:
+    text = (
+        "targets, factors\n# a comment\nmiR-200, !(A & B) | C\nA, A\nB, 1\nC, (A => B) & (A <=> C)\nD, A ^ B\nif, 0\n"
+    )
+    net = load(write(tmp_path, "x.bnet", text))
+    assert net.name == "x"
+    assert set(net.genes) == {"miR_200", "A", "B", "C", "D", "if_"}
+    for a in (0, 1):
+        for c in (0, 1):
+            on = {"A": a, "C": c, "B": 1}
+            state = torch.tensor([[on.get(gene, 0) for gene in net.genes]], dtype=torch.uint8)
+            image = dict(zip(net.genes, BooleanDynamics(net).image(state)[0].tolist(), strict=True))
+            expected = {"miR_200": int(not a or c), "A": a, "B": 1, "C": int(a == c), "D": int(a != 1), "if_": 0}
+            assert image == expected
+
+
+EXPRESSIONS = st.recursive(
+    st.sampled_from(["a", "b", "c", "d"]),
+    lambda part: st.one_of(
+        part.map(lambda x: f"!({x})"),
+        st.tuples(part, st.sampled_from(["&", "|"]), part).map(lambda x: f"({x[0]} {x[1]} {x[2]})"),
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.lists(EXPRESSIONS, min_size=4, max_size=4))
+@settings(max_examples=50)
+def test_a_network_read_is_the_network_in_the_file(tmp_path_factory: pytest.TempPathFactory, rules: list[str]) -> None:
+    text = "".join(f"{gene}, {rule}\n" for gene, rule in zip("abcd", rules, strict=True))
+    folder = tmp_path_factory.mktemp("networks")
+    states = unpack(torch.arange(16), 4)
+    expected = [
+        [int(eval(rule.replace("!", " not ").replace("&", "and").replace("|", "or"), {}, on)) for rule in rules]
+        for on in (dict(zip("abcd", map(bool, state.tolist()), strict=True)) for state in states)
+    ]
+    model = aeon.BooleanNetwork.from_bnet(text)
+    model = model.infer_valid_graph()
+    for name, content in (("n.bnet", text), ("n.sbml", model.to_sbml()), ("n.aeon", model.to_aeon())):
+        net = read_model(write(folder, name, content))
+        assert net.genes == tuple("abcd")
+        assert BooleanDynamics(net).image(states).tolist() == expected
+
+
+def test_a_long_chain_is_read(tmp_path: Path) -> None:
+    names = [f"g{k}" for k in range(300)]
+    text = "".join(f"{name}, {name}\n" for name in names) + "any, " + " | ".join(names) + "\n"
+    net = load(write(tmp_path, "chain.bnet", text))
+    assert len(net.regulators[net.genes.index("any")]) == 300
+
+
+def test_a_gene_without_a_line_is_an_input(tmp_path: Path) -> None:
+    net = load(write(tmp_path, "x.bnet", "A, B & !C\nC, A\n"))
+    assert net.rules["B"] == "B"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("x.bnet", "A, A\nB, A & (B\n", r"x\.bnet, line 2: not a network in bnet format: Expected '\)'"),
+        ("x.bnet", "", r"x\.bnet: holds no genes"),
+        ("x.bnet", "Gata1, Gata1\nB, GATA_1\n", r"'GATA_1' is read by a rule but has no line; did you mean 'Gata1'\?"),
+        ("x.sbml", "<sbml><p></sbml>", r"x\.sbml: not a network in sbml format: XML Error"),
+        ("x.sbml", "<sbml></sbml>", r"x\.sbml: not a network in sbml format: .*SBML Level3"),
+        ("x.aeon", "A -> B\n", r"x\.aeon: gene 'B' has regulators but no rule"),
+        ("x.aeon", "A -> B\n$B: f(A)\n", r"x\.aeon: gene 'B': its rule f\(A\) has an open parameter"),
+    ],
+)
+def test_a_bad_file_is_one_line(tmp_path: Path, name: str, text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        load(write(tmp_path, name, text))
+    assert "\n" not in str(caught.value)
+
+
+def test_two_genes_of_one_python_name_are_refused() -> None:
+    assert identifiers(["miR-200", "9a", "if", "Pu1"], "x") == {
+        "miR-200": "miR_200",
+        "9a": "_9a",
+        "if": "if_",
+        "Pu1": "Pu1",
+    }
+    with pytest.raises(UserError, match=r"x: genes 'a-b' and 'a_b' are both 'a_b'; rename one"):
+        identifiers(["a-b", "a_b"], "x")
+
+
+def test_what_is_no_network(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"network: 'myeloyd' is not known \(did you mean 'myeloid'\?\); choose"):
+        load("myeloyd")
+    with pytest.raises(UserError, match=r"none\.bnet: cannot be read: No such file"):
+        load(tmp_path / "none.bnet")
+    (tmp_path / "x.bnet").write_bytes(b"\xff\xfe\x00A")
+    with pytest.raises(UserError, match=r"x\.bnet: cannot be read: not UTF-8 text"):
+        load(tmp_path / "x.bnet")
