@@ -4,7 +4,7 @@ Every gene opens its chromatin (accessibility), is transcribed (mRNA) and transl
 response to the stage before, scaled so that 1 is the level of a gene that is fully on. Time is in units of the mRNA
 lifetime of the regulators.
 
-Letters: B cells, G regulators (transcription factors), R the largest number of regulators of a gene, M target genes.
+Letters: B cells, G regulators (transcription factors), R regulators of a gene, U binding sites, M target genes.
 """
 
 from __future__ import annotations
@@ -19,19 +19,35 @@ from perturbrl.landscape.network import Network
 TAU_ACCESSIBILITY = 0.5
 TAU_MRNA = 1.0
 TAU_PROTEIN = 1.5
+CELLS, ENTRIES = 1024, 2**24
+"""The most cells whose rules are evaluated at a time, and entries of one table for them: these bound what lies between
+rules and result."""
+
+
+@dataclass(frozen=True)
+class RuleGroup:
+    """The rules of k genes that have R regulators each.
+
+    ``genes`` [k] int64, columns of the network; ``sites`` [k, R] int64, numbers of binding sites of the circuit, the
+    first regulator first; ``tables`` [k, 2^R], the rule over all states of the regulators, the first varying slowest.
+    """
+
+    genes: Tensor
+    sites: Tensor
+    tables: Tensor
 
 
 @dataclass(frozen=True)
 class Circuit:
-    """A Boolean network as tensors, every gene padded to R regulators.
+    """A Boolean network as tensors; a binding site is a regulator with a threshold, and may serve several genes.
 
-    ``regulators`` [G, R] int64; ``thresholds`` [G, R]; ``tables`` [G, 2^R], where a padded regulator changes nothing;
-    ``start`` [G].
+    ``regulators`` [U] int64 and ``thresholds`` [U] are those of the U sites; ``rules`` has one entry for each number of
+    regulators, so that a gene with many costs nothing to the others; ``start`` [G].
     """
 
     regulators: Tensor
     thresholds: Tensor
-    tables: Tensor
+    rules: tuple[RuleGroup, ...]
     start: Tensor
 
 
@@ -45,17 +61,22 @@ class Targets:
 
 def circuit(network: Network, device: torch.device | str = "cpu") -> Circuit:
     """Turn a Boolean network into the tensors of its continuous form."""
-    genes, most = network.genes, max(len(names) for names in network.regulators)
-    index = torch.zeros(len(genes), most, dtype=torch.int64)
-    thresholds = torch.full((len(genes), most), network.default_threshold)
-    tables = torch.empty(len(genes), 2**most)
-    for g, (names, table) in enumerate(zip(network.regulators, network.truth_tables, strict=True)):
-        for r, name in enumerate(names):
-            index[g, r] = genes.index(name)
-            thresholds[g, r] = network.threshold(genes[g], name)
-        tables[g] = torch.tensor(table, dtype=torch.float32).repeat_interleave(2 ** (most - len(names)))
+    genes, column = network.genes, {gene: k for k, gene in enumerate(network.genes)}
+    number: dict[tuple[int, float], int] = {}  # of a site, by regulator and threshold
+    sites = [
+        [number.setdefault((column[name], network.threshold(gene, name)), len(number)) for name in names]
+        for gene, names in zip(genes, network.regulators, strict=True)
+    ]
+    rules = []
+    for r in sorted({len(row) for row in sites}):
+        members = [g for g, row in enumerate(sites) if len(row) == r]
+        index = torch.tensor([sites[g] for g in members], dtype=torch.int64).reshape(len(members), r)
+        tables = torch.tensor([network.truth_tables[g] for g in members], dtype=torch.float32)
+        rules.append(RuleGroup(torch.tensor(members).to(device), index.to(device), tables.to(device)))
+    regulators = torch.tensor([regulator for regulator, _ in number], dtype=torch.int64)
+    thresholds = torch.tensor([threshold for _, threshold in number], dtype=torch.float32)
     start = torch.tensor([float(gene in network.start) for gene in genes])
-    return Circuit(index.to(device), thresholds.to(device), tables.to(device), start.to(device))
+    return Circuit(regulators.to(device), thresholds.to(device), tuple(rules), start.to(device))
 
 
 def hill(level: Tensor, threshold: Tensor | float) -> Tensor:
@@ -79,7 +100,14 @@ def hill_cube(occupancy: Tensor, tables: Tensor) -> Tensor:
 
 def network_production(protein: Tensor, net: Circuit) -> Tensor:
     """Return the target accessibility of the G regulators, [B, G] in [0, 1], given their ``protein`` [B, G]."""
-    return hill_cube(hill(protein[:, net.regulators], net.thresholds), net.tables)
+    production = torch.empty_like(protein)
+    size = max(1, min(CELLS, ENTRIES // max(rules.tables.numel() for rules in net.rules)))
+    for first in range(0, len(protein), size):
+        cells = slice(first, first + size)
+        occupancy = hill(protein[cells, net.regulators], net.thresholds)
+        for rules in net.rules:
+            production[cells, rules.genes] = hill_cube(occupancy[:, rules.sites], rules.tables)
+    return production
 
 
 def target_production(protein: Tensor, weights: Tensor) -> Tensor:

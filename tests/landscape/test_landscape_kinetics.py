@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from perturbrl.landscape import kinetics
+from perturbrl.landscape.network import Network
 from perturbrl.landscape.networks import load
 
 NET = load("myeloid")
@@ -29,6 +30,29 @@ def test_hill_cube_is_the_sum_over_corners(protein: Tensor) -> None:
                 weight *= h if on else 1 - h
             total += value * weight
         assert fast[g] == pytest.approx(total, abs=1e-5)
+
+
+def test_a_gene_with_many_regulators_costs_the_others_nothing_and_reads_its_rule() -> None:
+    names = [f"r{k}" for k in range(14)]
+    rules = {name: name for name in names} | {"wide": " or ".join(names), "no": f"not ({' and '.join(names)})"}
+    net = Network(rules, frozenset(), {}, {}, {("no", "r0"): 0.3}, 0.5)
+    circuit = kinetics.circuit(net)
+    assert [rules.tables.shape for rules in circuit.rules] == [(14, 2), (2, 2**14)]
+    assert len(circuit.regulators) == 15  # r0 has two thresholds
+    protein = torch.rand(3, 16, generator=torch.Generator().manual_seed(0))
+    got = kinetics.network_production(protein, circuit)
+    on = kinetics.hill(protein[:, :14], 0.5)
+    torch.testing.assert_close(got[:, :14], on)
+    torch.testing.assert_close(got[:, 14], 1 - (1 - on).prod(dim=1))
+    on[:, 0] = kinetics.hill(protein[:, 0], 0.3)
+    torch.testing.assert_close(got[:, 15], 1 - on.prod(dim=1))
+
+
+def test_blocks_of_cells_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    protein = torch.rand(37, 11, generator=torch.Generator().manual_seed(0))
+    whole = kinetics.network_production(protein, CIRCUIT)
+    monkeypatch.setattr(kinetics, "ENTRIES", 5 * 16)
+    assert torch.equal(kinetics.network_production(protein, CIRCUIT), whole)
 
 
 def test_saturated_regulators_give_back_the_boolean_rules() -> None:
