@@ -1,0 +1,1 @@
+"""Optimal control of gene regulatory networks, one page per method."""
