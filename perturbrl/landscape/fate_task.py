@@ -115,8 +115,9 @@ class FateTask:
         ``flip``: the cell is put into the new state and let go; ``held``: the genes are held for the first
         ``hold_updates`` updates of the decision; ``permanent``: until the end of the episode.
     between
-        A decision's evolution lasts ``n_updates`` (``updates``), or until an attractor of the unperturbed network is
-        reached (``attractor``), at most ``n_updates``.
+        A decision's evolution lasts ``n_updates`` (``updates``; of ``hill`` always), or until an attractor of the
+        unperturbed network is reached (``attractor``; with permanent perturbations it is not looked for), at most
+        ``n_updates``.
     max_perturb, n_decisions
         The most genes of one decision; the most decisions of an episode.
     controllable
@@ -188,6 +189,8 @@ class FateTask:
             f"must be {least} to task.n_updates={self.n_updates} for duration={self.duration}, got {self.hold_updates}"
         )
         require(least <= self.hold_updates <= self.n_updates, "task.hold_updates", hold)
+        settles = "hill has no attractor to stop at; choose between=updates (240 steps are a whole differentiation)"
+        require(self.dynamics == "boolean" or self.between == "updates", "task.between", settles)
         require(0 < self.discount <= 1, "task.discount", f"must be in (0, 1], got {self.discount}")
         for name in ("cost", "noise"):
             value = getattr(self, name)
@@ -274,12 +277,16 @@ class FateTask:
         ``progress`` and ``next_progress`` [...] count the goals that were reached before and after it. Where the
         episode ``ends`` [...] the potential is 0, else the optimal policy would change (Grzes 2017, AAMAS).
         """
+        lure = (self.lure or self.target).distance(after)
+        return self.shaped(self.potential(before, progress), self.potential(after, next_progress), lure, ends)
+
+    def shaped(self, before: Tensor, after: Tensor, lure: Tensor, ends: Tensor) -> Tensor:
+        """Return ``shaping_reward`` from the potentials ``before`` and ``after``, and the distance to the ``lure``."""
         if self.shaping == "potential":
-            change = self.discount * self.potential(after, next_progress) * ~ends - self.potential(before, progress)
-            return self.shaping_weight * change
+            return self.shaping_weight * (self.discount * after * ~ends - before)
         if self.shaping == "tempting":
-            return self.shaping_weight * (1 - (self.lure or self.target).distance(after))
-        return torch.zeros(after.shape[:-1], device=after.device)
+            return self.shaping_weight * (1 - lure)
+        return torch.zeros_like(after)
 
 
 def require_gene(network: Network, gene: str, where: str) -> None:

@@ -9,7 +9,8 @@ import torch
 
 from perturbrl.errors import UserError
 from perturbrl.landscape.fate_task import Fate, FateTask
-from perturbrl.landscape.network import Network, krumsiek11
+from perturbrl.landscape.network import Network
+from perturbrl.landscape.networks import load
 
 TOGGLE = Network({"A": "A and not B", "B": "B and not A"}, frozenset({"A"}), {}, {}, {}, 0.5)
 INPUT = Network({"I": "I", "X": "I"}, frozenset(), {}, {}, {}, 0.5)
@@ -32,7 +33,7 @@ def test_levels_above_one_half_are_on() -> None:
 
 
 def test_a_fate_of_the_network_by_name() -> None:
-    network = krumsiek11()
+    network = load("myeloid")
     erythrocyte = Fate.named(network, "erythrocyte").patterns[0]
     markers = {gene: int(value) for gene, value in zip(network.genes, erythrocyte, strict=True) if value >= 0}
     assert markers == {"Gata1": 1, "Eklf": 1, "Fli1": 0, "Pu1": 0}
@@ -89,7 +90,12 @@ def test_tempting_shaping_pays_for_being_near_the_lure() -> None:
         ({"controllable": ("C",)}, "task.controllable: 'C' is not a gene of the network; genes are A or B"),
         ({"start": torch.zeros(0, 2)}, "task.start: shape is (0, 2); [states, 2] with at least one state is needed"),
         ({"duration": "held"}, "task.hold_updates: must be 1 to task.n_updates=1000 for duration=held, got 0"),
-        ({"target": Fate.of(krumsiek11(), "c", ["Pu1"])}, "fate 'c': patterns of 11 genes; the network has 2"),
+        (
+            {"dynamics": "hill"},
+            "task.between: hill has no attractor to stop at; choose between=updates"
+            " (240 steps are a whole differentiation)",
+        ),
+        ({"target": Fate.of(load("myeloid"), "c", ["Pu1"])}, "fate 'c': patterns of 11 genes; the network has 2"),
     ],
 )
 def test_what_cannot_be_is_one_line(overrides: dict[str, Any], message: str) -> None:
