@@ -134,7 +134,7 @@ def _integrate(
             break
         # The targets of a cell that has been seen stay as they were seen.
         downstream.rows(waiting).relax(kinetics.target_production(regulators.protein[waiting], weights), tau_mrna)
-        _step(regulators, net, clamped, free, noise, generator)
+        advance(regulators, net, clamped, free, noise, generator)
     first, second = snapshot.rows(back), downstream.rows(back)
     return (
         torch.cat([first.accessibility, second.accessibility], dim=1),
@@ -144,8 +144,10 @@ def _integrate(
     )
 
 
-def _step(state: Stages, net: Circuit, clamped: Tensor, free: Tensor, noise: float, generator: torch.Generator) -> None:
-    """Take one Euler-Maruyama step of the regulators in place; clamped genes keep their level."""
+def advance(
+    state: Stages, net: Circuit, clamped: Tensor, free: Tensor, noise: float, generator: torch.Generator
+) -> None:
+    """Take one Euler-Maruyama step of the regulators in place; genes not ``free`` keep their ``clamped`` level."""
     production = kinetics.network_production(state.protein, net)
     amplitude = kinetics.langevin_amplitude(state.accessibility, state.mrna, kinetics.TAU_MRNA, noise)
     state.relax(production, torch.full_like(net.start, kinetics.TAU_MRNA))
