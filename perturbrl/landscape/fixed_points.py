@@ -6,7 +6,7 @@ Letters: B cells, G regulators, K fixed points, T recorded times.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -159,7 +159,8 @@ class _Equations:
     """p = F(p) in float64, and the Jacobian of all three stages."""
 
     def __init__(self, net: Circuit, clamps: Tensor) -> None:
-        self._net = Circuit(net.regulators, net.thresholds.double(), net.tables.double(), net.start.double())
+        rules = tuple(replace(group, tables=group.tables.double()) for group in net.rules)
+        self._net = Circuit(net.regulators, net.thresholds.double(), rules, net.start.double())
         self._clamps = clamps.double()
         self._free = clamps.isnan()
 

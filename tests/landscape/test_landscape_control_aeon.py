@@ -10,10 +10,11 @@ from perturbrl.errors import UserError
 from perturbrl.landscape.control import aeon
 from perturbrl.landscape.control.aeon import Problem, control_sets, solve
 from perturbrl.landscape.control.attractors import attractor_control
-from perturbrl.landscape.network import Network, krumsiek11
+from perturbrl.landscape.network import Network
+from perturbrl.landscape.networks import load
 from perturbrl.landscape.state_graph import absorption, bottoms, state_graph, unpack
 
-MYELOID = krumsiek11()
+MYELOID = load("myeloid")
 FATES = {
     "erythrocyte": {"Gata1", "Eklf", "Fog1", "Scl"},
     "megakaryocyte": {"Gata1", "Fli1", "Fog1", "Scl"},

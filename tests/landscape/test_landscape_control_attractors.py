@@ -9,7 +9,8 @@ import pytest
 
 from perturbrl.errors import UserError
 from perturbrl.landscape.control.attractors import attractor_control, shortest_paths
-from perturbrl.landscape.network import Network, krumsiek11
+from perturbrl.landscape.network import Network
+from perturbrl.landscape.networks import load
 
 SWITCHES = {"a": "a and not b", "b": "b and not a", "c": "a or (c and not d)", "d": "not c or (b and d)"}
 
@@ -20,7 +21,7 @@ def network(rules: dict[str, str]) -> Network:
 
 @pytest.mark.parametrize(("k", "steps", "n_sure"), [(1, 2.089, 6), (2, 1.260, 17), (3, 1.063, 26)])
 def test_the_myeloid_network_gives_the_values_computed_elsewhere(k: int, steps: float, n_sure: int) -> None:
-    result = attractor_control(krumsiek11(), k)
+    result = attractor_control(load("myeloid"), k)
     assert result.reachable.sum() == 30
     assert abs(result.mean_steps - steps) < 6e-4
     assert result.n_sure == n_sure
@@ -73,7 +74,7 @@ def test_four_genes_equal_a_dictionary_implementation(k: int) -> None:
 
 
 def test_the_policy_has_the_value_that_it_states() -> None:
-    result = attractor_control(krumsiek11(), 1)
+    result = attractor_control(load("myeloid"), 1)
     for target in range(6):
         sources = np.flatnonzero(np.arange(6) != target)
         chosen = result.transitions[sources, result.policy[sources, target]]

@@ -9,7 +9,8 @@ from scipy.optimize import brentq
 
 from perturbrl.landscape import kinetics, labels
 from perturbrl.landscape.fixed_points import basin_of, fixed_points, transitions
-from perturbrl.landscape.network import Network, krumsiek11
+from perturbrl.landscape.network import Network
+from perturbrl.landscape.networks import load
 from perturbrl.landscape.plane import line, plane
 
 TOGGLE = Network({"a": "not b", "b": "not a"}, frozenset(), {}, {}, {}, 0.5)
@@ -26,7 +27,7 @@ def toggle():
 
 @pytest.fixture(scope="module")
 def myeloid():
-    return fixed_points(krumsiek11(), seeded(), n_starts=1000)
+    return fixed_points(load("myeloid"), seeded(), n_starts=1000)
 
 
 def test_the_toggle_switch_has_the_roots_of_its_equations(toggle):
@@ -68,10 +69,10 @@ def test_a_ring_of_three_repressors_never_rests():
 
 
 def test_points_of_the_myeloid_network_are_fixed_and_its_fates_are_stable(myeloid):
-    net = kinetics.circuit(krumsiek11())
+    net = kinetics.circuit(load("myeloid"))
     levels = torch.as_tensor(myeloid.levels, dtype=torch.float32)
     assert (kinetics.network_production(levels, net) - levels).abs().max() < 1e-5
-    stable = labels.fates(levels[torch.as_tensor(myeloid.stable)], krumsiek11())
+    stable = labels.fates(levels[torch.as_tensor(myeloid.stable)], load("myeloid"))
     assert {"erythrocyte", "megakaryocyte", "monocyte", "granulocyte"} <= set(stable)
     assert myeloid.share.sum() + myeloid.unsettled == pytest.approx(1)
     assert (myeloid.share[~myeloid.stable] == 0).all()
@@ -79,24 +80,24 @@ def test_points_of_the_myeloid_network_are_fixed_and_its_fates_are_stable(myeloi
 
 def test_a_held_gene_stays(myeloid):
     held = torch.full((11,), torch.nan)
-    held[krumsiek11().genes.index("Gata1")] = 0.0
-    points = fixed_points(krumsiek11(), seeded(), n_starts=200, held=held)
+    held[load("myeloid").genes.index("Gata1")] = 0.0
+    points = fixed_points(load("myeloid"), seeded(), n_starts=200, held=held)
     assert (points.levels[:, 1] == 0).all()
     assert not {"erythrocyte", "megakaryocyte"} & set(
-        labels.fates(torch.as_tensor(points.levels[points.stable]).float(), krumsiek11())
+        labels.fates(torch.as_tensor(points.levels[points.stable]).float(), load("myeloid"))
     )
 
 
 def test_transitions_are_probabilities_and_none_without_noise(myeloid):
-    quiet = transitions(krumsiek11(), myeloid, seeded(), noise=0.0, n_cells=2)
+    quiet = transitions(load("myeloid"), myeloid, seeded(), noise=0.0, n_cells=2)
     n = int(myeloid.stable.sum())
     assert np.array_equal(quiet, np.eye(n, n + 1))
-    loud = transitions(krumsiek11(), myeloid, seeded(), noise=0.3, n_cells=40)
+    loud = transitions(load("myeloid"), myeloid, seeded(), noise=0.3, n_cells=40)
     assert np.allclose(loud.sum(axis=1), 1) and np.diag(loud).min() < 1
 
 
 def test_cells_at_a_stable_point_are_in_its_basin(myeloid):
-    net, stable = kinetics.circuit(krumsiek11()), myeloid.levels[myeloid.stable]
+    net, stable = kinetics.circuit(load("myeloid")), myeloid.levels[myeloid.stable]
     free = torch.full((11,), torch.nan)
     assert basin_of(net, torch.as_tensor(stable).float(), free, stable).tolist() == list(range(len(stable)))
 

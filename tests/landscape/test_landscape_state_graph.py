@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from perturbrl.errors import UserError
-from perturbrl.landscape.network import Network, krumsiek11, truth_table
+from perturbrl.landscape.network import Network, truth_table
+from perturbrl.landscape.networks import load
 from perturbrl.landscape.state_graph import absorption, bottoms, pack, state_graph, unpack
 
 
@@ -63,7 +64,7 @@ def test_attractors_and_absorption_equal_a_dense_computation(seed: int) -> None:
 
 
 def test_grouped_columns_are_sums_of_single_ones() -> None:
-    graph = state_graph(krumsiek11())
+    graph = state_graph(load("myeloid"))
     attractors = bottoms(graph)
     single = absorption(graph, attractors).probabilities
     grouped = absorption(graph, attractors, [0, 1, 0, 1, 1, 0]).probabilities
@@ -71,7 +72,7 @@ def test_grouped_columns_are_sums_of_single_ones() -> None:
 
 
 def test_basins_of_the_myeloid_network_from_uniform_starts() -> None:
-    graph = state_graph(krumsiek11())
+    graph = state_graph(load("myeloid"))
     attractors = bottoms(graph)
     assert [len(part) for part in attractors] == [1] * 6
     shares = np.sort(absorption(graph, attractors).probabilities.mean(0))
