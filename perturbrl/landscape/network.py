@@ -69,7 +69,7 @@ def regulators(rule: str, genes: tuple[str, ...], where: str = "") -> tuple[str,
     UserError
         The rule is not an expression of ``and``, ``or``, ``not`` and parentheses over ``genes``.
     """
-    read = {node.id for node in ast.walk(_parse(rule)) if isinstance(node, ast.Name)}
+    read = {node.id for node in ast.walk(parse(rule)) if isinstance(node, ast.Name)}
     if unknown := sorted(read - set(genes)):
         few = one_of(genes) if len(genes) <= 20 else f"{one_of(genes[:20])}, ... ({len(genes)} genes)"
         raise UserError(
@@ -100,11 +100,12 @@ def evaluate(rule: str, values: Mapping[str, Any]) -> Any:
 
     The value of a rule that reads no gene is a plain bool.
     """
-    return _value(_parse(rule), values)
+    return _value(parse(rule), values)
 
 
 @cache
-def _parse(rule: str) -> ast.expr:
+def parse(rule: str) -> ast.expr:
+    """Return the syntax tree of a rule; raise ``UserError`` where it is none."""
     try:
         tree = ast.parse(rule.strip(), mode="eval").body
     except (SyntaxError, RecursionError, MemoryError, ValueError):
