@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,8 @@ from perturbrl.landscape.network import Network
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Words = NDArray[np.uint32]
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 MOST_GENES = 22  # 2^22 states need about 6 GB in the solve
 TOLERANCE = 1e-9  # of absorption probabilities, as bounded, not as estimated
@@ -37,7 +40,7 @@ class StateGraph:
     """All states of a network: ``changes`` [N] uint32, whose bit g is set where an update of gene g changes it."""
 
     genes: tuple[str, ...]
-    changes: NDArray[np.uint32]
+    changes: Words
 
     @property
     def n_genes(self) -> int:
@@ -60,6 +63,20 @@ class StateGraph:
     def active(self, gene: int) -> NDArray[np.bool_]:
         """Return for each state [N] whether an update of ``gene`` changes it."""
         return (self.changes >> np.uint32(gene) & np.uint32(1)).astype(bool)
+
+    def frozen(self, genes: Iterable[int]) -> StateGraph:
+        """Return the graph in which ``genes`` keep the value that a state gives them (are held)."""
+        mask = sum(1 << g for g in set(genes))
+        return StateGraph(self.genes, self.changes & np.uint32(~mask & 0xFFFFFFFF))
+
+    def update_matrix(self, states: Ints) -> sparse.csr_array:
+        """Return the probabilities [n, N] of the state after one update from each of ``states`` [n]."""
+        rows, columns = self.edges(states)
+        stay = 1.0 - self.n_active[states] / self.n_genes
+        rows = np.concatenate([rows, np.arange(len(states))])
+        columns = np.concatenate([columns, states])
+        share = np.concatenate([np.full(len(rows) - len(states), 1.0 / self.n_genes), stay])
+        return sparse.csr_array((share, (rows, columns)), shape=(len(states), self.n_states))
 
     def after_update(self, values: Floats) -> Floats:
         """Return the expectation of ``values`` [N] after one update of a gene drawn uniformly, [N]."""
@@ -234,13 +251,13 @@ def _inverse_norm(system: sparse.csr_array) -> tuple[float, _Solver]:
     return float(jumps.max()) / least, solver
 
 
-def flipped(values: NDArray[np.generic], gene: int) -> NDArray[np.generic]:
+def flipped(values: NDArray[Scalar], gene: int) -> NDArray[Scalar]:
     """Return ``values`` [N, ...] of the states with ``gene`` flipped: a copy that is one reversed axis."""
     blocks = values.reshape(-1, 2, 1 << gene, *values.shape[1:])
     return blocks[:, ::-1].reshape(values.shape)
 
 
-def bit(states: NDArray[np.uint32], gene: int) -> NDArray[np.uint32]:
+def bit(states: Words, gene: int) -> Words:
     """Return bit ``gene`` of each state, 0 or 1."""
     return states >> np.uint32(gene) & np.uint32(1)
 
@@ -250,11 +267,11 @@ def pack(states: NDArray[np.generic]) -> Ints:
     return states.astype(np.int64) @ (1 << np.arange(states.shape[-1], dtype=np.int64))
 
 
-def unpack(index: Ints | int, n_genes: int) -> NDArray[np.uint8]:
+def unpack(index: Ints | Words | int, n_genes: int) -> NDArray[np.uint8]:
     """Return the states [..., G] with the given indices."""
     return (np.asarray(index)[..., None] >> np.arange(n_genes) & 1).astype(np.uint8)
 
 
 def network_name(network: Network) -> str:
     """Return the name of ``network`` for a message; the number of its genes where it has none."""
-    return str(getattr(network, "name", "") or f"of {len(network.genes)} genes")
+    return network.name or f"of {len(network.genes)} genes"
