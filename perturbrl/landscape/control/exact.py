@@ -1,6 +1,6 @@
 """Value iteration over all states of a Boolean network: the exact policy, value and regret of every state.
 
-Bellman's equation (Puterman, Markov Decision Processes, 1994, eqs. 4.3.4 and 6.2.2) for a fate task, backwards from
+Bellman's equation (Puterman, Markov Decision Processes, 1994, sections 4.5 and 6.3) for a fate task, backwards from
 the last decision, or to the fixed point for a discounted task without end. The choice of up to m genes is a sequence
 of single choices (``choices.best_flips``), so a decision costs n_updates + m G passes over 2^G states, not the
 number of sets. Genes that stay held make the value depend on the set that is held, and then sets are enumerated.
