@@ -1,0 +1,83 @@
+"""The files of an inferred network: rules, edges, and a text."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from perturbrl.files import write_text
+from perturbrl.landscape.infer.inference import Inferred, InferredEdge
+from perturbrl.landscape.network import Network
+
+
+def write(inferred: Inferred, out: Path, source: str) -> tuple[Path, Path, Path]:
+    """Write the network to ``out`` (.bnet), its edges beside it as .edges.csv, and what to know about it as .txt.
+
+    Parameters
+    ----------
+    inferred
+        The network and its edges.
+    out
+        The .bnet file.
+    source
+        Where the cells come from, for the text.
+
+    Returns
+    -------
+    tuple
+        The three files.
+    """
+    files = out, out.with_suffix(".edges.csv"), out.with_suffix(".txt")
+    for file, text in zip(
+        files, (bnet(inferred.network), edges_csv(inferred.edges), report(inferred, source)), strict=True
+    ):
+        write_text(file, text)
+    return files
+
+
+def bnet(network: Network) -> str:
+    """Return a network in .bnet format; start and fates are comments, ``# start:`` and ``# fate NAME:``."""
+    lines = [f"# start: {' '.join(sorted(network.start))}"]
+    for fate, (on, off) in network.fates.items():
+        lines.append(f"# fate {fate}: {' '.join([*on, *(f'!{gene}' for gene in off)])}")
+    lines.append("targets, factors")
+    lines += [f"{gene}, {_operators(rule)}" for gene, rule in network.rules.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _operators(rule: str) -> str:
+    words = {"not": "!", "and": "&", "or": "|", "True": "true", "False": "false"}
+    return re.sub(r"\b(?:not (?=[\w(])|(?:and|or|True|False)\b)", lambda match: words[match[0].strip()], rule)
+
+
+def edges_csv(edges: tuple[InferredEdge, ...]) -> str:
+    """Return the edges as CSV with a header; the sign is + or -."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, [field.name for field in fields(InferredEdge)], lineterminator="\n")
+    table.writeheader()
+    for edge in edges:
+        numbers = {"bits": f"{edge.bits:.6g}", "p": f"{edge.p:.3g}", "sign": "+" if edge.sign > 0 else "-"}
+        table.writerow({**asdict(edge), **numbers})
+    return text.getvalue()
+
+
+def report(inferred: Inferred, source: str) -> str:
+    """Return what to know about an inferred network: its rules, how they agree with the data, what was left out."""
+    network, (followed, n_steps) = inferred.network, inferred.steps
+    width = max(map(len, network.genes))
+    lines = [f"Network inferred from {source}", "", "Rules (support: states at which the rule needs the edge)"]
+    for r, (gene, rule) in zip(inferred.gene_rules, network.rules.items(), strict=True):
+        support = ", ".join(
+            f"{network.genes[r.candidates[e].regulator]} {n}" for e, n in zip(r.rule.edges, r.support, strict=True)
+        )
+        lines.append(f"  {gene:<{width}}  {rule}{f'   [{support}]' if support else ''}")
+    lines += ["", f"Start: {', '.join(sorted(network.start)) or 'all genes off'}"]
+    for branch, (fate, (on, off)) in zip(inferred.branches, network.fates.items(), strict=True):
+        lines.append(f"Fate {fate} (branch {branch.name}, {len(branch.states)} states): on {', '.join(on) or 'none'}")
+        lines.append(f"  off {', '.join(off) or 'none'}")
+    lines += ["", f"Steps of the data that the network can take: {followed} of {n_steps}"]
+    lines += [f"Ends that are steady in the network: {inferred.steady_ends} of {len(inferred.branches)}", ""]
+    return "\n".join([*lines, "Left out, and doubts", *(f"  {note}" for note in inferred.notes)]) + "\n"
