@@ -20,7 +20,7 @@ from perturbrl.report.text import DASH, count
 from perturbrl.report.verdict import judged, released, true_task
 
 # the palette on a dark ground: the same hues, lighter
-_DARK = ("#56a8e0", "#f0b33a", "#2fc495", "#e39cc2", "#f0824a", "#8fd0f5")
+DARK = ("#56a8e0", "#f0b33a", "#2fc495", "#e39cc2", "#f0824a", "#8fd0f5")
 _SHOWN_INCOMPLETE = 50
 _WORDS = {"better": "yes", "worse": "no", "no evidence": "open"}  # classes of the page
 OVERVIEW = "overview"  # the key of the figure over all tables
@@ -45,7 +45,7 @@ def page(
     undrawn = [table for table in tables if pictures and not pictures.get(table.slug)]
     return template.render(
         light=style.PALETTE,
-        dark=_DARK,
+        dark=DARK,
         lead=_lead(collection),
         verdicts=[(table, released(table), true_task(table), _near(table)) for table in judged(tables)],
         compared=any(table.within.cells for table in tables),
@@ -57,7 +57,7 @@ def page(
         overview=OVERVIEW,
         pictures=pictures,
         undrawn={table.slug: os.path.commonpath([*table.runs["run"]]) for table in undrawn},
-        svg=_svg,
+        svg=svg,
         breakable=_breakable,
         incomplete=collection.incomplete,
         shown_incomplete=_SHOWN_INCOMPLETE,
@@ -69,7 +69,8 @@ def _near(table: PaperTable) -> str:
     return f"{within.by_005} / {within.by_010} of {within.cells}" if within.cells else DASH
 
 
-def _svg(picture: Picture) -> Markup:
+def svg(picture: Picture) -> Markup:
+    """Return a figure for a page, with its title and caption as its label."""
     label = escape(f"{picture.title}. {picture.caption}")
     return Markup(picture.inline.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1))
 

@@ -1,0 +1,102 @@
+"""What the runs of a study scored, as tables: a line for each run, and the means over seeds of each network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from perturbrl.files import read_json
+from perturbrl.report import run_files
+from perturbrl.report.run_files import LeftOut
+
+STUDY = "study.json"
+POLICY, FLOOR = "policy", "do_nothing"  # rows of an evaluation; a run that diverged counts as the floor
+KEYS = ["task", "network", "family", "arm"]
+
+
+@dataclass(frozen=True)
+class Results:
+    """A study and its scores.
+
+    ``about`` is the content of ``study.json``. ``runs`` has a line for each run: ``KEYS``, ``seed``, ``status``,
+    ``steps`` and a column for each metric. ``rows`` has a line for each row without training, on each task and network:
+    ``KEYS`` (its name as ``arm``) and the metrics. ``missing`` says of each run that could not be read why.
+    """
+
+    about: Mapping[str, Any]
+    runs: pd.DataFrame
+    rows: pd.DataFrame
+    missing: tuple[str, ...]
+
+    @property
+    def metrics(self) -> dict[str, str]:
+        """Metrics, and whether larger or smaller is better."""
+        return dict(self.about["metrics"])
+
+    @property
+    def arms(self) -> list[str]:
+        """Names of what was trained, then of the rows without training."""
+        return [*self.about["arms"], *self.about["rows"]]
+
+    def by_network(self, task: str, metric: str) -> pd.DataFrame:
+        """Return the mean over seeds: networks by arms; NaN where a network lacks a run of the arm.
+
+        A network of which some seeds are missing has no mean: those left might be the lucky ones.
+        """
+        runs = self.runs[self.runs["task"] == task]
+        seeds = int(self.about["seeds"])
+        counted = runs.pivot_table(index="network", columns="arm", values="seed", aggfunc="count")
+        means = runs.pivot_table(index="network", columns="arm", values=metric, aggfunc="mean", dropna=False)
+        whole = means.where(counted.reindex_like(means) >= seeds)
+        rows = self.rows[self.rows["task"] == task]
+        without = rows.pivot_table(index="network", columns="arm", values=metric, aggfunc="mean", dropna=False)
+        networks = [n for n in self.about["networks"]["test"] if n in set(whole.index) | set(without.index)]
+        return pd.concat([whole.reindex(networks), without.reindex(networks)], axis=1).reindex(columns=self.arms)
+
+    def family(self, network: str) -> str:
+        """Return the family of a test network."""
+        return str(self.about["networks"]["test"][network])
+
+
+def read(folder: Path) -> Results:
+    """Read the study whose report stands in ``folder``; runs lie beside that folder.
+
+    Raises
+    ------
+    UserError
+        ``study.json`` cannot be read.
+    """
+    about = read_json(folder / STUDY)
+    metrics = list(about["metrics"])
+    runs: list[dict[str, Any]] = []
+    rows: dict[tuple[str, str, str], dict[str, Any]] = {}
+    missing: list[str] = []
+    for one in about["runs"]:
+        place = folder.parent / one["run"]
+        try:
+            run, summary = run_files.run_json(place), run_files.summary(place)
+        except LeftOut as error:
+            missing.append(f"{one['run']}: {error}")
+            continue
+        scores = summary.get("rows", {})
+        key = {"task": one["task"], "network": one["network"], "family": about["networks"]["test"][one["network"]]}
+        floor = run.get("status") == "diverged"
+        about_run = {**key, "arm": one["arm"], "seed": one["seed"], "status": run.get("status"), "steps": run["steps"]}
+        runs.append(about_run | _numbers(scores.get(FLOOR if floor else POLICY, {}), metrics))
+        for name in about["rows"]:
+            if name in scores:
+                rows.setdefault(
+                    (one["task"], one["network"], name), {**key, "arm": name} | _numbers(scores[name], metrics)
+                )
+    columns = [*KEYS, "seed", "status", "steps", *metrics]
+    without = pd.DataFrame(list(rows.values()), columns=[*KEYS, *metrics])
+    return Results(about, pd.DataFrame(runs, columns=columns), without, tuple(missing))
+
+
+def _numbers(scores: Mapping[str, Any], metrics: list[str]) -> dict[str, float]:
+    return {metric: math.nan if scores.get(metric) is None else float(scores[metric]) for metric in metrics}
