@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from perturbrl.errors import UserError
-from perturbrl.landscape.network import Network, parse
+from perturbrl.landscape.network import Network, parse, truth_table
 
 T = TypeVar("T")
 
@@ -44,8 +44,9 @@ def model(network: Network, held: Tensor | None = None) -> aeon.BooleanNetwork:
 
 
 def free_inputs(network: Network, held: Tensor | None = None) -> tuple[str, ...]:
-    """Return the genes that read themselves alone, and that ``held`` [G] does not hold."""
-    inputs = [gene for gene, names in zip(network.genes, network.regulators, strict=True) if names == (gene,)]
+    """Return the inputs, genes that keep any value of theirs whatever the others are, that ``held`` [G] leaves free."""
+    own = [gene for gene, names in zip(network.genes, network.regulators, strict=True) if names == (gene,)]
+    inputs = [gene for gene in own if truth_table(network.rules[gene], (gene,)) == (False, True)]
     free = (
         set(network.genes) if held is None else {g for g, h in zip(network.genes, held.tolist(), strict=True) if h != h}
     )

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perturbrl.errors import UserError
+from perturbrl.landscape import labels
 from perturbrl.landscape.attractors import (
     AttractorIndex,
     attractors,
@@ -20,6 +21,7 @@ from perturbrl.landscape.boolean import BooleanDynamics, draw_keys, pack, unpack
 from perturbrl.landscape.markov import absorption
 from perturbrl.landscape.network import Network
 from perturbrl.landscape.networks import load
+from perturbrl.landscape.symbolic import free_inputs
 
 MYELOID = load("myeloid")
 RING = Network({"a": "not c", "b": "a", "c": "b"}, frozenset(), {}, {}, {}, 0.5)
@@ -107,6 +109,29 @@ def test_the_basins_of_the_myeloid_network() -> None:
     assert sorted(shares.round(3).tolist()) == [0.047, 0.067, 0.126, 0.150, 0.296, 0.313]
 
 
+PUBLISHED = {
+    "toggle": {"TetR state": 0.5, "LacI state": 0.5},
+    "cortical": {"posterior": 0.729, "anterior": 0.271},
+    "gonadal": {"dysgenetic": None, "granulosa": None, "Sertoli": None},
+    "t_helper": {"undecided": None, "Th2": None, "Th1": None},
+    "haematopoietic": {"undecided": 0.049, "erythroid": 0.098, "HSPC": 0.853},
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_attractors_of_shipped_networks_are_the_published_phenotypes(name: str) -> None:
+    """Shares were computed by independent code; inputs are off."""
+    net = load(name)
+    held = torch.full((len(net.genes),), torch.nan)
+    held[[net.genes.index(gene) for gene in free_inputs(net)]] = 0.0
+    found = attractors(net, held)
+    assert [set(labels.fates(a.states.float(), net).tolist()) for a in found] == [{fate} for fate in PUBLISHED[name]]
+    if None not in PUBLISHED[name].values():
+        assert basins(net, found, held=held).shares.round(3).tolist() == [*PUBLISHED[name].values()]
+    sizes = [a.n_states for a in found]
+    assert sizes == ([1, 1, 32] if name == "haematopoietic" else [1] * len(found))
+
+
 def test_simulated_basins_agree_with_exact_ones() -> None:
     exact = basins(MYELOID)
     simulated = basins(MYELOID, exact_genes=0, n_cells=4000, seed=1)
@@ -168,6 +193,12 @@ def test_a_run_to_an_attractor_is_the_cells_own() -> None:
     short = run_to_attractor(dynamics, index, state, key, most_updates=3)
     assert (short[1] < 0).any()
     assert torch.equal(short[0], dynamics.run(state, 3, key))
+
+
+def test_an_input_is_a_gene_that_keeps_its_value() -> None:
+    net = Network({"a": "a", "b": "not b", "c": "a and c", "d": "d and d"}, frozenset(), {}, {}, {}, 0.5)
+    assert free_inputs(net) == ("a", "d")
+    assert free_inputs(net, torch.tensor([1.0, torch.nan, torch.nan, torch.nan])) == ("d",)
 
 
 def test_too_large_for_the_exact_solver_is_one_line() -> None:

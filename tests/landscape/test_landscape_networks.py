@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perturbrl.errors import UserError
+from perturbrl.landscape.attractors import attractors
 from perturbrl.landscape.boolean import BooleanDynamics, unpack
 from perturbrl.landscape.networks import SHIPPED, load
 from perturbrl.landscape.networks.files import identifiers, read_model
+from perturbrl.landscape.symbolic import free_inputs
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -31,6 +33,46 @@ def test_a_shipped_network_is_whole(name: str) -> None:
     assert markers <= set(net.genes)
     assert net.truth_tables
     assert {gene for edge in net.thresholds for gene in edge} <= set(net.genes)
+
+
+MODELS = {
+    "myeloid": "bbm177_myeloid-progenitors.sbml",
+    "gonadal": "bbm055_human-gonadal-sex-determination.bnet",
+    "cortical": "bbm007_cortical-area-development.bnet",
+    "t_helper": "bbm040_t-cell-differentiation.bnet",
+    "haematopoietic": "bbm271_blood-stem-cell-heterogeneity.bnet",
+}
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", MODELS)
+def test_a_shipped_network_has_the_rules_of_the_public_collection(name: str, real_data: Path) -> None:
+    def simple(gene: str) -> str:
+        plain = gene.lower().removeprefix("v_").replace("_", "").replace("coupfti", "couptfi")
+        return plain.removeprefix("c" if gene == "cJun" else "")
+
+    ours, theirs = load(name), load(real_data / "boolean_models" / MODELS[name])
+    order = [[simple(gene) for gene in theirs.genes].index(simple(gene)) for gene in ours.genes]
+    assert len(ours.genes) == len(theirs.genes)
+    states = torch.randint(2, (20_000, len(order)), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    in_their_order = torch.empty_like(states)
+    in_their_order[:, order] = states
+    image = BooleanDynamics(theirs).image(in_their_order)[:, order]
+    assert torch.equal(BooleanDynamics(ours).image(states), image)
+
+
+@pytest.mark.real_data
+def test_fixed_points_of_the_public_collection(real_data: Path) -> None:
+    """As counted in the collection's own tool with every input off."""
+    expected = {7: 2, 22: 4, 40: 3, 55: 3, 62: 13, 70: 2, 73: 5, 85: 2, 183: 1, 208: 5, 271: 2, 281: 3}
+    counts = {}
+    for number in expected:
+        (path,) = (real_data / "boolean_models").glob(f"bbm{number:03d}_*.bnet")
+        net = load(path)
+        held = torch.full((len(net.genes),), torch.nan)
+        held[[net.genes.index(gene) for gene in free_inputs(net)]] = 0.0
+        counts[number] = sum(a.kind == "fixed point" for a in attractors(net, held))
+    assert counts == expected
 
 
 def test_operators_of_a_bnet_file(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from perturbrl.errors import UserError, did_you_mean, one_of
 from perturbrl.landscape.network import Network
 
-SHIPPED: tuple[str, ...] = ("myeloid",)
+SHIPPED: tuple[str, ...] = ("myeloid", "toggle", "gonadal", "cortical", "t_helper", "haematopoietic")
 """The names of the networks that come with perturbrl."""
 SUFFIXES = (".bnet", ".sbml", ".aeon")
 
