@@ -11,7 +11,7 @@ from perturbrl.landscape.network import Network
 
 SHIPPED: tuple[str, ...] = ("myeloid", "toggle", "gonadal", "cortical", "t_helper", "haematopoietic")
 """The names of the networks that come with perturbrl."""
-SUFFIXES = (".bnet", ".sbml", ".aeon")
+SUFFIXES = (".bnet", ".sbml", ".aeon", ".csv", ".tsv")
 
 
 def load(name_or_path: str | Path) -> Network:
@@ -20,7 +20,8 @@ def load(name_or_path: str | Path) -> Network:
     Parameters
     ----------
     name_or_path
-        One of ``SHIPPED``, or a file whose name ends in one of ``SUFFIXES``.
+        One of ``SHIPPED``, or a file whose name ends in one of ``SUFFIXES``: a model (see ``files``) or a list of
+        signed edges (see ``edges``).
 
     Raises
     ------
@@ -35,6 +36,10 @@ def load(name_or_path: str | Path) -> Network:
     if path.suffix not in SUFFIXES:
         choices = f"choose {one_of(SHIPPED)}, or a file ending in {one_of(SUFFIXES)}"
         raise UserError(f"network: {name!r} is not known{did_you_mean(name, SHIPPED)}; {choices}")
+    if path.suffix in (".csv", ".tsv"):
+        from perturbrl.landscape.networks.edges import read_network
+
+        return read_network(path)
     from perturbrl.landscape.networks.files import read_model
 
     return read_model(path)

@@ -22,12 +22,7 @@ def read_model(path: Path) -> Network:
     UserError
         The file cannot be read, is malformed, has no genes, or leaves a rule open.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise UserError(f"{path}: cannot be read: {reason}") from None
-    model = _parse(path, text)
+    model = _parse(path, read_text(path))
     spelled = model.variable_names()
     if not spelled:
         raise UserError(f"{path}: holds no genes")
@@ -45,6 +40,15 @@ def read_model(path: Path) -> Network:
         else:
             rules[names[gene]] = _expression(function, model, names, f"{path}: gene {gene!r}")
     return Network(rules, frozenset(), {}, {}, {}, 0.5, path.stem)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file; raise ``UserError`` where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise UserError(f"{path}: cannot be read: {reason}") from None
 
 
 def identifiers(names: list[str], where: str) -> dict[str, str]:
