@@ -37,6 +37,6 @@ def uniforms(key: Tensor, counter: Tensor | int) -> Tensor:
     return words(key, counter).double().add_(0.5).mul_(2.0**-32)
 
 
-def pick(word: Tensor, n: int) -> Tensor:
+def pick(word: Tensor, n: int | Tensor) -> Tensor:
     """Map words to 0..n-1, in place: floor(word n / 2^32), uniform but for n / 2^32 at most."""
     return word.mul_(n).bitwise_right_shift_(32)

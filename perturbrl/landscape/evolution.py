@@ -17,7 +17,7 @@ from perturbrl.landscape import kinetics
 from perturbrl.landscape.boolean import BooleanDynamics
 from perturbrl.landscape.fate_task import Fate, FateTask
 from perturbrl.landscape.simulate import DT, Stages
-from perturbrl.mixing import uniforms
+from perturbrl.mixing import pick, uniforms, words
 
 
 def hold(levels: Tensor, held: Tensor) -> Tensor:
@@ -29,8 +29,8 @@ class BooleanEvolution:
     """Asynchronous or synchronous updates; a cell is its state, [N, G] uint8."""
 
     def __init__(self, task: FateTask, attractors: Fate | None, device: torch.device | str = "cpu") -> None:
-        """``attractors`` are the states where a cell stops with ``between=attractor``; None where it never does."""
-        self.task, self.width = task, len(task.network.genes)
+        """``attractors`` are the states at the first of which a cell stops with ``between=attractor``; None: none."""
+        self.task = task
         # Genes that are held keep a cell from the attractors of the free network, so it goes on to the last update.
         self._attractors = attractors if task.between == "attractor" and task.duration != "permanent" else None
         self._dynamics = BooleanDynamics(task.network, device)
@@ -70,16 +70,32 @@ class BooleanEvolution:
         if self._attractors is None:
             return self._updated(cells, len(numbers), key, held, numbers.start)
         cells = cells.clone()
-        moving = (~self._attractors.contains(cells)).nonzero()[:, 0]
-        block = self.width if self.task.update == "asynchronous" else 1
-        for first in range(numbers.start, numbers.stop, block):
+        moving = torch.arange(len(cells), device=cells.device)
+        now = cells
+        for number in numbers:
+            going = ~self._attractors.contains(now)
+            moving, now = moving[going], now[going]
             if not len(moving):
                 break
-            n = min(block, numbers.stop - first)
-            moved = self._updated(cells[moving], n, key[moving], None if held is None else held[moving], first)
-            cells[moving] = moved
-            moving = moving[~self._attractors.contains(moved)]
+            now = self._changed(now, number, key[moving])
+            cells[moving] = now
         return cells
+
+    def _changed(self, cells: Tensor, number: int, key: Tensor) -> Tensor:
+        """Return the cells after their next change of state, the ``number``-th of the decision.
+
+        Of asynchronous updates most change nothing. Leaving those out, the gene that changes next is drawn uniformly
+        among those that can change; which states are visited, and in which order, has the same law.
+        """
+        image = self._dynamics.image(cells)
+        if self.task.update == "synchronous":
+            return image
+        changeable = image != cells
+        n = changeable.sum(-1)
+        rank = pick(words(key, number), n)
+        gene = ((changeable.cumsum(-1) == rank[:, None] + 1) & changeable).to(torch.uint8).argmax(-1, keepdim=True)
+        # A cell that no gene can change is in a fixed point; argmax then gives gene 0, which keeps its value.
+        return cells.scatter(1, gene, image.gather(1, gene))
 
     def _updated(self, cells: Tensor, n: int, key: Tensor, held: Tensor | None, first: int) -> Tensor:
         return self._dynamics.run(cells, n, key, update=self.task.update, held=held, first=first)
@@ -94,7 +110,6 @@ class HillEvolution:
 
     def __init__(self, task: FateTask, device: torch.device | str = "cpu") -> None:
         self.task, self.n_genes = task, len(task.network.genes)
-        self.width = 3 * self.n_genes
         self._circuit = kinetics.circuit(task.network, device)
         self._tau = torch.full((self.n_genes,), kinetics.TAU_MRNA, device=device)
         self._gene = torch.arange(self.n_genes, device=device)

@@ -3,20 +3,22 @@
 One description for the environment, the exact optimum and the planner. A decision perturbs up to ``max_perturb`` genes
 at once; the cell then evolves, the goal is looked at, and the next decision follows.
 
-Letters: G genes, K patterns of a fate, n start states.
+Letters: G genes, n start states.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from perturbrl.errors import choice, did_you_mean, one_of, require
+from perturbrl.errors import choice, require
+from perturbrl.landscape.fate import Fate, require_gene
 from perturbrl.landscape.network import Network
+
+__all__ = ["Fate", "FateTask", "require_gene"]
 
 DYNAMICS = ("boolean", "hill")
 UPDATES = ("asynchronous", "synchronous")
@@ -24,70 +26,6 @@ MOVES = ("flip", "set")
 DURATIONS = ("flip", "held", "permanent")
 BETWEEN = ("updates", "attractor")
 SHAPINGS = ("none", "potential", "tempting")
-
-
-@dataclass(frozen=True, eq=False)
-class Fate:
-    """A set of states by name: those that agree with one of K patterns.
-
-    ``patterns`` [K, G] int8: 1 where a gene must be on, 0 where it must be off, -1 where it may be either.
-
-    Raises
-    ------
-    UserError
-        No pattern, or patterns that are not [K, G] of -1, 0 and 1.
-    """
-
-    name: str
-    patterns: Tensor
-
-    def __post_init__(self) -> None:
-        """Check shape and values."""
-        valid = self.patterns.ndim == 2 and bool(((self.patterns >= -1) & (self.patterns <= 1)).all())
-        require(valid, f"fate {self.name!r}", "patterns must be [K, G] of -1, 0 and 1")
-        require(len(self.patterns) > 0, f"fate {self.name!r}", "is empty: no state belongs to it")
-
-    @staticmethod
-    def of(network: Network, name: str, on: Sequence[str] = (), off: Sequence[str] = ()) -> Fate:
-        """Return the states in which the genes ``on`` are on and the genes ``off`` are off.
-
-        Raises
-        ------
-        UserError
-            A gene that the network does not have, a gene both on and off, or no gene at all.
-        """
-        pattern = torch.full((1, len(network.genes)), -1, dtype=torch.int8)
-        for genes, value in ((on, 1), (off, 0)):
-            for gene in genes:
-                require_gene(network, gene, f"fate {name!r}")
-                pattern[0, network.genes.index(gene)] = value
-        both = sorted(set(on) & set(off))
-        require(not both, f"fate {name!r}", f"is empty: {''.join(both[:1])} must be both on and off")
-        require(
-            bool(on) or bool(off), f"fate {name!r}", "names no gene: every state belongs to it; give genes on or off"
-        )
-        return Fate(name, pattern)
-
-    @staticmethod
-    def named(network: Network, name: str) -> Fate:
-        """Return a fate or stage that ``network`` names; ``UserError`` if it names no such one."""
-        markers = {**network.stages, **network.fates}
-        on, off = markers[choice(name, markers, "fate")]
-        return Fate.of(network, name, on, off)
-
-    def contains(self, states: Tensor) -> Tensor:
-        """Return which ``states`` [..., G] belong to the fate, bool [...]; a level above 1/2 is on."""
-        return (self._mismatches(states) == 0).any(-1)
-
-    def distance(self, states: Tensor) -> Tensor:
-        """Return the smallest share of a pattern's genes that disagree with ``states`` [..., G]: [...] in [0, 1]."""
-        fixed = (self.patterns >= 0).sum(-1).clamp(min=1).to(states.device)
-        return (self._mismatches(states) / fixed).amin(-1)
-
-    def _mismatches(self, states: Tensor) -> Tensor:
-        on = (states > 0.5).float()
-        patterns = self.patterns.to(states.device)
-        return on @ (patterns == 0).float().T + (1 - on) @ (patterns == 1).float().T
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,9 +53,9 @@ class FateTask:
         ``flip``: the cell is put into the new state and let go; ``held``: the genes are held for the first
         ``hold_updates`` updates of the decision; ``permanent``: until the end of the episode.
     between
-        A decision's evolution lasts ``n_updates`` (``updates``; of ``hill`` always), or until an attractor of the
-        unperturbed network is reached (``attractor``; with permanent perturbations it is not looked for), at most
-        ``n_updates``.
+        A decision's evolution lasts ``n_updates`` (``updates``; of ``hill`` always), or until the first state of an
+        attractor of the unperturbed network (``attractor``; with permanent perturbations it is not looked for), at
+        most ``n_updates`` changes of state.
     max_perturb, n_decisions
         The most genes of one decision; the most decisions of an episode.
     controllable
@@ -287,10 +225,3 @@ class FateTask:
         if self.shaping == "tempting":
             return self.shaping_weight * (1 - lure)
         return torch.zeros_like(after)
-
-
-def require_gene(network: Network, gene: str, where: str) -> None:
-    """Raise ``UserError`` if ``network`` has no such gene."""
-    known = f"genes are {one_of(network.genes[:20])}" if len(network.genes) <= 20 else f"{len(network.genes)} genes"
-    message = f"{gene!r} is not a gene of the network{did_you_mean(gene, network.genes)}; {known}"
-    require(gene in network.genes, where, message)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from perturbrl.landscape.attractors import attractors
 from perturbrl.landscape.evolution import HillEvolution, evolution, normal
 from perturbrl.landscape.fate_task import Fate, FateTask
 from perturbrl.landscape.network import Network
@@ -45,6 +46,21 @@ def test_a_flip_of_the_toggle_ends_in_either_attractor_evenly() -> None:
     # From (1, 1) the gene that is updated first goes off.
     assert abs(ends[:, 0].double().mean().item() - 0.5) < 4 * 0.5 / np.sqrt(n)
     assert cells.sum() == n, "the cells were changed in place"
+
+
+def test_leaving_out_updates_that_change_nothing_leaves_the_fates_as_they_are() -> None:
+    network, n = load("myeloid"), 3000
+    stops = Fate("attractors", torch.cat([a.states for a in attractors(network)]).to(torch.int8))
+    free = torch.full((n, 11), torch.nan)
+    cells = task(network).start.expand(n, -1)
+    ends = []
+    for seed, between in enumerate(("attractor", "updates")):
+        made = task(network, between=between, n_updates=400)
+        ends.append(evolution(made, lambda: stops).run(cells, free, free, keys(n, seed)))
+        assert bool(stops.contains(ends[-1]).all())
+    shares = [(end[:, None] == stops.patterns).all(-1).double().mean(0) for end in ends]
+    error = ((shares[0] * (1 - shares[0]) + shares[1] * (1 - shares[1])) / n).sqrt()
+    assert bool(((shares[0] - shares[1]).abs() <= 4 * error).all()) and int((shares[0] > 0).sum()) > 2
 
 
 @pytest.mark.parametrize("dynamics", ["boolean", "hill"])

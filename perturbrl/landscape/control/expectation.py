@@ -51,29 +51,19 @@ class Expectation:
     def _run(self, update: Operator, values: Floats, n_updates: int) -> Floats:
         """Return the expectation of ``values`` after ``n_updates``, or of the attractor's state that a cell stops in.
 
-        A cell looks whether it is in an attractor before the first update and after each block of them. An update is
-        an average, so what n more updates change is at most n times what the last one changed.
+        A cell stops at the first such state. An update is an average, so what n more updates change is at most n times
+        what the last one changed.
         """
-        block = self._block if len(self._stop) else 1
-        n_blocks, rest = divmod(n_updates, block)
         settled = _SETTLED * float(np.abs(values).max(initial=0.0))
         now = values
-        for left, size in enumerate([rest] * bool(rest) + [block] * n_blocks):  # the last block comes first
-            after = now
-            for _ in range(size):
-                after = update(after)
-            if len(self._stop):
-                after[self._stop] = values[self._stop]
+        for left in reversed(range(n_updates)):
+            after = update(now)
+            after[self._stop] = values[self._stop]
             change = float(np.abs(after - now).max())
             now = after
-            if size == block and change * (n_blocks - left) <= settled:
+            if change * left <= settled:
                 break
         return now
-
-    @property
-    def _block(self) -> int:
-        """How many updates ``landscape.evolution`` makes before it looks for an attractor again."""
-        return self.graph.n_genes if self.task.update == "asynchronous" else 1
 
     @cached_property
     def _free_update(self) -> Operator:
