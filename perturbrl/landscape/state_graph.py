@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse import csgraph
-from scipy.sparse.linalg import bicgstab, splu
 
 from perturbrl.errors import UserError
+from perturbrl.landscape.m_matrix import Solver
 from perturbrl.landscape.network import Network
 
 Floats = NDArray[np.float64]
@@ -32,7 +32,6 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 MOST_GENES = 22  # 2^22 states need about 6 GB in the solve
 TOLERANCE = 1e-9  # of absorption probabilities, as bounded, not as estimated
 _WORD = 62  # attractors whose reachability fits a signed 64-bit word
-_DIRECT = 1 << 13  # states up to which a direct solve is affordable: elimination on a hypercube fills in
 
 
 @dataclass(frozen=True)
@@ -179,17 +178,35 @@ def absorption(graph: StateGraph, attractors: Sequence[Ints], groups: Sequence[i
     if not len(undecided):
         return Absorption(result, 0.0)
     system, outside = _system(graph, undecided)
-    inverse_norm, solver = _inverse_norm(system)
-    error = 0.0
+    solve, error = Solver(system), 0.0
     for column in range(n_columns - 1):
-        rhs = outside @ result[:, column]
-        solution = solver(rhs)
-        error += inverse_norm * float(np.abs(rhs - system @ solution).max())
+        solution, bound = solve(outside @ result[:, column])
+        error += bound
         result[undecided, column] = solution.clip(0.0, 1.0)
     result[undecided, -1] = (1.0 - result[undecided, :-1].sum(1)).clip(0.0, 1.0)
     if error > TOLERANCE:
         raise UserError(f"absorption probabilities: error bound {error:.1e} exceeds {TOLERANCE:.0e}; use simulation")
     return Absorption(result, error)
+
+
+class Hitting:
+    """Expectations of what a walk from each state finds where it first meets one of the states ``stops``.
+
+    Every walk must meet one of them, as it does if each attractor has one.
+    """
+
+    def __init__(self, graph: StateGraph, stops: Ints) -> None:
+        moving = np.ones(graph.n_states, bool)
+        moving[stops] = False
+        self._states = np.flatnonzero(moving)
+        system, self._outside = _system(graph, self._states)
+        self._solve = Solver(system)
+
+    def expectation(self, values: Floats) -> tuple[Floats, float]:
+        """Return the expectation of ``values`` [N], of which those of the stops are read, and a bound on its error."""
+        result = values.copy()
+        result[self._states], error = self._solve(self._outside @ values)
+        return result, error
 
 
 def _reachable(graph: StateGraph, attractors: Sequence[Ints], columns: Ints, first: int) -> Ints:
@@ -218,37 +235,6 @@ def _system(graph: StateGraph, states: Ints) -> tuple[sparse.csr_array, sparse.c
     shape = (len(states), graph.n_states)
     outside = sparse.csr_array((share[~inside], (rows[~inside], columns[~inside])), shape=shape)
     return (sparse.eye_array(len(states), format="csr") - within).tocsr(), outside
-
-
-class _Solver:
-    """Solves ``system`` x = rhs: Krylov iterations, and by elimination where these stall and it is small."""
-
-    def __init__(self, system: sparse.csr_array) -> None:
-        self.system = system
-
-    def __call__(self, rhs: Floats) -> Floats:
-        solution, failed = bicgstab(self.system, rhs, rtol=1e-13, atol=0.0, maxiter=5000)
-        residual = np.abs(rhs - self.system @ solution).max()
-        if (failed or residual > 1e-12) and self.system.shape[0] <= _DIRECT:
-            return np.asarray(self._factors.solve(rhs))
-        return np.asarray(solution)
-
-    @cached_property
-    def _factors(self) -> splu:
-        return splu(self.system.tocsc())
-
-
-def _inverse_norm(system: sparse.csr_array) -> tuple[float, _Solver]:
-    """Return a bound on the largest row sum of the inverse of ``system``, and a solver.
-
-    If t >= 0 has (I - Q) t >= c > 0, then (I - Q)^-1 1 <= t / c in every row; t is the expected number of jumps.
-    """
-    solver = _Solver(system)
-    jumps = solver(np.ones(system.shape[0]))
-    least = float((system @ jumps).min())
-    if least <= 0.0 or float(jumps.min()) < 0.0:
-        return np.inf, solver
-    return float(jumps.max()) / least, solver
 
 
 def flipped(values: NDArray[Scalar], gene: int) -> NDArray[Scalar]:

@@ -8,7 +8,7 @@ import pytest
 from perturbrl.errors import UserError
 from perturbrl.landscape.network import Network, truth_table
 from perturbrl.landscape.networks import load
-from perturbrl.landscape.state_graph import absorption, bottoms, pack, state_graph, unpack
+from perturbrl.landscape.state_graph import Hitting, absorption, bottoms, pack, state_graph, unpack
 
 
 def network(rules: dict[str, str]) -> Network:
@@ -61,6 +61,18 @@ def test_attractors_and_absorption_equal_a_dense_computation(seed: int) -> None:
     expected = np.stack([long_run[:, part].sum(1) for part in found], axis=1)
     np.testing.assert_allclose(result.probabilities, expected, atol=1e-9)
     assert result.error <= 1e-9
+
+
+@pytest.mark.parametrize("seed", [0, 1, 5])
+def test_the_value_where_a_walk_first_stops_equals_a_dense_computation(seed: int) -> None:
+    graph = state_graph(random_network(6, seed))
+    stops = np.concatenate(bottoms(graph))
+    values = np.random.default_rng(1).normal(size=64)
+    chain = update_matrix(random_network(6, seed))
+    chain[stops] = np.eye(64)[stops]
+    result, error = Hitting(graph, stops).expectation(values)
+    np.testing.assert_allclose(result, np.linalg.matrix_power(chain, 1 << 14) @ values, atol=1e-9)
+    assert error <= 1e-9
 
 
 def test_grouped_columns_are_sums_of_single_ones() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from perturbrl.errors import UserError
 from perturbrl.landscape.fate_task import FateTask
-from perturbrl.landscape.state_graph import Floats, Ints, StateGraph, bottoms, state_graph
+from perturbrl.landscape.state_graph import Floats, Hitting, Ints, StateGraph, bottoms, state_graph
 
 Operator = Callable[[Floats], Floats]
 
@@ -27,6 +27,7 @@ class Expectation:
             raise UserError(f"task.dynamics={task.dynamics}: exact values need boolean; use exhaustive or search")
         self.task = task
         self.graph = state_graph(task.network)
+        self._arrivals: dict[int, bool] = {}
 
     def free(self, values: Floats) -> Floats:
         """Return the expectation of ``values`` [N] of the last state, for each state [N] after a perturbation."""
@@ -46,7 +47,33 @@ class Expectation:
         return values
 
     def _released(self, values: Floats, n_updates: int) -> Floats:
+        if self._only_fixed_points and self._arrives(n_updates):
+            result, error = self._hitting.expectation(values)
+            if error <= _SETTLED * n_updates * float(np.abs(values).max(initial=0.0)):
+                return result
         return self._run(self._free_update, values, n_updates)
+
+    @cached_property
+    def _only_fixed_points(self) -> bool:
+        """Whether every evolution that is stopped ends in a fixed point, which it can then not leave."""
+        fixed = not self.graph.n_active[self._stop].any()
+        return self.task.update == "asynchronous" and bool(len(self._stop)) and fixed
+
+    @cached_property
+    def _hitting(self) -> Hitting:
+        return Hitting(self.graph, self._stop)
+
+    def _arrives(self, n_updates: int) -> bool:
+        """Return whether every state is in an attractor after ``n_updates``, but for a negligible probability."""
+        if n_updates not in self._arrivals:
+            moving = np.ones(self.graph.n_states)
+            moving[self._stop] = 0.0
+            for _ in range(n_updates):
+                if moving.max() <= _SETTLED:
+                    break
+                moving = self._free_update(moving)
+            self._arrivals[n_updates] = bool(moving.max() <= _SETTLED)
+        return self._arrivals[n_updates]
 
     def _run(self, update: Operator, values: Floats, n_updates: int) -> Floats:
         """Return the expectation of ``values`` after ``n_updates``, or of the attractor's state that a cell stops in.
@@ -78,13 +105,7 @@ class Expectation:
 
     @cached_property
     def _stop(self) -> Ints:
-        """The states at which an evolution to an attractor of the unperturbed network ends."""
+        """The states of the asynchronous network's attractors, at which an evolution to an attractor ends."""
         if self.task.between != "attractor" or self.task.duration == "permanent":
             return np.empty(0, np.int64)
-        if self.task.update == "asynchronous":
-            return np.concatenate(bottoms(self.graph))
-        image = np.arange(self.graph.n_states) ^ self.graph.changes
-        states = np.unique(image)
-        while len(after := np.unique(image[states])) < len(states):
-            states = after
-        return states
+        return np.concatenate(bottoms(self.graph))
