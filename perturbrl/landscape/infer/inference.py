@@ -214,9 +214,8 @@ def _rule_notes(genes: tuple[str, ...], rules: Sequence[GeneRule], config: Infer
         elif r.lag:
             notes.append(f"gene {gene} may wait for up to {r.lag} states after its rule has changed")
         if not r.rule.edges:
-            notes.append(
-                f"gene {gene} is always {'on' if r.rule.constant else 'off'} in the end: no regulator is needed"
-            )
+            way = "comes on" if r.rule.constant else "goes off"
+            notes.append(f"gene {gene} has no regulator: in the network it {way} by itself")
         if not r.proven:
             notes.append(f"gene {gene}: the limit of {config.seconds:g} s ended the search; a better rule may exist")
     return notes
