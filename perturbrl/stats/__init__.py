@@ -13,6 +13,7 @@ from perturbrl.stats.claims import Claim, claim
 from perturbrl.stats.crossed import CrossedMean, crossed_mean
 from perturbrl.stats.intervals import Interval, Span, mean_interval, t_test
 from perturbrl.stats.permutation import holm, least_units, sign_flip_test, smallest_p
+from perturbrl.stats.proportions import wilson
 
 __all__ = [
     "Claim",
@@ -31,4 +32,5 @@ __all__ = [
     "smallest_p",
     "stratified_bootstrap",
     "t_test",
+    "wilson",
 ]
