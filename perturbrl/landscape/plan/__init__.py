@@ -1,0 +1,1 @@
+"""Which perturbations take cells of one fate to another: candidates, probabilities, stability, reasons."""
