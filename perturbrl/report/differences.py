@@ -45,8 +45,13 @@ def label_runs(
             return "" if part == "agent" and group.partition(".")[0] != ALONE else choices[k]
 
         found = _without_checksums(differing(settings, compared, overridden), choices)
+        implied = _implied(found, choices, overridden) if part == ALONE else set()
         texts = [
-            tuple(sorted(f"{short_key(part, key)}={_value(key, value, found)}" for key, value in one.items()))
+            tuple(
+                sorted(
+                    f"{short_key(part, k)}={_value(k, value, found)}" for k, value in one.items() if k not in implied
+                )
+            )
             for one in found
         ]
         made = [Label(choice, text) for choice, text in zip(choices, texts, strict=True)]
@@ -115,6 +120,24 @@ def _without_checksums(shown: Sequence[dict[str, Any]], choices: Sequence[str]) 
         per_rest[choice, json.dumps(rest, sort_keys=True, default=str)].add(str(one.get(CHECKSUM)))
     left_out = {CHECKSUM} if all(len(sums) == 1 for sums in per_rest.values()) else set()
     return [{key: value for key, value in one.items() if key not in left_out} for one in shown]
+
+
+def _implied(shown: Sequence[dict[str, Any]], choices: Sequence[str], overridden: Collection[str]) -> set[str]:
+    """Return the keys of other groups that the choice of an agent implies, such as SAC's ``policy.activation``.
+
+    No command has set it or chosen a file of its group, and all runs of a choice have the same value.
+    """
+    values: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for one, choice in zip(shown, choices, strict=True):
+        for key, value in one.items():
+            values[key][choice].add(spelled(value))
+    return {
+        key
+        for key, of_choices in values.items()
+        if group_of(key).partition(".")[0] != ALONE
+        and not {key, group_of(key), f"{group_of(key)}.name"} & set(overridden)
+        and all(len(some) == 1 for some in of_choices.values())
+    }
 
 
 def _choice(settings: Settings, group: str) -> str:

@@ -54,3 +54,19 @@ def test_published_numbers_stand_below_rows_of_their_optimisers_and_say_that_the
     assert sum(n for _, n in grid.spans) == len(grid.columns)
     for runs in (frame("adam", "adam"), frame("adam", "padam"), frame("adam", "sgd", beside=False)):
         assert published_optimizers.grids(runs) == ()
+
+
+def test_what_an_agent_implies_is_not_repeated_in_its_label_unless_a_command_asked_for_it() -> None:
+    def of(agent: str, activation: str) -> Recorded:
+        values = {"agent": {"name": agent}, "policy": {"activation": activation}}
+        return Recorded(agent=flat(values))
+
+    def shown(*pairs: tuple[str, str], overridden: tuple[str, ...] = ()) -> list[str]:
+        made = [Labels("x", Label("rna"), Label("paper"), Label(agent)) for agent, _ in pairs]
+        return [str(one.agent) for one in label_runs(made, [of(*pair) for pair in pairs], overridden)[0]]
+
+    assert shown(("ppo", "tanh"), ("sac", "relu")) == ["ppo", "sac"]
+    both = ["ppo,policy.activation=tanh", "sac,policy.activation=relu"]
+    assert shown(("ppo", "tanh"), ("sac", "relu"), overridden=("policy.activation",)) == both
+    assert shown(("ppo", "tanh"), ("sac", "relu"), overridden=("policy.name",)) == both
+    assert shown(("ppo", "tanh"), ("ppo", "relu")) == ["ppo,policy.activation=tanh", "ppo,policy.activation=relu"]
