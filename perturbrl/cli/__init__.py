@@ -140,6 +140,10 @@ def reproduce(
         typer.Option(min=1, help="Runs of each agent, seeds 0, 1, ...; default: 1, or the study's."),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Far fewer steps; the page says so.")] = False,
+    networks: Annotated[
+        int | None, typer.Option(min=1, help="Of a study: so many test networks, validation networks in proportion.")
+    ] = None,
+    tasks: Annotated[str | None, typer.Option(help="Of a study: these tasks alone, separated by commas.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of runs and report; default outputs/reproduce, or outputs/STUDY.")
     ] = None,
@@ -158,8 +162,10 @@ def reproduce(
 
         with translated(overrides or []):
             if study is not None:
-                loaded = studies.load(study, quick, seeds)
-                study_run.run(loaded, out or OUTPUTS / study, overrides or [], workers=workers)
+                less = {"networks": networks, "tasks": None if tasks is None else tasks.split(",")}
+                loaded = studies.load(study, quick, seeds, less)
+                folder = out or OUTPUTS / (f"{loaded.name}-quick" if quick else loaded.name)
+                study_run.run(loaded, folder, overrides or [], workers=workers)
                 return
             run(
                 schedule=schedule,

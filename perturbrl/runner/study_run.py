@@ -1,46 +1,40 @@
 """``perturbrl reproduce --study NAME``: arms compared at equal steps, after an equal tuning budget for each.
 
 Every candidate of an arm is trained with seeds of its own; the best one by a column of the training log is trained
-again with the final seeds, evaluated and reported.
+again with the final seeds, evaluated and reported. A study that names networks chooses on validation networks, and
+compares on others.
 """
 
 from __future__ import annotations
 
-import csv
-import io
+import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from perturbrl import paths, records
 from perturbrl.config import require
 from perturbrl.errors import UserError
-from perturbrl.files import write_json, write_text
 from perturbrl.records import RunDir
-from perturbrl.runner.hydra.compose import compose, refuse
+from perturbrl.runner.hydra.compose import refuse
 from perturbrl.runner.judge import judge
 from perturbrl.runner.objective import last_value
 from perturbrl.runner.progress import Progress
 from perturbrl.runner.study import Study
-from perturbrl.runner.sweep import Composed, Sweep, sweep_all
+from perturbrl.runner.study_claims import declare
+from perturbrl.runner.study_jobs import StudyRun, Tuned, final_runs, tuning_runs
+from perturbrl.runner.study_judge import conclude, evaluate
+from perturbrl.runner.study_record import CHOSEN, TUNING, about, described, write
+from perturbrl.runner.sweep import Sweep, sweep_all
 
-CHOSEN, TUNING = "study.json", "tuning.csv"
+__all__ = ["CHOSEN", "TUNING", "Tuned", "chosen", "last", "run", "scores"]
+
 SET_HERE = {
     "agent": "train another agent with perturbrl train agent=...",
     "seed": "give --seeds N for seeds 0 to N-1",
     "name": "give --out for another folder",
 }
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """A candidate of an arm on a task, and its mean score over the tuning seeds (minus infinity if one diverged)."""
-
-    task: str
-    arm: str
-    candidate: str
-    score: float
 
 
 def run(
@@ -78,49 +72,33 @@ def run(
     refuse(overrides, SET_HERE, "a study")
     show = Progress(progress)
     show.say(f"study {study.name}: {study.title}")
-    trials = list(_tuning_runs(study, out, overrides))
-    sweep_all(trials, show, workers)
-    tuned = scores(study, [trial.path for trial in trials])
+    declared = None if study.claims is None else declare(study.claims, out)
+    trials = list(tuning_runs(study, out, overrides))
+    sweep_all([trial.composed for trial in trials], show, workers)
+    tuned = scores(study, [trial.composed.path for trial in trials])
     best = chosen(tuned)
     for (task, arm), one in best.items():
         show.say(f"{task}, {arm}: {one.candidate} ({study.tasks[task].column} {one.score:.4g})")
-    final = sweep_all(list(_final_runs(study, best, out, overrides)), show, workers)
+    finals = list(final_runs(study, best, out, overrides))
+    final = sweep_all([each.composed for each in finals], show, workers)
+    record = about(study, tuned, best, overrides)
     show.say(f"evaluating {len(final.jobs)} runs and writing the report")
-    page = judge(final.jobs, [job.path for job in final.jobs], out / "report")
-    _write(page.parent, study, tuned, best, overrides)
-    if unequal := _unequal_steps(study, final):
+    if study.claims is None or declared is None:
+        page = judge(final.jobs, [job.path for job in final.jobs], out / "report")
+        write(page.parent, study, record, tuned, best)
+    else:
+        evaluate(study, finals, final.jobs, out / "report")
+        write(out / "report", study, record | described(study, study.claims, declared, finals, out), tuned, best)
+        page = conclude(out / "report")
+    if unequal := _unequal_steps(study, finals, final):
         show.say(unequal)
     return page
 
 
-def _compose(
-    study: Study, task: str, arm: str, candidate: str, seed: int, out: Path, overrides: Sequence[str], name: str
-) -> Composed:
-    words = [*study.arms[arm].overrides, *candidate.split(), f"seed={seed}"]
-    implied = [*study.tasks[task].overrides, *study.plan.budget, *overrides]
-    return compose(words, out, f"{name}/{task}", implied)
-
-
-def _tuning_runs(study: Study, out: Path, overrides: Sequence[str]) -> Iterator[Composed]:
-    for task in study.tasks:
-        for arm, each in study.arms.items():
-            for candidate in each.candidates:
-                for seed in study.plan.tuning_seeds:
-                    yield _compose(study, task, arm, candidate, seed, out, overrides, "tuning")
-
-
-def _final_runs(
-    study: Study, best: Mapping[tuple[str, str], Tuned], out: Path, overrides: Sequence[str]
-) -> Iterator[Composed]:
-    for (task, arm), one in best.items():
-        for seed in range(study.plan.seeds):
-            yield _compose(study, task, arm, one.candidate, seed, out, overrides, "final")
-
-
 def scores(study: Study, folders: Sequence[Path]) -> list[Tuned]:
     """Return every candidate with its mean score over its finished tuning runs, which are in this order."""
-    n = len(study.plan.tuning_seeds)
-    places = [(task, arm, one) for task in study.tasks for arm, each in study.arms.items() for one in each.candidates]
+    n = len(study.plan.tuning_seeds) * len(study.networks.tuning)
+    places = [(task, arm, one) for task in study.tasks for arm, each in study.arms.items() for one in each.spelled]
     tuned = []
     for k, (task, arm, candidate) in enumerate(places):
         values = [last(folder, study.tasks[task].column) for folder in folders[k * n : (k + 1) * n]]
@@ -156,40 +134,17 @@ def chosen(tuned: Sequence[Tuned]) -> dict[tuple[str, str], Tuned]:
     return best
 
 
-def _unequal_steps(study: Study, final: Sweep) -> str:
-    """Name the arms whose steps differ by more than a rollout; empty if none does."""
-    steps = {job.path: int(RunDir(job.path).run["steps"]) for job in final.jobs}
-    rollout = max(int(getattr(job.config.agent, "rollout_steps", 0)) for job in final.jobs)
-    spread = max(steps.values()) - min(steps.values())
-    return f"steps differ by {spread:,} between runs, more than a rollout" if spread > max(rollout, 2048) else ""
+def _unequal_steps(study: Study, finals: Sequence[StudyRun], final: Sweep) -> str:
+    """Say how far apart the steps of runs are, each divided by its arm's share; empty up to a rollout."""
+    arms = {each.composed.path: each.arm for each in finals}
+    steps = [int(RunDir(job.path).run["steps"]) / study.arms[arms[job.path]].share for job in final.jobs]
+    rollout = max(_rollout_steps(job.config.agent) for job in final.jobs)
+    spread = round(max(steps) - min(steps))
+    return f"steps differ by {spread:,} between runs, more than a rollout" if spread > rollout else ""
 
 
-def _write(
-    folder: Path,
-    study: Study,
-    tuned: Sequence[Tuned],
-    best: Mapping[tuple[str, str], Tuned],
-    overrides: Sequence[str],
-) -> None:
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(("task", "arm", "candidate", "column", "mean", "n_seeds", "chosen"))
-    for one in tuned:
-        mine = best[one.task, one.arm] is one
-        n = len(study.plan.tuning_seeds)
-        rows.writerow((one.task, one.arm, one.candidate, study.tasks[one.task].column, one.score, n, int(mine)))
-    write_text(folder / TUNING, text.getvalue())
-    settings: dict[str, dict[str, str]] = {}
-    for (task, arm), one in best.items():
-        settings.setdefault(task, {})[arm] = one.candidate
-    about = {
-        "study": study.name,
-        "title": study.title,
-        "seeds": study.plan.seeds,
-        "tuning_seeds": study.plan.tuning_seeds,
-        "tuning_runs": len(tuned) * len(study.plan.tuning_seeds),
-        "budget": study.plan.budget,
-        "overrides": list(overrides),
-        "chosen": settings,
-    }
-    write_json(folder / CHOSEN, about)
+def _rollout_steps(settings: Any) -> int:
+    """Return the steps between two updates of an agent, or of the stage of an agent that has the most; 0 if none."""
+    below = [getattr(settings, field.name) for field in dataclasses.fields(settings)]
+    stages = [_rollout_steps(each) for each in below if dataclasses.is_dataclass(each)]
+    return max([int(getattr(settings, "rollout_steps", 0)), *stages])

@@ -131,7 +131,7 @@ def test_a_wrong_study_is_one_line(tmp_path: Path, changes: dict[str, Any], mess
 def test_wrong_names_and_overrides_end_with_code_2(run, tmp_path: Path) -> None:
     for words, message in (
         (["--study", "agent"], "agents"),
-        (["--study", str(tmp_path / "none.yaml")], "No such file"),
+        (["--study", str(tmp_path / "none.yaml")], "no such file; give a YAML file, or one of the studies agents"),
         (["--study", written(tmp_path), "seed=3"], "give --seeds N"),
     ):
         code, _, err = run("reproduce", *words)
