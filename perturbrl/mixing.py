@@ -9,12 +9,16 @@ WORD = 0xFFFFFFFF
 """The largest 32-bit word."""
 
 
-def mix32_(x: Tensor) -> Tensor:
-    """Hash 32-bit words held in int64, in place: the finaliser of MurmurHash3 (Appleby), a bijection of 0..2^32-1."""
+def mix32_(x: Tensor, scratch: Tensor | None = None) -> Tensor:
+    """Hash 32-bit words held in int64, in place: the finaliser of MurmurHash3 (Appleby), a bijection of 0..2^32-1.
+
+    ``scratch``, of the shape of ``x``, is overwritten; one is allocated when None.
+    """
+    shifted = torch.empty_like(x) if scratch is None else scratch
     # Products wrap modulo 2^64, whose low 32 bits are the product's own.
-    x.bitwise_xor_(x >> 16).mul_(0x85EBCA6B).bitwise_and_(WORD)
-    x.bitwise_xor_(x >> 13).mul_(0xC2B2AE35).bitwise_and_(WORD)
-    return x.bitwise_xor_(x >> 16)
+    x.bitwise_xor_(torch.bitwise_right_shift(x, 16, out=shifted)).mul_(0x85EBCA6B).bitwise_and_(WORD)
+    x.bitwise_xor_(torch.bitwise_right_shift(x, 13, out=shifted)).mul_(0xC2B2AE35).bitwise_and_(WORD)
+    return x.bitwise_xor_(torch.bitwise_right_shift(x, 16, out=shifted))
 
 
 def draw_keys(n: int, generator: torch.Generator) -> Tensor:

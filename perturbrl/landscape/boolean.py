@@ -8,18 +8,23 @@ Letters: B cells, G genes.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
 from perturbrl.errors import UserError, choice
 from perturbrl.landscape.network import Network
+from perturbrl.landscape.numbers import pack, unpack
 from perturbrl.landscape.rules import Rules
-from perturbrl.mixing import draw_keys, pick, words
+from perturbrl.landscape.updates import ALWAYS_PACKED, MOST_PACKED, PackedUpdates, TableUpdates, Updates
+from perturbrl.mixing import draw_keys
 
 __all__ = ["UPDATES", "BooleanDynamics", "draw_keys", "hold", "pack", "unpack"]
 
 UPDATES = ("asynchronous", "synchronous")
-BLOCK = 8192  # cells updated together: what they need fits the cache of a core
+CELLS_ON_CPU = 8192  # updated together: what they need fits the cache of a core
+CELLS_ELSEWHERE = 1 << 20
 
 
 class BooleanDynamics:
@@ -31,6 +36,7 @@ class BooleanDynamics:
         self.n_genes = len(network.genes)
         self.device = torch.device(device)
         self._rules = Rules(network, device)
+        self._n_wanted = 0
 
     def image(self, state: Tensor, held: Tensor | None = None) -> Tensor:
         """Return the value of every rule at ``state`` [..., G] uint8, of the same shape.
@@ -77,44 +83,33 @@ class BooleanDynamics:
         if state.shape != (len(key), self.n_genes):
             raise UserError(f"state: shape is {tuple(state.shape)}; [{len(key)} keys, {self.n_genes} genes] is needed")
         state = hold(state, held).clone()
-        clamps = None if held is None else held.expand(state.shape)
-        for start in range(0, len(state), BLOCK):
-            rows = slice(start, start + BLOCK)
-            part = None if clamps is None else clamps[rows]
+        free = None if held is None else held.expand(state.shape).isnan()
+        updates = self._updates(len(state) * n_updates * (self.n_genes if update == "synchronous" else 1))
+        size = CELLS_ON_CPU if state.device.type == "cpu" else CELLS_ELSEWHERE
+        for start in range(0, len(state), size):
+            rows = slice(start, start + size)
+            may_change = None if free is None else free[rows]
             if update == "synchronous":
-                for _ in range(n_updates):
-                    state[rows] = self.image(state[rows], part)
+                state[rows] = updates.sweep(state[rows], n_updates, may_change)
             else:
-                self._asynchronous(state[rows], range(first, first + n_updates), key[rows], part)
+                state[rows] = updates.run(state[rows], key[rows], range(first, first + n_updates), may_change)
         return state
 
-    def _asynchronous(self, state: Tensor, numbers: range, key: Tensor, held: Tensor | None) -> None:
-        """Update ``state`` [B, G] in place, one gene of each cell for each of ``numbers``."""
-        free = None if held is None else held.isnan()
-        for t in numbers:
-            gene = pick(words(key, t), self.n_genes)
-            value = self._rules.value_of(state, gene)[:, None]
-            column = gene[:, None]
-            if free is not None:
-                value = torch.where(free.gather(1, column), value, state.gather(1, column))
-            state.scatter_(1, column, value)
+    def _updates(self, n_wanted: int) -> Updates:
+        """Return the faster form for all updates wanted so far and ``n_wanted`` more."""
+        self._n_wanted += n_wanted
+        most = MOST_PACKED if self._n_wanted > self.n_genes << self.n_genes else ALWAYS_PACKED
+        return self._packed if self.n_genes <= most else self._tables
+
+    @cached_property
+    def _packed(self) -> Updates:
+        return PackedUpdates(self._rules, self.n_genes, self.device)
+
+    @cached_property
+    def _tables(self) -> Updates:
+        return TableUpdates(self._rules, self.n_genes, self.device)
 
 
 def hold(state: Tensor, held: Tensor | None) -> Tensor:
     """Return ``state`` [..., G] uint8 with the genes that ``held`` clamps (see ``BooleanDynamics.image``) at 0 or 1."""
     return state if held is None else torch.where(held.isnan(), state, (held > 0).to(state.dtype))
-
-
-def pack(state: Tensor) -> Tensor:
-    """Return the number of each state, [...] int64: its genes as binary digits, the first gene the highest.
-
-    ``state`` is [..., G] with at most 62 genes.
-    """
-    digits = 2 ** torch.arange(state.shape[-1] - 1, -1, -1, device=state.device)
-    return (state * digits).sum(-1)
-
-
-def unpack(number: Tensor, n_genes: int) -> Tensor:
-    """Return the states [..., G] uint8 that have the numbers ``number`` [...]; the inverse of ``pack``."""
-    shift = torch.arange(n_genes - 1, -1, -1, device=number.device)
-    return (number[..., None] >> shift & 1).to(torch.uint8)

@@ -51,14 +51,11 @@ class Rules:
             value[rows] = self._values(states[rows])
         return value
 
-    def value_of(self, states: Tensor, gene: Tensor) -> Tensor:
-        """Return the value of the rule of one gene for each cell, [N] uint8; ``states`` [N, G] uint8, ``gene`` [N]."""
-        on = states.gather(1, self.regulators[gene])
-        value = self.tables[(on * self.weights[gene]).sum(1) + self.offset[gene]]
+    def evaluate_wide_(self, value: Tensor, states: Tensor, gene: Tensor) -> None:
+        """Put into ``value`` [N] that of the rule of ``gene`` [N] where it has no table; ``states`` [N, G or more]."""
         for g in self.wide:
             cells = (gene == g).nonzero()[:, 0]
             value[cells] = self._expression(g, states[cells])
-        return value
 
     def _values(self, states: Tensor) -> Tensor:
         entry = self.offset.expand(states.shape).clone()

@@ -29,10 +29,14 @@ def clamps(net: Network, n: int) -> torch.Tensor:
     return torch.tensor([torch.nan, torch.nan, 0.0, 1.5])[drawn]
 
 
+@pytest.mark.parametrize("always_packed", [0, 14])
 @pytest.mark.parametrize("update", ["asynchronous", "synchronous"])
 @pytest.mark.parametrize("net", NETWORKS)
 @pytest.mark.parametrize("is_held", [False, True])
-def test_a_batch_equals_one_cell_at_a_time(net: Network, update: str, is_held: bool) -> None:
+def test_a_batch_equals_one_cell_at_a_time(
+    net: Network, update: str, is_held: bool, always_packed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("perturbrl.landscape.boolean.ALWAYS_PACKED", always_packed)
     state, key = cells(net, 12)
     held = clamps(net, 12) if is_held else None
     after = BooleanDynamics(net).run(state, 40, key, update=update, held=held)
@@ -41,6 +45,17 @@ def test_a_batch_equals_one_cell_at_a_time(net: Network, update: str, is_held: b
         for t in range(40):
             one.update_all() if update == "synchronous" else one.update(int(key[b]), t)
         assert after[b].tolist() == one.state
+
+
+def test_the_form_that_pays_later_changes_nothing() -> None:
+    net = load("gonadal")
+    state, key = cells(net, 2000)
+    dynamics = BooleanDynamics(net)
+    few = dynamics.run(state[:5], 30, key[:5])
+    assert "_packed" not in vars(dynamics)
+    many = dynamics.run(state[:5].repeat(70_000, 1), 30, key[:5].repeat(70_000))
+    assert "_packed" in vars(dynamics)
+    assert torch.equal(many, few.repeat(70_000, 1))
 
 
 def test_image_is_every_rule_and_holds_what_is_held() -> None:
