@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from perturbrl.errors import UserError, choice
+from perturbrl.landscape import gillespie
 from perturbrl.landscape.network import Network
 from perturbrl.landscape.numbers import pack, unpack
-from perturbrl.landscape.rules import Rules
+from perturbrl.landscape.rules import Rules, hold
 from perturbrl.landscape.updates import ALWAYS_PACKED, MOST_PACKED, PackedUpdates, TableUpdates, Updates
 from perturbrl.mixing import draw_keys
 
@@ -95,6 +96,19 @@ class BooleanDynamics:
                 state[rows] = updates.run(state[rows], key[rows], range(first, first + n_updates), may_change)
         return state
 
+    def continuous(
+        self,
+        state: Tensor,
+        times: Tensor,
+        key: Tensor,
+        *,
+        up: Tensor | None = None,
+        down: Tensor | None = None,
+        held: Tensor | None = None,
+    ) -> Tensor:
+        """Return the states of cells at ``times``, genes changing at rates, [T, B, G]; see ``gillespie.simulate``."""
+        return gillespie.simulate(self.image, state, times, key, up=up, down=down, held=held)
+
     def _updates(self, n_wanted: int) -> Updates:
         """Return the faster form for all updates wanted so far and ``n_wanted`` more."""
         self._n_wanted += n_wanted
@@ -108,8 +122,3 @@ class BooleanDynamics:
     @cached_property
     def _tables(self) -> Updates:
         return TableUpdates(self._rules, self.n_genes, self.device)
-
-
-def hold(state: Tensor, held: Tensor | None) -> Tensor:
-    """Return ``state`` [..., G] uint8 with the genes that ``held`` clamps (see ``BooleanDynamics.image``) at 0 or 1."""
-    return state if held is None else torch.where(held.isnan(), state, (held > 0).to(state.dtype))

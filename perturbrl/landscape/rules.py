@@ -71,3 +71,8 @@ class Rules:
         columns = {name: states[:, genes.index(name)].bool() for name in self.network.regulators[g]}
         value: Tensor = evaluate(self.network.rules[genes[g]], columns)
         return value.to(torch.uint8)
+
+
+def hold(state: Tensor, held: Tensor | None) -> Tensor:
+    """Return ``state`` [..., G] uint8 with the genes that ``held`` clamps (see ``BooleanDynamics.image``) at 0 or 1."""
+    return state if held is None else torch.where(held.isnan(), state, (held > 0).to(state.dtype))
