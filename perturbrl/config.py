@@ -30,6 +30,7 @@ ADDED: dict[str, dict[str, Any]] = {
     "baseline": {"optimizer": "adamw"},
     "encoder": {"optimizer": "adam"},
     "env": {"threshold_rate": 0.0},
+    "source": {"network": "myeloid", "family": "scale_free", "n_regulators": None, "network_seed": 0, "capture": 1.0},
 }
 """Keys that are new since 0.1.0, by the group that has them or nests them: each with its neutral value.
 
@@ -100,7 +101,7 @@ def _convert(annotation: Any, value: Any, key: str) -> Any:
     if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
         return value if isinstance(value, annotation) else bind(annotation, value, key)
     if annotation is Any or _fits(annotation, value):
-        return value
+        return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
     try:
         return OmegaConf.to_object(OmegaConf.merge(_holder(annotation), {"value": value})).value  # type: ignore[union-attr]
     except OmegaConfBaseException:

@@ -19,11 +19,11 @@ from scipy import sparse
 from perturbrl import rng
 from perturbrl.data.schema import Modality, RawCells
 from perturbrl.landscape import labels, modalities, perturb
-from perturbrl.landscape.config import LandscapeConfig
+from perturbrl.landscape.config import MANY, LandscapeConfig
+from perturbrl.landscape.interventions import CONTROL
 from perturbrl.landscape.kinetics import Targets
 from perturbrl.landscape.modalities import Assay
 from perturbrl.landscape.network import Network
-from perturbrl.landscape.networks import load
 from perturbrl.landscape.simulate import Trajectories, simulate
 
 
@@ -46,8 +46,8 @@ def simulate_cells(config: LandscapeConfig, checksum: str) -> RawCells:
     """
     with one_thread():
         made = design(config)
-        levels = clamps(config, made.network, made.names)
-        cells = simulate(made.network, levels, 1, stream(config, "dynamics"), noise=config.noise, targets=made.targets)
+        done = courses(config, made.network, made.names)
+        cells = simulate(made.network, done, 1, stream(config, "dynamics"), noise=config.noise, targets=made.targets)
         return RawCells(
             "landscape",
             _measure(config, cells, made.assays, made.batch, made.network),
@@ -58,7 +58,7 @@ def simulate_cells(config: LandscapeConfig, checksum: str) -> RawCells:
 
 def design(config: LandscapeConfig) -> Design:
     """Draw everything that is not a cell's own."""
-    network = load("myeloid")
+    network = config.load_network()
     wiring = stream(config, "wiring")
     targets = modalities.wire_targets(len(network.genes), config.n_target_genes, wiring)
     assays = _assays(config, len(network.genes), wiring)
@@ -67,10 +67,11 @@ def design(config: LandscapeConfig) -> Design:
     return Design(network, targets, assays, names, batch)
 
 
-def clamps(config: LandscapeConfig, network: Network, names: Sequence[str]) -> torch.Tensor:
-    """Return the clamps of cells under the perturbations ``names``, [N, G]."""
-    known = {name: perturb.clamp(network, name, config.overexpression) for name in dict.fromkeys(names)}
-    return torch.stack([known[name] for name in names])
+def courses(config: LandscapeConfig, network: Network, names: Sequence[str]) -> perturb.Course:
+    """Return what is done to N cells under the perturbations ``names``."""
+    every = [*dict.fromkeys(names)]
+    row = {name: k for k, name in enumerate(every)}
+    return perturb.course(network, every, config.overexpression).rows(torch.tensor([row[name] for name in names]))
 
 
 def gene_names(network: Network, n_targets: int) -> list[str]:
@@ -81,17 +82,19 @@ def gene_names(network: Network, n_targets: int) -> list[str]:
 
 def kinds(config: LandscapeConfig, network: Network) -> tuple[str, ...]:
     """Return the perturbations of a landscape, the control first."""
+    if not isinstance(config.perturbations, str):
+        return CONTROL, *config.perturbations
     every = {"single": perturb.single_perturbations, "double": perturb.double_perturbations}
-    return every[config.perturbations](network) if config.perturbations in every else (perturb.CONTROL,)
+    return every[config.perturbations](network) if config.perturbations in every else (CONTROL,)
 
 
 def _conditions(config: LandscapeConfig, network: Network) -> list[str]:
     """Return the perturbation of each of N cells, in random order: equal shares, control takes the rest.
 
-    Among doubles control has a tenth at least: one condition in 243 would leave too few cells to compare with.
+    Among many, control has a tenth at least: one condition in 243 would leave too few cells to compare with.
     """
     every = kinds(config, network)
-    control = config.n_cells // 10 if config.perturbations == "double" else config.n_cells // len(every)
+    control = config.n_cells // 10 if len(every) > MANY else config.n_cells // len(every)
     shares = np.full(len(every), (config.n_cells - control) // max(1, len(every) - 1))
     shares[0] = config.n_cells - shares[1:].sum()
     names = np.repeat(every, shares)
@@ -119,8 +122,12 @@ class Signal:
 def signals(config: LandscapeConfig, cells: Trajectories, assays: dict[str, Assay]) -> dict[str, Signal]:
     """Return the signal of each modality."""
     levels = {"rna": cells.mrna, "atac": cells.accessibility, "protein": cells.protein}
-    depths = {"rna": config.rna_depth, "atac": config.atac_depth, "protein": config.protein_depth}
     # Surface proteins are read with antibodies: the losses of sequencing single molecules are not theirs.
+    depths = {
+        "rna": config.capture * config.rna_depth,
+        "atac": config.capture * config.atac_depth,
+        "protein": config.protein_depth,
+    }
     dropout = {"rna": config.dropout, "atac": config.dropout, "protein": 0.0}
     return {
         key: Signal(modalities.expected(levels[key].squeeze(1), assay), depths[key], dropout[key])
@@ -170,7 +177,7 @@ def describe_cells(cells: Trajectories, network: Network, names: Sequence[str], 
         "cell_type": labels.cell_types(protein, network).astype(object),
         "batch": np.array([f"batch{k + 1}" for k in batch.tolist()], dtype=object),
         "perturbation": np.array(names, dtype=object),
-        "is_control": np.array([name == perturb.CONTROL for name in names]),
+        "is_control": np.array([name == CONTROL for name in names]),
     }
     return pd.DataFrame(columns, index=pd.Index([f"cell{k:0{width}d}" for k in range(1, len(names) + 1)], dtype=object))
 

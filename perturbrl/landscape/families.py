@@ -21,11 +21,10 @@ from perturbrl.errors import UserError, choice, require
 from perturbrl.landscape import wiring
 from perturbrl.landscape.boolean import BooleanDynamics, draw_keys
 from perturbrl.landscape.network import Markers, Network
-from perturbrl.landscape.wiring import FAMILIES, Draft
+from perturbrl.landscape.wiring import FAMILIES, FEWEST, MOST, Draft
 
-__all__ = ["FAMILIES", "FEWEST", "MOST", "generate"]
+__all__ = ["FAMILIES", "generate"]
 
-FEWEST, MOST = 5, 500
 N_DRAWS = 200
 THRESHOLD = 0.4
 """Level at half effect: below a half, so that a gene whose activators are on is itself on through many steps."""

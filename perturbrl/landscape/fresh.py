@@ -25,9 +25,9 @@ def simulate_fresh(config: LandscapeConfig, n_cells: int, seed: int, checksum: s
         made = dataset.design(config)
         kinds = dataset.kinds(config, made.network)
         names = [name for name in kinds for _ in range(n_cells)]
-        levels = dataset.clamps(config, made.network, names)
+        done = dataset.courses(config, made.network, names)
         draws = torch.Generator().manual_seed(rng.derive(config.seed, "landscape", "fresh", seed))
-        cells = simulate(made.network, levels, 1, draws, noise=config.noise, targets=made.targets)
+        cells = simulate(made.network, done, 1, draws, noise=config.noise, targets=made.targets)
         batch = torch.arange(len(names)) % (int(made.batch.max()) + 1)
         share = _shares(made.names, kinds)
         genes = dataset.gene_names(made.network, config.n_target_genes)

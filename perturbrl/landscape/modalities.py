@@ -29,12 +29,13 @@ class Assay:
 
 def wire_targets(n_regulators: int, n_targets: int, generator: torch.Generator) -> Targets:
     """Draw M target genes: one to three regulators each, the first an activator, and mRNA lifetimes of 0.5 to 2."""
-    first = torch.rand(n_targets, n_regulators, generator=generator).argsort(dim=1)[:, :3]
-    size = 4.0 + 4.0 * torch.rand(n_targets, 3, generator=generator)
-    sign = torch.where(torch.rand(n_targets, 3, generator=generator) < 0.5, 1.0, -1.0)
+    most = min(3, n_regulators)
+    first = torch.rand(n_targets, n_regulators, generator=generator).argsort(dim=1)[:, :most]
+    size = 4.0 + 4.0 * torch.rand(n_targets, most, generator=generator)
+    sign = torch.where(torch.rand(n_targets, most, generator=generator) < 0.5, 1.0, -1.0)
     sign[:, 0] = 1.0
-    count = torch.randint(1, 4, (n_targets, 1), generator=generator)
-    weights = torch.zeros(n_targets, n_regulators).scatter_(1, first, size * sign * (torch.arange(3) < count))
+    count = torch.randint(1, most + 1, (n_targets, 1), generator=generator)
+    weights = torch.zeros(n_targets, n_regulators).scatter_(1, first, size * sign * (torch.arange(most) < count))
     lifetime = 0.5 * 4.0 ** torch.rand(n_targets, generator=generator)
     return Targets(weights.T.contiguous(), lifetime)
 

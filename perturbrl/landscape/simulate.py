@@ -1,6 +1,6 @@
 """Euler-Maruyama simulation of a regulatory network and its target genes, all cells at once.
 
-Letters: P clamp masks, N cells for each mask, B = P N cells stepped together, G regulators, M target genes.
+Letters: P perturbations, N cells for each, B = P N cells stepped together, G regulators, M target genes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from perturbrl.errors import UserError
 from perturbrl.landscape import kinetics
 from perturbrl.landscape.kinetics import Circuit, Targets
 from perturbrl.landscape.network import Network
+from perturbrl.landscape.perturb import Course
 
 DURATION = 30.0
 N_STEPS = 240
@@ -64,7 +65,7 @@ class Trajectories:
 
 def simulate(
     network: Network,
-    clamps: Tensor,
+    perturbed: Course | Tensor,
     n_cells: int,
     generator: torch.Generator,
     *,
@@ -72,14 +73,15 @@ def simulate(
     targets: Targets | None = None,
     pseudotime: Tensor | None = None,
 ) -> Trajectories:
-    """Simulate ``n_cells`` cells under each of the P clamp masks, from the progenitor to the end, all at once.
+    """Simulate ``n_cells`` cells under each of P perturbations, from the progenitor to the end, all at once.
 
     Parameters
     ----------
-    network, clamps, n_cells
-        The regulators; ``clamps`` [P, G] (see ``perturb``; rows may differ); N cells for each row.
+    network, perturbed, n_cells
+        The regulators; what is done to them (``perturb.course``), or clamps [P, G] that are held for good (NaN leaves
+        a gene free); N cells for each of the P rows.
     generator
-        Source of all randomness, on the device of ``clamps``: first the sampling times, then the noise of each step.
+        Source of all randomness, on the device of ``perturbed``: first the sampling times, then the noise of each step.
     noise
         Amplitude of the chemical Langevin noise on the regulators' mRNA; 0 is the deterministic model.
     targets
@@ -90,8 +92,10 @@ def simulate(
     Raises
     ------
     UserError
-        ``clamps`` is not [P, G], or ``pseudotime`` is not [P, N] within [0, 1].
+        ``perturbed`` is not [P, G], or ``pseudotime`` is not [P, N] within [0, 1].
     """
+    course = Course.held(perturbed) if isinstance(perturbed, Tensor) else perturbed
+    clamps = course.clamps
     device, shape = clamps.device, (clamps.shape[0], n_cells)
     if clamps.ndim != 2 or clamps.shape[1] != len(network.genes):
         raise UserError(f"clamps: shape is {tuple(clamps.shape)}; [conditions, {len(network.genes)}] is needed")
@@ -101,29 +105,28 @@ def simulate(
         raise UserError(f"pseudotime: shape {tuple(pseudotime.shape)}; numbers in [0, 1] of shape {shape} are needed")
     net = kinetics.circuit(network, device)
     seen = (pseudotime * N_STEPS).round().long().flatten()
-    clamped = clamps.repeat_interleave(n_cells, dim=0)
+    each = course.rows(torch.arange(len(clamps), device=device).repeat_interleave(n_cells))
     weights, tau_mrna = _weights(targets, net)
-    levels = _integrate(net, clamped, seen, weights, tau_mrna, noise, generator)
+    levels = _integrate(net, each, seen, weights, tau_mrna, noise, generator)
     return Trajectories(pseudotime, *(level.reshape(*shape, level.shape[1]) for level in levels))
 
 
 def _integrate(
     net: Circuit,
-    clamped: Tensor,
+    course: Course,
     seen: Tensor,
     weights: Tensor,
     tau_mrna: Tensor,
     noise: float,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the levels of Trajectories of cells with clamps ``clamped`` [B, G], seen after ``seen`` [B] steps."""
+    """Return the levels of Trajectories of B cells, one for each row of ``course``, seen after ``seen`` [B] steps."""
     # Latest seen first: the cells whose targets are still to be followed are then always a leading block.
     seen, order = seen.sort(descending=True, stable=True)
-    clamped, back = clamped[order], order.argsort()
-    free = clamped.isnan()
+    schedule, back = Schedule(course.rows(order)), order.argsort()
     n_left = [*torch.bincount(seen, minlength=N_STEPS + 1).flip(0).cumsum(0).flip(0).tolist(), 0]
 
-    regulators = _hold(Stages(*(net.start.expand_as(clamped).clone() for _ in range(3))), clamped, free)
+    regulators = schedule.begin(Stages(*(net.start.repeat(len(seen), 1) for _ in range(3))))
     progenitor = kinetics.target_production(net.start[None], weights)
     downstream = Stages(*(progenitor.repeat(len(seen), 1) for _ in range(3)))
     snapshot = regulators.rows(back)
@@ -134,7 +137,8 @@ def _integrate(
             break
         # The targets of a cell that has been seen stay as they were seen.
         downstream.rows(waiting).relax(kinetics.target_production(regulators.protein[waiting], weights), tau_mrna)
-        advance(regulators, net, clamped, free, noise, generator)
+        free, share = schedule.at(step)
+        advance(regulators, net, schedule.clamped, free, noise, generator, share)
     first, second = snapshot.rows(back), downstream.rows(back)
     return (
         torch.cat([first.accessibility, second.accessibility], dim=1),
@@ -144,11 +148,50 @@ def _integrate(
     )
 
 
+class Schedule:
+    """What is done to B cells in each step, read off a ``Course`` of B rows."""
+
+    def __init__(self, course: Course) -> None:
+        self.clamped, self.share, self.steps = course.clamps, course.share, course.steps
+        self.free = course.clamps.isnan()
+        self.ends = bool((course.steps < N_STEPS).any())
+        self.lowers = bool((course.share != 1.0).any())
+
+    def begin(self, state: Stages) -> Stages:
+        """Bring progenitors under their perturbations, in place; a pulse sets the chromatin too."""
+        if self.lowers:
+            for level in (state.accessibility, state.mrna, state.protein):
+                level.mul_(self.share)
+        if self.ends:
+            once = ~self.free & (self.steps == 0)
+            torch.where(once, self.clamped, state.accessibility, out=state.accessibility)
+        return _hold(state, self.clamped, self.free)
+
+    def at(self, step: int) -> tuple[Tensor, Tensor | None]:
+        """Return which genes are free in a step, and the share of their production that is left, if not all of it."""
+        over = self.steps <= step if self.ends else None
+        free = self.free if over is None else self.free | over
+        if not self.lowers:
+            return free, None
+        return free, self.share if over is None else torch.where(over, 1.0, self.share)
+
+
 def advance(
-    state: Stages, net: Circuit, clamped: Tensor, free: Tensor, noise: float, generator: torch.Generator
+    state: Stages,
+    net: Circuit,
+    clamped: Tensor,
+    free: Tensor,
+    noise: float,
+    generator: torch.Generator,
+    share: Tensor | None = None,
 ) -> None:
-    """Take one Euler-Maruyama step of the regulators in place; genes not ``free`` keep their ``clamped`` level."""
+    """Take one Euler-Maruyama step of the regulators in place.
+
+    Genes not ``free`` keep their ``clamped`` level; of the production of the others ``share`` is left.
+    """
     production = kinetics.network_production(state.protein, net)
+    if share is not None:
+        production *= share
     amplitude = kinetics.langevin_amplitude(state.accessibility, state.mrna, kinetics.TAU_MRNA, noise)
     state.relax(production, torch.full_like(net.start, kinetics.TAU_MRNA))
     kick = torch.randn(clamped.shape, generator=generator, device=clamped.device)

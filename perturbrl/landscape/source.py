@@ -1,4 +1,4 @@
-"""The source ``landscape``: simulated myeloid cells as a data set, cached.
+"""The source ``landscape``: simulated cells as a data set, cached.
 
 torch is imported only when cells are simulated.
 """
@@ -9,7 +9,7 @@ from perturbrl import registry, status
 from perturbrl.config import fingerprint, require
 from perturbrl.data.cache import cached_cells
 from perturbrl.data.schema import RawCells
-from perturbrl.landscape.config import N_REGULATORS, LandscapeConfig, checksum
+from perturbrl.landscape.config import LandscapeConfig, checksum
 from perturbrl.memory import require_memory
 
 BYTES_PER_ENTRY = 12  # of a cell's feature: signal and counts in single precision, and the sparse counts
@@ -53,9 +53,8 @@ def fresh_cells(config: LandscapeConfig, n_cells: int, seed: int = 0) -> RawCell
     def simulate() -> RawCells:
         from perturbrl.landscape.fresh import simulate_fresh
 
-        most = 1 + 2 * N_REGULATORS * N_REGULATORS  # control, singles and pairs
-        conditions = {"none": 1, "single": 1 + 2 * N_REGULATORS}.get(config.perturbations, most)
-        _require_memory(config, conditions * n_cells, f"{n_cells} cells of {conditions} conditions")
+        many = f"{n_cells} cells of {config.n_conditions} conditions"
+        _require_memory(config, config.n_conditions * n_cells, many)
         return simulate_fresh(config, n_cells, seed, key)
 
     with status.step(f"simulating {n_cells:,} fresh cells of each condition"):
@@ -63,6 +62,6 @@ def fresh_cells(config: LandscapeConfig, n_cells: int, seed: int = 0) -> RawCell
 
 
 def _require_memory(config: LandscapeConfig, n_cells: int, where: str) -> None:
-    features = N_REGULATORS + config.n_target_genes + config.n_peaks + config.n_proteins
+    features = config.n_genes + config.n_target_genes + config.n_peaks + config.n_proteins
     sizes = f"{where} with {features} features each"
     require_memory(BYTES_PER_ENTRY * n_cells * features, sizes, "simulate fewer cells or features")

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 FAMILIES = ("scale_free", "modular", "feed_forward")
+FEWEST, MOST = 5, 500
+"""Genes of a generated network."""
 CORE = (3, 5, 7)
 """Genes of the core: a signal and one, two or three switches, for networks of 5, 8 and 12 genes or more."""
 INPUTS = (0.3, 0.4, 0.2, 0.1)

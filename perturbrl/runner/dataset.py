@@ -120,7 +120,7 @@ def prepare(job: Job, read: Callable[[], RawCells]) -> Table:
     def build() -> CellTable:
         return load_table(read(), config.data, config.encoder, config.split)
 
-    file = job.raw["source"].get("path")
+    file = job.raw["source"].get("path") or job.raw["source"].get("network")
     code = code_digest(registry.sources[config.source.name].build, registry.encoders[config.encoder.name].build)
     # conditions and descriptions do not change a table of cells
     groups = json.dumps({group: job.raw[group] for group in CELL_GROUPS}, sort_keys=True)

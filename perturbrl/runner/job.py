@@ -20,10 +20,12 @@ from perturbrl.config import fingerprint, renamed
 from perturbrl.data.split import holds_out_cells
 from perturbrl.errors import UserError
 from perturbrl.files import write_text
+from perturbrl.landscape.networks import SUFFIXES
 from perturbrl.run_dirs import NOT_IN_HASH, Labels
 from perturbrl.runner.schema import RunConfig, bind_run, resolve
 
-FILE_KEYS = (("source", "path"), ("split", "file"), ("description", "prior"))  # files that cells depend on
+# files that cells depend on
+FILE_KEYS = (("source", "path"), ("source", "network"), ("split", "file"), ("description", "prior"))
 PATH_KEYS = (*FILE_KEYS, ("agent", "pretrained"))
 
 
@@ -66,7 +68,8 @@ def make_job(config: DictConfig, path: Path, labels: Labels | None = None) -> Jo
         raw["agent"] = dict(registry.agents.completed(raw["agent"]))
     # a run must find its files again from another working directory
     for holder, key in ((raw, "path"), *((raw.get(group), key) for group, key in PATH_KEYS)):
-        if holder and holder.get(key):
+        by_name = key == "network" and holder and Path(str(holder.get(key))).suffix not in SUFFIXES
+        if holder and holder.get(key) and not by_name:
             holder[key] = os.path.realpath(os.path.expanduser(str(holder[key])))  # never raises, unlike resolve
     split_of_cells = holds_out_cells(str(raw["split"].get("kind")))
     if raw["source"].get("name") == "landscape" and raw["source"].get("perturbations") == "none" and not split_of_cells:

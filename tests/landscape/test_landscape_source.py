@@ -14,9 +14,10 @@ from omegaconf import OmegaConf
 from scipy import sparse
 
 from perturbrl import paths, registry
+from perturbrl.config import fingerprint
 from perturbrl.data.schema import RawCells
 from perturbrl.errors import UserError
-from perturbrl.landscape import LandscapeConfig, build, dataset, modalities
+from perturbrl.landscape import LandscapeConfig, build, dataset, fresh_cells, modalities
 from perturbrl.landscape.config import checksum
 
 YAML = OmegaConf.load(paths.conf_dir() / "source" / "landscape.yaml")
@@ -118,18 +119,22 @@ CHANGES: dict[str, Any] = {
     "seed": 1, "n_cells": 121, "n_target_genes": 21, "n_peaks": 41, "n_proteins": 7, "noise": 0.3,
     "perturbations": "single",
     "overexpression": 3.0, "rna_depth": 900.0, "atac_depth": 900.0, "protein_depth": 900.0,
-    "dropout": 0.4, "n_batches": 3, "batch_effect": 0.5,
+    "dropout": 0.4, "n_batches": 3, "batch_effect": 0.5, "capture": 0.5,
+    "network": "random", "family": "modular", "n_regulators": 9, "network_seed": 1,
 }  # fmt: skip
 
 
 def test_every_key_is_live() -> None:
     assert set(CHANGES) == {field.name for field in dataclasses.fields(LandscapeConfig)} - {"name"}
     bases = {kind: config(perturbations=kind, n_cells=46) for kind in ("none", "single")}
+    bases["random"] = config(network="random", n_regulators=8)
     cells = {kind: dataset.simulate_cells(base, "x") for kind, base in bases.items()}
     for key, value in CHANGES.items():
         # An over-expression level can only matter where a gene is over-expressed.
         kind = "single" if key == "overexpression" else "none"
-        changed = dataclasses.replace(bases[kind], **{key: value})
+        kind = "random" if key in ("family", "n_regulators", "network_seed") else kind
+        size: dict[str, Any] = {"n_regulators": 8} if key == "network" else {}
+        changed = dataclasses.replace(bases[kind], **{key: value}, **size)
         assert checksum(changed) != checksum(bases[kind])
         assert not same(dataset.simulate_cells(changed, "x"), cells[kind]), key
 
@@ -212,6 +217,23 @@ def test_a_failed_write_leaves_no_trace_and_no_failure(monkeypatch: pytest.Monke
         ({"dropout": 1.0}, "source.dropout: must be at least 0 and below 1, got 1.0"),
         ({"rna_depth": 0.0}, "source.rna_depth: must be above 0, got 0.0"),
         ({"n_batches": 0}, "source.n_batches: must be at least 1, got 0"),
+        ({"capture": 0.0}, "source.capture: must be above 0 and at most 1, got 0.0"),
+        ({"network": "mieloid"}, "source.network: 'mieloid' is not known (did you mean 'myeloid'?); choose"),
+        ({"network": "none.bnet"}, "source.network: "),
+        ({"network": "random"}, "source.n_regulators: is needed for source.network=random: the number of its genes"),
+        ({"network": "random", "n_regulators": 4}, "source.n_regulators: must be at least 5 and at most 500, got 4"),
+        ({"n_regulators": 20}, "source.n_regulators: is for source.network=random; myeloid has its own genes"),
+        ({"family": "ring"}, "source.family: 'ring' is not known; choose feed_forward, modular or scale_free"),
+        (
+            {"network": "random", "n_regulators": 60, "perturbations": "single"},
+            "source.n_cells: must be at least 242 for source.perturbations=single, got 120",
+        ),
+        ({"perturbations": []}, "source.perturbations: is an empty list; name perturbations, such as [Gata1_ko"),
+        ({"perturbations": ["Gata1"]}, "source.perturbations[0]: 'Gata1': is not GENE_ko, GENE_oe[LEVEL], GENE_kd"),
+        ({"perturbations": ["Gata1_ko", "Gata7_ko"]}, "source.perturbations[1]: 'Gata7' is not a gene of the network"),
+        ({"perturbations": ["A_ko+B_oe", "B_oe+A_ko"]}, "source.perturbations[1]: 'B_oe+A_ko' is 'A_ko+B_oe' again"),
+        ({"perturbations": ["control"]}, "source.perturbations[0]: 'control' is not GENE_ko"),
+        ({"perturbations": ["Pu1_ko"], "n_cells": 1}, "source.n_cells: must be at least 2 for source.perturbations=a"),
     ],
 )
 def test_bad_settings_are_one_line(changes: dict[str, Any], message: str) -> None:
@@ -254,3 +276,50 @@ def test_the_default_landscape() -> None:
     shares = cells.obs["fate"].value_counts(normalize=True)
     assert cells.n_cells == 10_000 and cells.modalities["rna"].x.shape == (10_000, 300)
     assert (shares.drop("undecided") > 0.15).all() and len(shares.drop("undecided")) == 4 and shares["undecided"] < 0.04
+
+
+def test_older_settings_have_the_checksum_that_they_had() -> None:
+    """The checksum of the settings of 0.1.0 alone, as 0.1.0 computed it."""
+    new = ("network", "family", "n_regulators", "network_seed", "capture")
+    old = {key: value for key, value in dataclasses.asdict(config()).items() if key not in new}
+    assert checksum(config()) == fingerprint({**old, "version": 1})
+    without = {key: value for key, value in OmegaConf.merge(YAML, SMALL).items() if key not in new}
+    assert registry.sources.bind(without) == config()
+
+
+def test_a_generated_screen_names_genes_fates_and_perturbations() -> None:
+    settings = {"network": "random", "n_regulators": 12, "perturbations": "single", "n_cells": 250}
+    cells = build(config(**settings))
+    network = config(**settings).load_network()
+    assert tuple(cells.modalities["rna"].features[:12]) == network.genes
+    assert set(cells.obs["perturbation"]) == {"control"} | {f"{g}_{k}" for g in network.genes for k in ("ko", "oe")}
+    assert set(cells.obs["fate"]) >= set(network.fates)
+    fresh = fresh_cells(config(**settings), 2)
+    assert fresh.n_cells == 50 and tuple(fresh.modalities["rna"].features) == tuple(cells.modalities["rna"].features)
+
+
+def test_many_conditions_leave_control_a_tenth() -> None:
+    cells = build(config(network="random", n_regulators=60, perturbations="single", n_cells=1000, n_target_genes=8))
+    counts = cells.obs["perturbation"].value_counts()
+    assert counts["control"] >= 100 and counts.drop("control").nunique() == 1 and len(counts) == 121
+
+
+def test_a_network_of_a_file_is_known_by_what_it_says(tmp_path: Path) -> None:
+    file = tmp_path / "net.bnet"
+    file.write_text("targets,factors\na, a | c\nb, !a\nc, !b\n")
+    first = config(network=str(file), perturbations=["a_ko", "b_oe"])
+    cells = build(first)
+    assert set(cells.obs["perturbation"]) == {"control", "a_ko", "b_oe"}
+    assert list(cells.modalities["rna"].features[:3]) == ["a", "b", "c"]
+    copy = tmp_path / "copy.bnet"
+    copy.write_text(file.read_text())
+    assert checksum(config(network=str(copy), perturbations=["a_ko", "b_oe"])) == checksum(first)
+    file.write_text("targets,factors\na, a & c\nb, !a\nc, !b\n# changed\n")
+    assert checksum(first) != cells.checksum
+
+
+def test_capture_thins_the_counts_of_sequencing_only() -> None:
+    whole, half = (build(config(capture=share, dropout=0.0)) for share in (1.0, 0.5))
+    for key, share in (("rna", 0.5), ("atac", 0.5), ("protein", 1.0)):
+        ratio = dense(half.modalities[key].x).sum() / dense(whole.modalities[key].x).sum()
+        assert ratio == pytest.approx(share, rel=0.02)

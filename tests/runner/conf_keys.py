@@ -140,9 +140,10 @@ def h5ad_layer(path: str) -> dict[str, Change]:
 def source_keys() -> dict[str, dict[str, Change]]:
     h5ad, h5mu = p.one_modality(), p.two_modalities()
     single = ("source.perturbations=single",)
+    generated = ("source.network=random", "source.n_regulators=8")
     shapes = {"n_cells": 90, "n_target_genes": 10, "n_peaks": 20, "n_proteins": 5, "n_batches": 3}
     numbers = {
-        **{"seed": 1, "noise": 0.3, "dropout": 0.5, "batch_effect": 0.9},
+        **{"seed": 1, "noise": 0.3, "dropout": 0.5, "batch_effect": 0.9, "capture": 0.2},
         **{"rna_depth": 500.0, "atac_depth": 300.0, "protein_depth": 99.0},
     }
     return {
@@ -150,6 +151,10 @@ def source_keys() -> dict[str, dict[str, Change]]:
             "name": NAME,
             "perturbations": Change("single", p.raw),
             "overexpression": Change(1.2, p.raw, single),
+            "network": Change(p.network(), p.raw),
+            "family": Change("feed_forward", p.raw, generated),
+            "n_regulators": Change(9, p.raw, generated),
+            "network_seed": Change(1, p.raw, generated),
             **{key: Change(value, p.raw) for key, value in (shapes | numbers).items()},
         },
         "pbmc68k_reduced": {"name": NAME, "cell_type_key": Change("phase", p.raw)},

@@ -309,6 +309,14 @@ def split_file(*overrides: str) -> str:
 
 
 @functools.cache
+def network() -> str:
+    """A file with a network of three genes."""
+    file = folder() / "three.bnet"
+    file.write_text("targets,factors\na, a | c\nb, !a\nc, !b\n")
+    return str(file)
+
+
+@functools.cache
 def two_modalities() -> str:
     mudata.MuData({"rna": _part("GENE", 0), "atac": _part("peak", 1)}).write(folder() / "cells.h5mu")
     return str(folder() / "cells.h5mu")
