@@ -12,6 +12,7 @@ CHECKPOINT = "checkpoint.safetensors"
 EVALUATION = "evaluation"
 SUMMARY = "summary.json"
 PER_FEATURE = "per_feature.parquet"
+STAGES = "stages.parquet"
 DIGESTS = "digests.json"
 LOCK = ".lock"
 

@@ -127,7 +127,7 @@ def seeds(node: Any, place: str = "") -> Iterator[str]:
 
 
 def test_the_table_of_seeds_is_complete() -> None:
-    section = (DOCS / "use.md").read_text().partition("## The six seeds")[2].partition("\n## ")[0]
+    section = (DOCS / "use.md").read_text().partition("## The seeds")[2].partition("\n## ")[0]
     listed = set(re.findall(r"^\| `([\w.]+)` \|", section, re.MULTILINE))
     found = set()
     for file in (ROOT / "conf").rglob("*.yaml"):
@@ -136,7 +136,6 @@ def test_the_table_of_seeds_is_complete() -> None:
             place = "" if group == "config.yaml" else f"{group}."
             found |= set(seeds(yaml.safe_load(file.read_text()), place))
     assert listed == found
-    assert len(listed) == 6
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / ".github" / "workflows").glob("*.yml")), ids=ids)

@@ -81,8 +81,14 @@ _tables = _Tables(most=8)
 
 
 def load_cells(job: Job) -> Table:
-    """Return the cells that a job trains on; jobs that share data share one table in memory."""
-    source = job.config.source
+    """Return the cells that a job trains on; jobs that share data share one table in memory.
+
+    A task that reads no cells makes its own table, ``table(config)`` beside its ``build``.
+    """
+    source, env = job.config.source, job.config.env
+    make: Callable[[object], CellTable] | None = getattr(registry.envs[env.name].build, "table", None)
+    if make is not None:
+        return make(env)
 
     def read() -> RawCells:
         with status.step(f"reading {job.raw['source'].get('path') or 'source=' + source.name}"):

@@ -64,8 +64,9 @@ def make_job(config: DictConfig, path: Path, labels: Labels | None = None) -> Jo
     """
     registry.load_plugins()
     raw = {k: renamed(k, v) if isinstance(v, dict) else v for k, v in resolve(config).items() if k != "experiment"}
-    if isinstance(raw.get("agent"), dict):
-        raw["agent"] = dict(registry.agents.completed(raw["agent"]))
+    for group, entries in (("agent", registry.agents), ("env", registry.envs)):
+        if isinstance(raw.get(group), dict):
+            raw[group] = dict(entries.completed(raw[group]))
     # a run must find its files again from another working directory
     for holder, key in ((raw, "path"), *((raw.get(group), key) for group, key in PATH_KEYS)):
         by_name = key == "network" and holder and Path(str(holder.get(key))).suffix not in SUFFIXES

@@ -12,6 +12,7 @@ import torch
 from perturbrl.runner.job import Job
 
 from . import conf_probes as p
+from . import fate_keys
 from .tiny import PARTS, small
 
 Probe = Callable[[Job, Path], str]
@@ -45,17 +46,20 @@ QUICK = (
 
 
 PAPER_TASK = {("env", "paper"), ("env", "paper_discrete"), ("protocol", "paper"), ("split", "cells")}
+FATES = {("env", "fate"): (), ("env", "gattaca"): ("env=gattaca",), ("protocol", "fate"): ()}
 
 
 def of_screens(group: str, choice: str) -> bool:
     """Whether only the task of held-out perturbations has a use for the file."""
-    return group in COUNTERFACTUAL and (group, choice) not in PAPER_TASK
+    return group in COUNTERFACTUAL and (group, choice) not in (PAPER_TASK | FATES.keys())
 
 
 def base(group: str, choice: str) -> tuple[str, ...]:
     """Overrides under which the keys of conf/<group>/<choice>.yaml are looked at."""
     if of_screens(group, choice):
         return screen_base(group, choice)
+    if (group, choice) in FATES:
+        return merged(fate_keys.base(), FATES[group, choice])
     agent = choice if group == "agent" else "ppo"
     sizes = agent_sizes(agent)
     chosen = [f"{group}={choice}"] if group not in ("", "agent") else []
@@ -231,6 +235,7 @@ SCREEN_ENV = {
     "mates": Change(2, p.trained, ("env.reward=energy",)),
 }
 ENV = {"paper": PAPER, "paper_discrete": PAPER | GENE, "counterfactual": SCREEN_ENV}
+ENV |= {"fate": fate_keys.env(Change, NAME), "gattaca": fate_keys.gattaca(Change, NAME)}
 COMMON = {
     **{"total_steps": 64, "rollout_steps": 32, "n_envs": 4, "minibatch": 32},
     **{"lr": 3e-3, "gamma": 0.5, "gae_lambda": 0.3, "normalise_advantage": False},
@@ -514,7 +519,7 @@ def table() -> dict[tuple[str, str], dict[str, Change]]:
         "agent": AGENT,
         "agent/optimizer": OPTIMIZER,
         "policy": {"mlp": POLICY, "relu": POLICY | {"activation": Change("tanh", p.trained)}},
-        "protocol": {"paper": PROTOCOL, "counterfactual": SCREEN_PROTOCOL},
+        "protocol": {"paper": PROTOCOL, "counterfactual": SCREEN_PROTOCOL, "fate": fate_keys.protocol(Change, NAME)},
         "schedule": SCHEDULE,
         "split": {"cells": SPLIT, **screen_splits()},
         "conditions": NAMED,

@@ -29,6 +29,7 @@ from perturbrl import paths, records, registry
 from perturbrl.agents import kernels
 from perturbrl.data.fetch import cached_file
 from perturbrl.errors import UserError
+from perturbrl.evaluate.fate.rows import FateRows
 from perturbrl.evaluate.paper.rows import PaperRows
 from perturbrl.runner.build import build_learner
 from perturbrl.runner.dataset import load_cells
@@ -174,6 +175,13 @@ def scores(job: Job, scratch: Path) -> str:
 
     rows = PaperRows(table, c.env, c.protocol)
     return repr({name: row.numbers() for name, row in rows.of(policy).items()}) + str(len(rows.cells))
+
+
+def fates(job: Job, scratch: Path) -> str:
+    """Every row of an evaluation of a policy that is always done at once."""
+    rows = FateRows(job.config.env, job.config.protocol)
+    done = rows.tasks[0].done
+    return repr({name: dict(row.numbers) for name, row in rows.of(lambda x: torch.full(x.shape[:1], done)).items()})
 
 
 def recorded(job: Job, scratch: Path) -> str:

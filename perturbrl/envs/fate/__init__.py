@@ -1,0 +1,1 @@
+"""Steering a cell to a fate on an executable network."""

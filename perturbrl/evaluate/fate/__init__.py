@@ -1,0 +1,1 @@
+"""Scores of policies that steer cells to fates, beside the optimum and simple rules."""
