@@ -152,6 +152,15 @@ CONTROL = _table(
     MetricInfo("wall_seconds", "wall time, s", "down", digits=0),
 )
 """Held-out perturbations: the return of the task, and the cost of a run."""
+FATES = _table(
+    MetricInfo("success_rate", "target reached", "up", "share of episodes, mean over pairs of source and target"),
+    MetricInfo("control_length", "control length", "down", "decisions of an episode, mean over pairs", digits=2),
+    MetricInfo("steps_to_target", "steps to target", "down", "decisions of the episodes that reach it", digits=2),
+    MetricInfo("n_perturbed", "genes perturbed", "down", "genes of all decisions of an episode", digits=2),
+    MetricInfo("return", "return", "up", "rewards without shaping"),
+    MetricInfo("regret", "regret", "down", "return of the optimum minus return, on the same draws"),
+)
+"""Steering cells to fates."""
 PRIMARY = "pds_cosine"  # the metric of a claim, where the config of the runs names no other
 
 

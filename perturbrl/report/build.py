@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from perturbrl import status
 from perturbrl.errors import UserError
 from perturbrl.files import write_text
-from perturbrl.report import comparisons_section, held_out_section, paper
+from perturbrl.report import comparisons_section, fates, held_out_section, paper
 from perturbrl.report.claims import Family
 from perturbrl.report.collect import Collection, collect
 from perturbrl.report.comparisons import compare
@@ -65,6 +65,8 @@ def build_report(where: Sequence[str | Path], out: Path, figures: bool = True) -
         compared = compare(tables, held_out)
         sections = [*(held_out_section.section(t, family) for t in held_out), *map(paper.section, tables)]
         sections = [comparisons_section.with_pairs(s, compared.get(s.slug, ())) for s in sections]
+        steered = fates.build_tables(collection)
+        sections += map(fates.section, steered)
     written: list[Path] = []
 
     def write(name: str, text: str) -> Path:
@@ -76,6 +78,7 @@ def build_report(where: Sequence[str | Path], out: Path, figures: bool = True) -
     try:
         with status.step("drawing figures"):
             pictures = _draw(tables, held_out, collection.differing, out / "figures") if figures else {}
+            pictures |= fates.draw(steered, out / "figures") if figures else {}
         with status.step("writing the page"):
             over = across(held_out)
             html = write("report.html", page(collection, tables, sections, over, pictures))

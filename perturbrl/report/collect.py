@@ -12,11 +12,11 @@ import pandas as pd
 
 from perturbrl import paths
 from perturbrl.errors import UserError
-from perturbrl.metrics_info import PAPER_COLUMNS
+from perturbrl.metrics_info import FATES, PAPER_COLUMNS
 from perturbrl.report import published, recorded, run_files
 from perturbrl.report.differences import label_runs, part_repeats
 from perturbrl.report.recorded import Recorded, Settings, spelled
-from perturbrl.report.run_files import COUNTERFACTUAL, LeftOut
+from perturbrl.report.run_files import COUNTERFACTUAL, FATE, FATE_ENVS, LeftOut
 from perturbrl.run_dirs import HOW_TO_RUN, find_runs, labels
 
 TEXTS, NUMBERS = ("agent", "env", "source", "data"), ("seed", "steps")  # that every run.json has
@@ -62,7 +62,12 @@ class Collection:
     @property
     def paper(self) -> pd.DataFrame:
         """The runs that belong in Tables I-III."""
-        return self.runs[~self._counterfactual]
+        return self.runs[~self._counterfactual & ~self._fates]
+
+    @property
+    def fates(self) -> pd.DataFrame:
+        """The runs that steer cells to fates."""
+        return self.runs[self._fates]
 
     @property
     def counterfactual(self) -> pd.DataFrame:
@@ -72,6 +77,11 @@ class Collection:
     @property
     def _counterfactual(self) -> pd.Series[bool]:
         return self.runs["run"].isin(list(self.summaries))
+
+    @property
+    def _fates(self) -> pd.Series[bool]:
+        # a run that diverged may have no evaluation
+        return (self.runs["protocol"] == FATE) | self.runs["env"].isin(FATE_ENVS)
 
 
 def collect(where: Sequence[str | Path]) -> Collection:
@@ -91,7 +101,7 @@ def collect(where: Sequence[str | Path]) -> Collection:
     for folder in find_runs(where):
         try:
             run, summary, lacking = _read_run(folder)
-            rows = _rows(summary, run["status"])
+            rows = _rows(summary, run)
         except LeftOut as error:
             incomplete.append(Incomplete(folder, str(error)))
             damaged += incomplete[-1:] if error.damaged else []
@@ -138,7 +148,7 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], dict[str, Any], str]:
     return run, summary, run_files.log_damage(folder, run)
 
 
-def _rows(summary: dict[str, Any], status: str) -> dict[str, dict[str, float]]:
+def _rows(summary: dict[str, Any], run: dict[str, Any]) -> dict[str, dict[str, float]]:
     rows = summary.get("rows", {})
     if not isinstance(rows, dict) or not all(isinstance(cells, dict) for cells in rows.values()):
         raise LeftOut(f"{paths.EVALUATION}/{paths.SUMMARY}: rows must map names to metrics", damaged=True)
@@ -149,8 +159,8 @@ def _rows(summary: dict[str, Any], status: str) -> dict[str, dict[str, float]]:
                 where = f"{paths.EVALUATION}/{paths.SUMMARY}: rows.{row}.{metric}"
                 raise LeftOut(f"{where} is not a number: {value!r}", damaged=True)
         out[row] = {metric: math.nan if value is None else float(value) for metric, value in cells.items()}
-    if status == "diverged":
-        out.setdefault("policy", dict.fromkeys(PAPER_COLUMNS, math.nan))
+    if run["status"] == "diverged":
+        out.setdefault("policy", dict.fromkeys(FATES if run["env"] in FATE_ENVS else PAPER_COLUMNS, math.nan))
     if "policy" not in out:
         raise LeftOut(f"{paths.EVALUATION}/{paths.SUMMARY}: rows.policy is missing", damaged=True)
     return out

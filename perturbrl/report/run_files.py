@@ -10,6 +10,7 @@ from typing import Any
 from perturbrl import files, paths
 
 COUNTERFACTUAL = "counterfactual"  # name of a protocol, and of the env whose runs it scores
+FATE, FATE_ENVS = "fate", ("fate", "gattaca")  # a protocol, and the envs whose runs it scores
 PARQUET_END = b"PAR1"
 
 

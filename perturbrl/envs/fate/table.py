@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import torch
@@ -9,7 +11,7 @@ import torch
 from perturbrl.config import fingerprint
 from perturbrl.data.schema import CellTable
 from perturbrl.envs.fate.config import FateEnvConfig
-from perturbrl.envs.fate.tasks import landscape, tasks
+from perturbrl.envs.fate.tasks import RANDOM, landscape, tasks
 
 
 def cell_table(config: FateEnvConfig) -> CellTable:
@@ -35,6 +37,13 @@ def cell_table(config: FateEnvConfig) -> CellTable:
         train=rows,
         test=rows,
         obs=pd.DataFrame(index=[f"start{row}" for row in rows]),
-        source=config.network,
+        source=_name(config),
         checksum=fingerprint(content),
     )
+
+
+def _name(config: FateEnvConfig) -> str:
+    """Return the network's name: that of a file without its folders, or the family, size and seed."""
+    if config.network == RANDOM:
+        return f"{config.family}-{config.n_regulators}-{config.network_seed}"
+    return Path(config.network).name
