@@ -77,6 +77,12 @@ class StateGraph:
         share = np.concatenate([np.full(len(rows) - len(states), 1.0 / self.n_genes), stay])
         return sparse.csr_array((share, (rows, columns)), shape=(len(states), self.n_states))
 
+    def jump_matrix(self) -> sparse.csr_array:
+        """Return the probabilities [N, N] of the next state that differs; the rows of fixed points are 0."""
+        rows, columns = self.edges(np.arange(self.n_states))
+        share = 1.0 / self.n_active[rows]
+        return sparse.csr_array((share, (rows, columns)), shape=(self.n_states, self.n_states))
+
     def after_update(self, values: Floats) -> Floats:
         """Return the expectation of ``values`` [N] after one update of a gene drawn uniformly, [N]."""
         total = np.zeros_like(values)

@@ -92,23 +92,24 @@ def naive_values(task: FateTask) -> np.ndarray:
 
     @cache
     def evolve(s: tuple[int, ...], held: frozenset[int]) -> dict[tuple[int, ...], float]:
-        share, ended = {s: 1.0}, dict[tuple[int, ...], float]()
-        block = n if task.update == "asynchronous" else 1
+        share = {s: 1.0}
         for k in range(task.n_updates):
             fixed = held if task.duration == "permanent" or k < task.hold_updates else frozenset()
+            jumps = stopping and k >= task.hold_updates
             after: dict[tuple[int, ...], float] = {}
             for here, p in share.items():
-                if here in stop and k >= task.hold_updates and (k - task.hold_updates) % block == 0:
-                    ended[here] = ended.get(here, 0) + p
+                if jumps and here in stop:
+                    ways = [here]
                 elif task.update == "synchronous":
-                    there = tuple(here[g] if g in fixed else rule(here, g) for g in range(n))
-                    after[there] = after.get(there, 0) + p
+                    ways = [tuple(here[g] if g in fixed else rule(here, g) for g in range(n))]
                 else:
-                    for g in range(n):
-                        there = updated(here, g, fixed)
-                        after[there] = after.get(there, 0) + p / n
+                    ways = [updated(here, g, fixed) for g in range(n)]
+                    if jumps:  # updates that change nothing are left out
+                        ways = [there for there in ways if there != here]
+                for there in ways:
+                    after[there] = after.get(there, 0) + p / len(ways)
             share = after
-        return {end: share.get(end, 0) + ended.get(end, 0) for end in share | ended}
+        return share
 
     @cache
     def value(s: tuple[int, ...], goal: int, t: int, held: frozenset[int]) -> float:

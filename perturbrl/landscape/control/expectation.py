@@ -40,61 +40,25 @@ class Expectation:
         """
         update = self._update(self.graph.frozen(genes))
         if self.task.duration == "permanent":
-            return self._run(update, values, self.task.n_updates)
+            return _repeat(update, values, self.task.n_updates)
         values = self._released(values, self.task.n_updates - self.task.hold_updates)
         for _ in range(self.task.hold_updates):
             values = update(values)
         return values
 
     def _released(self, values: Floats, n_updates: int) -> Floats:
-        if self._only_fixed_points and self._arrives(n_updates):
+        if self._runs_on:
+            return _repeat(self._free_update, values, n_updates)
+        if self.task.update == "asynchronous" and self._arrives(n_updates):
             result, error = self._hitting.expectation(values)
             if error <= _SETTLED * n_updates * float(np.abs(values).max(initial=0.0)):
                 return result
-        return self._run(self._free_update, values, n_updates)
+        return _repeat(self._change, values, n_updates)
 
-    @cached_property
-    def _only_fixed_points(self) -> bool:
-        """Whether every evolution that is stopped ends in a fixed point, which it can then not leave."""
-        fixed = not self.graph.n_active[self._stop].any()
-        return self.task.update == "asynchronous" and bool(len(self._stop)) and fixed
-
-    @cached_property
-    def _hitting(self) -> Hitting:
-        return Hitting(self.graph, self._stop)
-
-    def _arrives(self, n_updates: int) -> bool:
-        """Return whether every state is in an attractor after ``n_updates``, but for a negligible probability."""
-        if n_updates not in self._arrivals:
-            moving = np.ones(self.graph.n_states)
-            moving[self._stop] = 0.0
-            for _ in range(n_updates):
-                if moving.max() <= _SETTLED:
-                    break
-                moving = self._free_update(moving)
-            self._arrivals[n_updates] = bool(moving.max() <= _SETTLED)
-        return self._arrivals[n_updates]
-
-    def _run(self, update: Operator, values: Floats, n_updates: int) -> Floats:
-        """Return the expectation of ``values`` after ``n_updates``, or of the attractor's state that a cell stops in.
-
-        A cell stops at the first such state. An update is an average, so what n more updates change is at most n times
-        what the last one changed.
-        """
-        settled = _SETTLED * float(np.abs(values).max(initial=0.0))
-        now = values
-        for left in reversed(range(n_updates)):
-            after = update(now)
-            after[self._stop] = values[self._stop]
-            change = float(np.abs(after - now).max())
-            now = after
-            if change * left <= settled:
-                break
-        return now
-
-    @cached_property
-    def _free_update(self) -> Operator:
-        return self._update(self.graph)
+    @property
+    def _runs_on(self) -> bool:
+        """Whether cells go on to the last update, wherever they are."""
+        return self.task.between != "attractor" or self.task.duration == "permanent"
 
     def _update(self, graph: StateGraph) -> Operator:
         if self.task.update == "synchronous":
@@ -104,8 +68,57 @@ class Expectation:
         return lambda values: np.asarray(matrix @ values)
 
     @cached_property
-    def _stop(self) -> Ints:
-        """The states of the asynchronous network's attractors, at which an evolution to an attractor ends."""
-        if self.task.between != "attractor" or self.task.duration == "permanent":
-            return np.empty(0, np.int64)
+    def _free_update(self) -> Operator:
+        return self._update(self.graph)
+
+    @cached_property
+    def _change(self) -> Operator:
+        """One change of state (``landscape.evolution`` leaves out updates that change nothing), none in attractors."""
+        stops = self._stops
+        if self.task.update == "synchronous":
+            update = self._free_update
+        else:
+            matrix = self.graph.jump_matrix()
+
+            def update(values: Floats) -> Floats:
+                return np.asarray(matrix @ values)
+
+        def change(values: Floats) -> Floats:
+            after = update(values)
+            after[stops] = values[stops]
+            return after
+
+        return change
+
+    @cached_property
+    def _stops(self) -> Ints:
+        """The states of the asynchronous network's attractors, at the first of which a cell stops."""
         return np.concatenate(bottoms(self.graph))
+
+    @cached_property
+    def _hitting(self) -> Hitting:
+        return Hitting(self.graph, self._stops)
+
+    def _arrives(self, n_changes: int) -> bool:
+        """Return whether every state is in an attractor after ``n_changes``, but for a negligible probability."""
+        if n_changes not in self._arrivals:
+            moving = np.ones(self.graph.n_states)
+            moving[self._stops] = 0.0
+            for _ in range(n_changes):
+                if moving.max() <= _SETTLED:
+                    break
+                moving = self._change(moving)
+            self._arrivals[n_changes] = bool(moving.max() <= _SETTLED)
+        return self._arrivals[n_changes]
+
+
+def _repeat(operator: Operator, values: Floats, n: int) -> Floats:
+    """Return ``values`` after ``n`` times ``operator``, an average: n more change at most n times the last change."""
+    settled = _SETTLED * float(np.abs(values).max(initial=0.0))
+    for left in range(n, 0, -1):
+        after = operator(values)
+        change = float(np.abs(after - values).max()) if left % 8 == 0 else np.inf
+        values = after
+        if change * left <= settled:
+            break
+    return values
