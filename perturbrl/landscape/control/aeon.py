@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from perturbrl.errors import UserError, choice
+from perturbrl.landscape import symbolic
 from perturbrl.landscape.control import aeon_solver
 from perturbrl.landscape.network import Network
 from perturbrl.landscape.state_graph import network_name
@@ -105,7 +106,7 @@ def solve(
     checked = [_request(network, problem) for problem in problems]
     for gene in controllable:
         choice(gene, network.genes, "controllable")
-    request = {"bnet": bnet(network), "controllable": [*controllable] or None, "problems": checked}
+    request = {"model": symbolic.model(network).to_aeon(), "controllable": [*controllable] or None, "problems": checked}
     answers = aeon_solver.solve(request) if time_limit is None else _in_child(network, request, time_limit)
     return tuple(_control_sets(problem, answer) for problem, answer in zip(problems, answers, strict=True))
 
@@ -160,15 +161,3 @@ def _control_sets(problem: Problem, answer: dict[str, Any]) -> ControlSets:
     sets = {int(size): int(count) for size, count in answer["sets"].items()}
     ordered = sorted(tuple(sorted(found.items())) for found in answer["smallest"])
     return ControlSets(problem, sets, tuple(dict(found) for found in ordered))
-
-
-def bnet(network: Network) -> str:
-    """Return ``network`` as the text of a .bnet file."""
-    rows = [f"{gene}, {_bnet_rule(rule)}" for gene, rule in network.rules.items()]
-    return "\n".join(["targets, factors", *rows, ""])
-
-
-def _bnet_rule(rule: str) -> str:
-    signs = {"and": "&", "or": "|", "not": "!", "True": "true", "False": "false"}
-    words = rule.replace("(", " ( ").replace(")", " ) ").split()
-    return " ".join(signs.get(word, word) for word in words)

@@ -18,11 +18,11 @@ MOST_LISTED = 1000  # sets of the smallest size that are listed; all are counted
 def solve(request: dict[str, Any]) -> list[dict[str, Any]]:
     """Return for each of the ``problems`` the number of its ``sets`` of each size, and the ``smallest`` ones.
 
-    ``request`` has ``bnet`` (text), ``controllable`` (names, or null for all) and ``problems``, each with ``mode``,
-    ``max_size``, ``source`` (values of all genes, or null) and ``target`` (for attractors the values of all genes in
-    one of its states; for phenotypes a list of partial states).
+    ``request`` has ``model`` (the text of a .aeon file), ``controllable`` (names, or null for all) and ``problems``,
+    each with ``mode``, ``max_size``, ``source`` (values of all genes, or null) and ``target`` (for attractors the
+    values of all genes in one of its states; for phenotypes a list of partial states).
     """
-    network = aeon.BooleanNetwork.from_bnet(request["bnet"])
+    network = aeon.BooleanNetwork.from_aeon(request["model"])
     graph = aeon.AsynchronousPerturbationGraph(network, request["controllable"])
     return [_solve(graph, problem) for problem in request["problems"]]
 
