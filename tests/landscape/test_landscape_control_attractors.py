@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -93,3 +94,26 @@ def test_a_target_that_no_policy_reaches_surely_is_infinite() -> None:
 def test_bad_sizes_are_one_line() -> None:
     with pytest.raises(UserError, match=r"k: 5 genes flipped at once; 1 to 4 are possible"):
         attractor_control(network(SWITCHES), 5)
+
+
+TABLE = {
+    "bbm177_myeloid-progenitors": ([1] * 6, [0.047, 0.067, 0.126, 0.150, 0.296, 0.313], [2.089, 1.260, 1.063], 30),
+    "bbm007_cortical-area-development": ([1, 1], [0.271, 0.729], [2.500, 1.500, 1.000], 2),
+    "bbm271_blood-stem-cell-heterogeneity": ([1, 1, 32], [0.049, 0.098, 0.853], [3.395, 1.754, 1.481], 6),
+    "bbm281_emt-switch": ([1, 1, 1], [0.059, 0.156, 0.784], [2.148, 6.983, 2.460], 6),
+}
+
+
+@pytest.mark.real_data
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TABLE)
+def test_published_networks_give_the_values_computed_elsewhere(name: str, real_data: Path) -> None:
+    sizes, shares, means, n_pairs = TABLE[name]
+    network = load(real_data / "boolean_models" / f"{name}.bnet")
+    results = [attractor_control(network, k) for k in (1, 2, 3)]
+    assert sorted(len(states) for states in results[0].attractors) == sizes
+    np.testing.assert_allclose(np.sort(results[0].shares), shares, atol=6e-4)
+    np.testing.assert_allclose([result.mean_steps for result in results], means, atol=6e-4)
+    assert results[2].reachable.sum() == n_pairs
+    if name == "bbm281_emt-switch":
+        assert results[0].reachable.sum() == 4
