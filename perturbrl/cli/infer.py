@@ -43,20 +43,26 @@ def infer_network(
     Raises
     ------
     UserError
-        ``out`` is no .bnet file, or as ``cells.read_trajectory``, ``listed.read_edges`` and ``infer_network``.
+        ``out`` is no .bnet file, or as ``cells.read_trajectory``, ``networks.edges.read_edges`` and
+        ``infer_network``.
     """
     from perturbrl.landscape.infer import infer_network as infer
     from perturbrl.landscape.infer import settings
     from perturbrl.landscape.infer.cells import read_trajectory
-    from perturbrl.landscape.infer.listed import read_edges
     from perturbrl.landscape.infer.solver import require_z3
     from perturbrl.landscape.infer.write import report, write
+    from perturbrl.landscape.networks.edges import read_edges
+    from perturbrl.landscape.networks.files import identifiers
 
     require_z3()
     if out.suffix != ".bnet":
         raise UserError(f"--out {out}: the network is written in .bnet format; name a file such as network.bnet")
     config = settings(**_settings(changes))
-    listed = None if edges is None else read_edges(edges)
+    listed = None
+    if edges is not None:
+        rows = read_edges(edges, unsigned=True)
+        spelled = identifiers([*dict.fromkeys(gene for row in rows for gene in (row.source, row.target))], str(edges))
+        listed = [(spelled[row.source], spelled[row.target], row.sign) for row in rows]
     result = infer(read_trajectory(file, _names(genes), columns, config, layer), config, listed, out.stem)
     files = write(result, out, str(file))
     print(report(result, str(file)))

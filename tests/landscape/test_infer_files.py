@@ -14,7 +14,6 @@ from perturbrl.cli.infer import infer_network
 from perturbrl.errors import UserError
 from perturbrl.landscape.infer import settings
 from perturbrl.landscape.infer.cells import Columns, read_trajectory, smoothed
-from perturbrl.landscape.infer.listed import read_edges
 from perturbrl.landscape.networks import load
 
 pytest.importorskip("z3")
@@ -127,7 +126,7 @@ def test_smoothing_takes_the_mean_of_a_cell_and_its_nearest():
         ),
         ({"changes": ["form"]}, "'form' is no setting; settings are KEY=VALUE"),
         ({"changes": ["form=nand"]}, "infer.form: 'nand' is not known"),
-        ({"edges": "no.csv"}, "no.csv: cannot be read as CSV: No such file"),
+        ({"edges": "no.csv"}, "no.csv: cannot be read: No such file"),
     ],
 )
 def test_a_mistake_is_one_line(file, tmp_path, arguments, message):
@@ -153,34 +152,3 @@ def test_a_constant_gene_and_too_few_cells_are_one_line(tmp_path):
 def test_the_file_to_write_is_a_bnet_file(file, tmp_path):
     with pytest.raises(UserError, match="name a file such as network.bnet"):
         infer(file, tmp_path / "net.sbml")
-
-
-@pytest.mark.parametrize(
-    ("text", "edges"),
-    [
-        ("Gene1,Gene2,Type\nA,B,+\nB,A,-\n", (("A", "B", 1), ("B", "A", -1))),
-        ("tf,confidence,target,mor\nA,A,B,1\nB,C,A,-0.5\n", (("A", "B", 1), ("B", "A", -1))),
-        ("source,target\nA,B\n", (("A", "B", 0),)),
-        ("regulator,target,sign\nA,B,activation\nA,C,?\n", (("A", "B", 1), ("A", "C", 0))),
-    ],
-)
-def test_lists_of_edges_in_the_usual_forms(tmp_path, text, edges):
-    (tmp_path / "edges.csv").write_text(text)
-    assert read_edges(tmp_path / "edges.csv") == edges
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("a,b\nA,B\n", "no column is called regulator or tf or source or gene1 or from; columns are a, b"),
-        ("tf,goal\nA,B\n", "no column is called target or gene2 or to"),
-        ("tf,target\n", "has a header and no edges"),
-        ("tf,target\nA,\n", "line 2: an edge needs a tf and a target"),
-        ("tf,target,sign\nA,B,up\n", "line 2: 'up' is no sign; use \\+, -, a number, or nothing"),
-        ("", "cannot be read as CSV: No columns to parse from file"),
-    ],
-)
-def test_a_list_of_edges_with_a_mistake_is_one_line(tmp_path, text, message):
-    (tmp_path / "edges.csv").write_text(text)
-    with pytest.raises(UserError, match=message):
-        read_edges(tmp_path / "edges.csv")

@@ -65,3 +65,24 @@ def test_an_edge_twice_is_one_edge_and_names_become_python_names(tmp_path: Path)
 def test_a_bad_file_is_one_line(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         load(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("text", "signs"),
+    [
+        ("source,target,sign\nA,B,activation\nB,A,?\n", [1, 0]),
+        ("tf,target,mor\nA,B,-0.5\nB,A,\nB,C,0\n", [-1, 0, 0]),
+        ("source,target\nA,B\n", [0]),
+    ],
+)
+def test_signs_may_be_missing_where_the_reader_has_others(tmp_path, text, signs):
+    (tmp_path / "edges.csv").write_text(text)
+    assert [edge.sign for edge in read_edges(tmp_path / "edges.csv", unsigned=True)] == signs
+    with pytest.raises(UserError, match="the columns are source,target;|the sign is"):
+        read_edges(tmp_path / "edges.csv")
+
+
+def test_a_sign_that_is_none_is_refused_even_where_signs_may_be_missing(tmp_path):
+    (tmp_path / "edges.csv").write_text("source,target,sign\nA,B,up\n")
+    with pytest.raises(UserError, match="row 2: the sign is 'up'"):
+        read_edges(tmp_path / "edges.csv", unsigned=True)

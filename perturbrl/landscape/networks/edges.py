@@ -26,7 +26,7 @@ SIGNS = {"+": 1, "-": -1, "activation": 1, "repression": -1, "activates": 1, "re
 
 @dataclass(frozen=True)
 class SignedEdge:
-    """``source`` activates (``sign`` 1) or represses (-1) ``target``."""
+    """``source`` activates (``sign`` 1) or represses (-1) ``target``; 0 where the sign is not known."""
 
     source: str
     target: str
@@ -44,12 +44,13 @@ def read_network(path: Path, confidence: str = CONFIDENCE) -> Network:
     return from_edges(read_edges(path, confidence), path.stem, str(path))
 
 
-def read_edges(path: Path, confidence: str = CONFIDENCE) -> list[SignedEdge]:
+def read_edges(path: Path, confidence: str = CONFIDENCE, *, unsigned: bool = False) -> list[SignedEdge]:
     """Return the edges of a CSV (or tab-separated .tsv) file, in its order, each once.
 
     Columns are ``source,target,sign`` or, as DoRothEA has them, ``tf,confidence,target,mor``; others are ignored. A
     sign is a number (of which only the sign is read), ``+``, ``-``, ``activation`` or ``repression``. Of a file with a
-    column ``confidence`` only rows whose level is one of the letters ``confidence`` are read.
+    column ``confidence`` only rows whose level is one of the letters ``confidence`` are read. With ``unsigned``, the
+    column of signs and any of its values may be missing (``0`` and ``?`` count as missing); such an edge has sign 0.
 
     Raises
     ------
@@ -58,9 +59,10 @@ def read_edges(path: Path, confidence: str = CONFIDENCE) -> list[SignedEdge]:
     """
     rows = csv.reader(read_text(path).splitlines(), delimiter="\t" if path.suffix == ".tsv" else ",")
     header = [name.strip().lower().lstrip("\ufeff") for name in next(rows, [])]
-    columns = next((names for names in COLUMNS if set(names) <= set(header)), None)
+    choices = [*COLUMNS, *(names[:2] for names in COLUMNS if unsigned)]
+    columns = next((names for names in choices if set(names) <= set(header)), None)
     if columns is None:
-        wanted = one_of(",".join(names) for names in COLUMNS)
+        wanted = one_of(",".join(names) for names in choices)
         raise UserError(f"{path}: the columns are {','.join(header) or 'none'}; {wanted} are needed")
     edges: dict[tuple[str, str], SignedEdge] = {}
     for number, row in enumerate(rows, start=2):
@@ -71,7 +73,7 @@ def read_edges(path: Path, confidence: str = CONFIDENCE) -> list[SignedEdge]:
         cell = dict(zip(header, (value.strip() for value in row), strict=True))
         if "confidence" in cell and cell["confidence"] not in [*confidence]:
             continue
-        edge = _edge([cell[name] for name in columns], f"{path}, row {number}")
+        edge = _edge([*(cell[name] for name in columns), ""][:3], f"{path}, row {number}", unsigned)
         before = edges.setdefault((edge.source, edge.target), edge)
         if before.sign != edge.sign:
             raise UserError(
@@ -108,10 +110,12 @@ def _rule(gene: str, activators: list[str], repressors: list[str]) -> str:
     return f"({any_on}) and {none_on}" if repressors else any_on
 
 
-def _edge(cells: list[str], where: str) -> SignedEdge:
+def _edge(cells: list[str], where: str, unsigned: bool) -> SignedEdge:
     source, target, sign = cells
     if not source or not target:
         raise UserError(f"{where}: names no {'target' if source else 'source'}")
+    if unsigned and sign in ("", "?", "0"):
+        return SignedEdge(source, target, 0)
     try:
         number = float(SIGNS.get(sign.lower(), sign))
     except ValueError:
