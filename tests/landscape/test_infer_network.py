@@ -102,6 +102,7 @@ def test_files_are_written_and_the_network_is_read_again(tmp_path):
     files = write(result, tmp_path / "fork.bnet", "cells")
     read = load(files[0])
     assert read.genes == result.network.genes and read.truth_tables == result.network.truth_tables
+    assert (read.start, read.fates, read.name) == (result.network.start, result.network.fates, "fork")
     rows = files[1].read_text().splitlines()
     assert rows[0] == "regulator,target,sign,bits,p,in_rule,support,listed" and len(rows) == len(result.edges) + 1
     assert "Steps of the data that the network can take" in files[2].read_text()

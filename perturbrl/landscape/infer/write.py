@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from dataclasses import asdict, fields
 from pathlib import Path
 
 from perturbrl.files import write_text
 from perturbrl.landscape.infer.inference import Inferred, InferredEdge
-from perturbrl.landscape.network import Network
+from perturbrl.landscape.networks import bnet
 
 
 def write(inferred: Inferred, out: Path, source: str) -> tuple[Path, Path, Path]:
@@ -32,25 +31,10 @@ def write(inferred: Inferred, out: Path, source: str) -> tuple[Path, Path, Path]
     """
     files = out, out.with_suffix(".edges.csv"), out.with_suffix(".txt")
     for file, text in zip(
-        files, (bnet(inferred.network), edges_csv(inferred.edges), report(inferred, source)), strict=True
+        files, (bnet.text(inferred.network), edges_csv(inferred.edges), report(inferred, source)), strict=True
     ):
         write_text(file, text)
     return files
-
-
-def bnet(network: Network) -> str:
-    """Return a network in .bnet format; start and fates are comments, ``# start:`` and ``# fate NAME:``."""
-    lines = [f"# start: {' '.join(sorted(network.start))}"]
-    for fate, (on, off) in network.fates.items():
-        lines.append(f"# fate {fate}: {' '.join([*on, *(f'!{gene}' for gene in off)])}")
-    lines.append("targets, factors")
-    lines += [f"{gene}, {_operators(rule)}" for gene, rule in network.rules.items()]
-    return "\n".join(lines) + "\n"
-
-
-def _operators(rule: str) -> str:
-    words = {"not": "!", "and": "&", "or": "|", "True": "true", "False": "false"}
-    return re.sub(r"\b(?:not (?=[\w(])|(?:and|or|True|False)\b)", lambda match: words[match[0].strip()], rule)
 
 
 def edges_csv(edges: tuple[InferredEdge, ...]) -> str:

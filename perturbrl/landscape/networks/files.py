@@ -10,19 +10,22 @@ import biodivine_aeon as aeon
 
 from perturbrl.errors import UserError
 from perturbrl.landscape.network import Network
+from perturbrl.landscape.networks import bnet
 
 
 def read_model(path: Path) -> Network:
     """Return the network of a .bnet, .sbml or .aeon file; a gene without a rule that others read is an input.
 
-    What a Python name cannot hold becomes ``_`` (``miR-200`` is ``miR_200``). The network has no start and no fates.
+    What a Python name cannot hold becomes ``_`` (``miR-200`` is ``miR_200``). The network has no start and no fates,
+    but for those that a .bnet file written here has in its comments (``bnet``).
 
     Raises
     ------
     UserError
         The file cannot be read, is malformed, has no genes, or leaves a rule open.
     """
-    model = _parse(path, read_text(path))
+    text = read_text(path)
+    model = _parse(path, text)
     spelled = model.variable_names()
     if not spelled:
         raise UserError(f"{path}: holds no genes")
@@ -39,7 +42,8 @@ def read_model(path: Path) -> Network:
             raise UserError(f"{path}: gene {gene!r} has regulators but no rule; a rule for it is needed")
         else:
             rules[names[gene]] = _expression(function, model, names, f"{path}: gene {gene!r}")
-    return Network(rules, frozenset(), {}, {}, {}, 0.5, path.stem)
+    start, fates = bnet.states(text, names, str(path)) if path.suffix == ".bnet" else (frozenset(), {})
+    return Network(rules, start, fates, {}, {}, 0.5, path.stem)
 
 
 def read_text(path: Path) -> str:
