@@ -8,9 +8,11 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+import typer
 from scipy import sparse
+from typer.testing import CliRunner
 
-from perturbrl.cli.infer import infer_network
+from perturbrl.cli.infer import command, infer_network
 from perturbrl.errors import UserError
 from perturbrl.landscape.infer import settings
 from perturbrl.landscape.infer.cells import Columns, read_trajectory, smoothed
@@ -147,6 +149,20 @@ def test_a_constant_gene_and_too_few_cells_are_one_line(tmp_path):
     cells.write_h5ad(file)
     with pytest.raises(UserError, match="gene 'Y' is 0 in every cell"):
         infer(file, tmp_path / "net.bnet")
+
+
+def test_the_command_reads_its_options(file, tmp_path):
+    app = typer.Typer()
+    app.command()(command)
+    out = tmp_path / "net.bnet"
+    words = [str(file), "form=or", "--genes", "X, Y", "--pseudotime", "time", "--fates", "L,R", "--out", str(out)]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    network = load(out)
+    assert (network.rules, set(network.fates)) == ({"X": "not Y", "Y": "not X"}, {"L", "R"})
+    assert f"written: {out}" in result.output
+    result = CliRunner().invoke(app, [str(file), "--genes", "X,Q", "--pseudotime", "time"])
+    assert result.exit_code == 2 and "no gene is called 'Q'" in result.output
 
 
 def test_the_file_to_write_is_a_bnet_file(file, tmp_path):
