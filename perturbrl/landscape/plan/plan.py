@@ -36,18 +36,8 @@ def make_plan(
 ) -> Plan:
     """Return the ranked list of sets of perturbations that take the start of ``question`` to its target.
 
-    Parameters
-    ----------
-    question, config
-        What is asked (``places.ask``), and the settings.
-    max_perturb
-        The most genes of a set.
-    genes
-        The genes that may be perturbed; empty: all.
-    notes
-        Sentences that the plan is to carry.
-    proposed
-        Instead of a search: the name of a method, and the sets that it proposes.
+    ``question`` is what is asked (``places.ask``); ``max_perturb`` bounds the genes of a set, which are of ``genes``
+    (empty: of all). ``notes`` are sentences that the plan carries; ``proposed`` a method and its sets, instead of a search.
 
     Raises
     ------
