@@ -37,7 +37,8 @@ def make_plan(
     """Return the ranked list of sets of perturbations that take the start of ``question`` to its target.
 
     ``question`` is what is asked (``places.ask``); ``max_perturb`` bounds the genes of a set, which are of ``genes``
-    (empty: of all). ``notes`` are sentences that the plan carries; ``proposed`` a method and its sets, instead of a search.
+    (empty: of all). ``notes`` are sentences that the plan carries; ``proposed`` is a method and its sets, instead of
+    a search.
 
     Raises
     ------
