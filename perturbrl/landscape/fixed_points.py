@@ -159,8 +159,7 @@ class _Equations:
     """p = F(p) in float64, and the Jacobian of all three stages."""
 
     def __init__(self, net: Circuit, clamps: Tensor) -> None:
-        rules = tuple(replace(group, tables=group.tables.double()) for group in net.rules)
-        self._net = Circuit(net.regulators, net.thresholds.double(), rules, net.start.double())
+        self._net = replace(net, thresholds=net.thresholds.double(), start=net.start.double())
         self._clamps = clamps.double()
         self._free = clamps.isnan()
 

@@ -4,50 +4,40 @@ Every gene opens its chromatin (accessibility), is transcribed (mRNA) and transl
 response to the stage before, scaled so that 1 is the level of a gene that is fully on. Time is in units of the mRNA
 lifetime of the regulators.
 
-Letters: B cells, G regulators (transcription factors), R regulators of a gene, U binding sites, M target genes.
+Letters: B cells, G regulators (transcription factors), U binding sites, M target genes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from perturbrl.landscape.diagrams import Diagram, diagram
 from perturbrl.landscape.network import Network
 
 TAU_ACCESSIBILITY = 0.5
 TAU_MRNA = 1.0
 TAU_PROTEIN = 1.5
-CELLS, ENTRIES = 1024, 2**24
-"""The most cells whose rules are evaluated at a time, and entries of one table for them: these bound what lies between
-rules and result."""
-
-
-@dataclass(frozen=True)
-class RuleGroup:
-    """The rules of k genes that have R regulators each.
-
-    ``genes`` [k] int64, columns of the network; ``sites`` [k, R] int64, numbers of binding sites of the circuit, the
-    first regulator first; ``tables`` [k, 2^R], the rule over all states of the regulators, the first varying slowest.
-    """
-
-    genes: Tensor
-    sites: Tensor
-    tables: Tensor
+CELLS = 2048
+CELLS_ELSEWHERE = 1 << 17
+"""Cells computed together on a processor, where all of their levels then stay in the cache of a core from one operation
+to the next, and on other devices, where that only bounds memory."""
 
 
 @dataclass(frozen=True)
 class Circuit:
     """A Boolean network as tensors; a binding site is a regulator with a threshold, and may serve several genes.
 
-    ``regulators`` [U] int64 and ``thresholds`` [U] are those of the U sites; ``rules`` has one entry for each number of
-    regulators, so that a gene with many costs nothing to the others; ``start`` [G].
+    ``regulators`` [U] int64 and ``thresholds`` [U] are those of the U sites; ``rules`` has one entry for each gene;
+    ``start`` [G].
     """
 
     regulators: Tensor
     thresholds: Tensor
-    rules: tuple[RuleGroup, ...]
+    rules: tuple[Diagram, ...]
     start: Tensor
 
 
@@ -67,16 +57,18 @@ def circuit(network: Network, device: torch.device | str = "cpu") -> Circuit:
         [number.setdefault((column[name], network.threshold(gene, name)), len(number)) for name in names]
         for gene, names in zip(genes, network.regulators, strict=True)
     ]
-    rules = []
-    for r in sorted({len(row) for row in sites}):
-        members = [g for g, row in enumerate(sites) if len(row) == r]
-        index = torch.tensor([sites[g] for g in members], dtype=torch.int64).reshape(len(members), r)
-        tables = torch.tensor([network.truth_tables[g] for g in members], dtype=torch.float32)
-        rules.append(RuleGroup(torch.tensor(members).to(device), index.to(device), tables.to(device)))
+    rules = tuple(diagram(table, row) for table, row in zip(network.truth_tables, sites, strict=True))
     regulators = torch.tensor([regulator for regulator, _ in number], dtype=torch.int64)
     thresholds = torch.tensor([threshold for _, threshold in number], dtype=torch.float32)
     start = torch.tensor([float(gene in network.start) for gene in genes])
-    return Circuit(regulators.to(device), thresholds.to(device), tuple(rules), start.to(device))
+    return Circuit(regulators.to(device), thresholds.to(device), rules, start.to(device))
+
+
+def blocks(cells: Tensor) -> Iterator[slice]:
+    """Yield the rows of ``cells`` [B, ...] some at a time."""
+    size = CELLS if cells.device.type == "cpu" else CELLS_ELSEWHERE
+    for first in range(0, len(cells), size):
+        yield slice(first, first + size)
 
 
 def hill(level: Tensor, threshold: Tensor | float) -> Tensor:
@@ -85,29 +77,15 @@ def hill(level: Tensor, threshold: Tensor | float) -> Tensor:
     return power / (1 + power)
 
 
-def hill_cube(occupancy: Tensor, tables: Tensor) -> Tensor:
-    """Return the multilinear interpolation of Boolean rules, [B, G], at ``occupancy`` [B, G, R]; ``tables`` [G, 2^R].
-
-    The HillCube of Wittmann et al. 2009 (BMC Systems Biology 3:98): the sum over corners b of
-    rule(b) prod_r h_r^b_r (1 - h_r)^(1 - b_r), contracted one regulator at a time.
-    """
-    value = tables
-    for r in range(occupancy.shape[-1]):
-        off, on = value.chunk(2, dim=-1)
-        value = torch.lerp(off, on, occupancy[..., r : r + 1])
-    return value[..., 0]
-
-
 def network_production(protein: Tensor, net: Circuit) -> Tensor:
     """Return the target accessibility of the G regulators, [B, G] in [0, 1], given their ``protein`` [B, G]."""
-    production = torch.empty_like(protein)
-    size = max(1, min(CELLS, ENTRIES // max(rules.tables.numel() for rules in net.rules)))
-    for first in range(0, len(protein), size):
-        cells = slice(first, first + size)
-        occupancy = hill(protein[cells, net.regulators], net.thresholds)
-        for rules in net.rules:
-            production[cells, rules.genes] = hill_cube(occupancy[:, rules.sites], rules.tables)
-    return production
+    parts = []
+    for rows in blocks(protein):
+        # Sites as rows: each is then read and written in one go.
+        level = protein[rows].T.contiguous()
+        occupancy = hill(level[net.regulators], net.thresholds[:, None]).unbind(0) or (level[0],)
+        parts.append(torch.stack([rule.evaluate(occupancy) for rule in net.rules], dim=1))
+    return torch.cat(parts) if parts else torch.empty_like(protein)
 
 
 def target_production(protein: Tensor, weights: Tensor) -> Tensor:
@@ -120,4 +98,4 @@ def target_production(protein: Tensor, weights: Tensor) -> Tensor:
 
 def langevin_amplitude(source: Tensor, level: Tensor, tau: float, noise: float) -> Tensor:
     """Return noise * sqrt((source + level) / tau), of the chemical Langevin equation (Gillespie 2000)."""
-    return noise * torch.sqrt((source + level) / tau)
+    return (source + level).div_(tau).sqrt_().mul_(noise)

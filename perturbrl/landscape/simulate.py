@@ -189,14 +189,17 @@ def advance(
 
     Genes not ``free`` keep their ``clamped`` level; of the production of the others ``share`` is left.
     """
-    production = kinetics.network_production(state.protein, net)
-    if share is not None:
-        production *= share
-    amplitude = kinetics.langevin_amplitude(state.accessibility, state.mrna, kinetics.TAU_MRNA, noise)
-    state.relax(production, torch.full_like(net.start, kinetics.TAU_MRNA))
     kick = torch.randn(clamped.shape, generator=generator, device=clamped.device)
-    state.mrna.addcmul_(amplitude, kick, value=DT**0.5).clamp_(min=0.0)
-    _hold(state, clamped, free)
+    tau_mrna = torch.full_like(net.start, kinetics.TAU_MRNA)
+    for rows in kinetics.blocks(clamped):
+        part = state.rows(rows)
+        production = kinetics.network_production(part.protein, net)
+        if share is not None:
+            production *= share[rows]
+        amplitude = kinetics.langevin_amplitude(part.accessibility, part.mrna, kinetics.TAU_MRNA, noise)
+        part.relax(production, tau_mrna)
+        part.mrna.addcmul_(amplitude, kick[rows], value=DT**0.5).clamp_(min=0.0)
+        _hold(part, clamped[rows], free[rows])
 
 
 def _hold(state: Stages, clamped: Tensor, free: Tensor) -> Stages:

@@ -37,7 +37,7 @@ def test_a_gene_with_many_regulators_costs_the_others_nothing_and_reads_its_rule
     rules = {name: name for name in names} | {"wide": " or ".join(names), "no": f"not ({' and '.join(names)})"}
     net = Network(rules, frozenset(), {}, {}, {("no", "r0"): 0.3}, 0.5)
     circuit = kinetics.circuit(net)
-    assert [rules.tables.shape for rules in circuit.rules] == [(14, 2), (2, 2**14)]
+    assert [len(rule.nodes) for rule in circuit.rules] == [1] * 14 + [14, 14]
     assert len(circuit.regulators) == 15  # r0 has two thresholds
     protein = torch.rand(3, 16, generator=torch.Generator().manual_seed(0))
     got = kinetics.network_production(protein, circuit)
@@ -51,7 +51,7 @@ def test_a_gene_with_many_regulators_costs_the_others_nothing_and_reads_its_rule
 def test_blocks_of_cells_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     protein = torch.rand(37, 11, generator=torch.Generator().manual_seed(0))
     whole = kinetics.network_production(protein, CIRCUIT)
-    monkeypatch.setattr(kinetics, "ENTRIES", 5 * 16)
+    monkeypatch.setattr(kinetics, "CELLS", 5)
     assert torch.equal(kinetics.network_production(protein, CIRCUIT), whole)
 
 
