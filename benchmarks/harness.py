@@ -16,10 +16,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from perturbrl.cores import cores
 
+K = TypeVar("K")
 HERE = Path(__file__).resolve().parent
 ONE_THREAD = {
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"),
@@ -209,12 +210,12 @@ def ratios(of: Result, to: Result, attribute: str) -> Spread | None:
     return Spread.of(getattr(a, attribute) / getattr(b, attribute) for a, b in pairs)
 
 
-def rates_in_turns(turns: Mapping[str, Callable[[int], int]], rounds: int) -> dict[str, list[float]]:
+def rates_in_turns(turns: Mapping[K, Callable[[int], int]], rounds: int) -> dict[K, list[float]]:
     """Measure contenders of one process in turn; return the steps a CPU-second of each, one for each round.
 
     ``turns`` map the number of a turn to the steps that it took; one turn more, the first, warms up.
     """
-    rates: dict[str, list[float]] = {name: [] for name in turns}
+    rates: dict[K, list[float]] = {name: [] for name in turns}
     for turn in range(rounds + 1):
         for name in list(turns)[:: 1 if turn % 2 else -1]:
             before = time.process_time()
