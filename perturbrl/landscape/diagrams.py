@@ -28,13 +28,13 @@ class Diagram:
     nodes: tuple[tuple[int, int, int], ...]
     root: int
 
-    def evaluate(self, occupancy: Sequence[Tensor]) -> Tensor:
+    def evaluate(self, occupancy: Sequence[Tensor], answers: tuple[Tensor, Tensor]) -> Tensor:
         """Return the multilinear interpolation of the rule at ``occupancy``: U tensors of n cells; [n].
 
-        The HillCube of Wittmann et al. 2009 (BMC Systems Biology 3:98): the sum over corners b of
-        rule(b) prod_r h_r^b_r (1 - h_r)^(1 - b_r).
+        ``answers`` are n zeros and n ones. The HillCube of Wittmann et al. 2009 (BMC Systems Biology 3:98): the sum
+        over corners b of rule(b) prod_r h_r^b_r (1 - h_r)^(1 - b_r).
         """
-        values = [torch.zeros_like(occupancy[0]), torch.ones_like(occupancy[0])]
+        values = [*answers]
         for site, off, on in self.nodes:
             is_site = (off, on) == (OFF, ON)
             values.append(occupancy[site] if is_site else torch.lerp(values[off], values[on], occupancy[site]))

@@ -83,8 +83,9 @@ def network_production(protein: Tensor, net: Circuit) -> Tensor:
     for rows in blocks(protein):
         # Sites as rows: each is then read and written in one go.
         level = protein[rows].T.contiguous()
-        occupancy = hill(level[net.regulators], net.thresholds[:, None]).unbind(0) or (level[0],)
-        parts.append(torch.stack([rule.evaluate(occupancy) for rule in net.rules], dim=1))
+        occupancy = hill(level.index_select(0, net.regulators), net.thresholds[:, None]).unbind(0)
+        answers = torch.zeros_like(level[0]), torch.ones_like(level[0])
+        parts.append(torch.stack([rule.evaluate(occupancy, answers) for rule in net.rules], dim=1))
     return torch.cat(parts) if parts else torch.empty_like(protein)
 
 

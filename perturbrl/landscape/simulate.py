@@ -29,7 +29,7 @@ class Stages:
     mrna: Tensor
     protein: Tensor
 
-    def relax(self, production: Tensor, tau_mrna: Tensor) -> None:
+    def relax(self, production: Tensor, tau_mrna: Tensor | float) -> None:
         """Take one explicit Euler step of the chain production -> accessibility -> mRNA -> protein."""
         # Last stage first: each must read the stage before it as it was at the start of the step.
         self.protein.lerp_(self.mrna, DT / kinetics.TAU_PROTEIN)
@@ -154,6 +154,7 @@ class Schedule:
     def __init__(self, course: Course) -> None:
         self.clamped, self.share, self.steps = course.clamps, course.share, course.steps
         self.free = course.clamps.isnan()
+        self.holds = not bool(self.free.all())
         self.ends = bool((course.steps < N_STEPS).any())
         self.lowers = bool((course.share != 1.0).any())
 
@@ -167,10 +168,10 @@ class Schedule:
             torch.where(once, self.clamped, state.accessibility, out=state.accessibility)
         return _hold(state, self.clamped, self.free)
 
-    def at(self, step: int) -> tuple[Tensor, Tensor | None]:
-        """Return which genes are free in a step, and the share of their production that is left, if not all of it."""
+    def at(self, step: int) -> tuple[Tensor | None, Tensor | None]:
+        """Return which genes are free in a step, and the share of their production that is left; None: all, or all."""
         over = self.steps <= step if self.ends else None
-        free = self.free if over is None else self.free | over
+        free = (self.free if over is None else self.free | over) if self.holds else None
         if not self.lowers:
             return free, None
         return free, self.share if over is None else torch.where(over, 1.0, self.share)
@@ -180,26 +181,26 @@ def advance(
     state: Stages,
     net: Circuit,
     clamped: Tensor,
-    free: Tensor,
+    free: Tensor | None,
     noise: float,
     generator: torch.Generator,
     share: Tensor | None = None,
 ) -> None:
     """Take one Euler-Maruyama step of the regulators in place.
 
-    Genes not ``free`` keep their ``clamped`` level; of the production of the others ``share`` is left.
+    Genes not ``free`` (None: all are) keep their ``clamped`` level; of the production of the others ``share`` is left.
     """
     kick = torch.randn(clamped.shape, generator=generator, device=clamped.device)
-    tau_mrna = torch.full_like(net.start, kinetics.TAU_MRNA)
     for rows in kinetics.blocks(clamped):
         part = state.rows(rows)
         production = kinetics.network_production(part.protein, net)
         if share is not None:
             production *= share[rows]
         amplitude = kinetics.langevin_amplitude(part.accessibility, part.mrna, kinetics.TAU_MRNA, noise)
-        part.relax(production, tau_mrna)
+        part.relax(production, kinetics.TAU_MRNA)
         part.mrna.addcmul_(amplitude, kick[rows], value=DT**0.5).clamp_(min=0.0)
-        _hold(part, clamped[rows], free[rows])
+        if free is not None:
+            _hold(part, clamped[rows], free[rows])
 
 
 def _hold(state: Stages, clamped: Tensor, free: Tensor) -> Stages:
