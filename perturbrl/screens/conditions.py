@@ -267,9 +267,15 @@ def _no_control(labels: pd.Index[str] | NDArray[np.object_], config: ConditionsC
 
 
 def _genes(targets: list[str], effects: dict[str, float]) -> dict[str, tuple[str, float]]:
+    """Return the gene of each target that ends in a suffix of ``effects``, and its effect.
+
+    A number after the suffix multiplies the effect (``_kd0.7``); what follows an @ is a duration (``_ko@40``).
+    """
     found = {}
     for target in targets:
         for suffix, sign in effects.items():
             if target.endswith(suffix) and len(target) > len(suffix):
                 found[target] = (target.removesuffix(suffix), float(sign))
+            elif match := re.fullmatch(rf"(.+){re.escape(suffix)}(\d+(?:\.\d+)?)?(?:@\d+)?", target):
+                found[target] = (match[1], float(sign) * float(match[2] or 1.0))
     return found

@@ -97,7 +97,7 @@ COUNTERFACTUAL = ("env", "conditions", "description", "protocol", "split")
 
 def screen_base(group: str, choice: str) -> tuple[str, ...]:
     """The same for the task of held-out perturbations."""
-    landscape = (group, choice) == ("conditions", "landscape")
+    landscape = group == "conditions" and choice.startswith("landscape")
     source = [o for o in QUICK if o.startswith("source.")] if landscape else ["source=file", f"path={p.screen()}"]
     chosen = [] if group == "env" else [f"{group}={choice}"]
     contexts = ["conditions.context=cell_type"] if choice == "unseen_context" else []
@@ -435,11 +435,19 @@ CONDITIONS = {
     "max_targets": Change(1, p.told),
 }
 NOT = Change(None, p.told)
+DOSES = (
+    "description.kinds=[gene_embedding]",
+    "source.perturbations=[Pu1_ko,Eklf_kd0.5,Fli1_oe1.5,Gfi1_flip,Gata1_ko,Scl_oe@40]",
+)
 NAMED = {
     "auto": CONDITIONS,
     "landscape": {
         "name": CONDITIONS["name"],
         **{f"effects.{key}": Change(3.0, p.told, ("description.kinds=[gene_embedding]",)) for key in ("_ko", "_oe")},
+    },
+    "landscape_doses": {
+        "name": CONDITIONS["name"],
+        **{f"effects.{key}": Change(3.0, p.told, DOSES) for key in ("_ko", "_kd", "_oe", "_flip")},
     },
     "papalexi": {
         **{"name": CONDITIONS["name"], "keep": NOT, "batch": Change("batch", p.told)},

@@ -98,6 +98,16 @@ def test_contexts_doses_and_batches() -> None:
     assert Condition(("dex",), "K", 3.0) == parsed.conditions[4]
 
 
+def test_doses_and_durations_after_a_suffix_leave_the_gene() -> None:
+    labels = ["ctrl", "STAT1_kd0.7", "STAT1_ko@40", "IRF1_oe1.5@3", "IRF1_oe2b"] * 20
+    parsed = read(cells(perturbation=labels), effects={"_ko": -1.0, "_kd": -1.0, "_oe": 1.0})
+    assert parsed.genes == {
+        "STAT1_kd0.7": ("STAT1", -0.7),
+        "STAT1_ko@40": ("STAT1", -1.0),
+        "IRF1_oe1.5@3": ("IRF1", 1.5),
+    }
+
+
 def test_effects_name_the_gene_and_its_sign() -> None:
     labels = ["Gata1_ko", "Gata1_oe+Pu1_ko", "control"]
     parsed = read(cells(perturbation=labels), effects={"_ko": -1.0, "_oe": 1.0})

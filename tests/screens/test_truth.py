@@ -90,3 +90,15 @@ def test_truth_comes_in_the_conditions_and_features_of_the_screen() -> None:
     np.testing.assert_array_equal(part, whole[:, columns])
     with pytest.raises(UserError, match="names are not of this landscape"):
         true_means(landscape(n_target_genes=30), screen, data_config(), CONDITIONS, 5)
+
+
+def test_fresh_cells_of_a_generated_network_have_its_means() -> None:
+    config = landscape(network="random", n_regulators=10, n_cells=2100)
+    screen = load_screen(build(config), data_config(), CONDITIONS)
+    assert len(screen.conditions) == 21 and len(screen.panel_columns) == 10
+    rows = np.arange(len(screen.condition))
+    means = true_means(config, screen, data_config(), CONDITIONS, 100)
+    measured = np.stack([np.asarray(screen.x[rows[screen.condition == k]].mean(axis=0))[0] for k in range(21)])
+    gap = np.square(measured[:, None] - means[None]).mean(axis=2)
+    assert np.mean(gap.argmin(axis=1) == np.arange(21)) > 0.5  # perturbations of genes that are off anyway look alike
+    assert gap.diagonal().mean() < 0.3 * gap[~np.eye(21, dtype=bool)].mean()
