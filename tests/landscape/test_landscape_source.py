@@ -19,6 +19,7 @@ from perturbrl.data.schema import RawCells
 from perturbrl.errors import UserError
 from perturbrl.landscape import LandscapeConfig, build, dataset, fresh_cells, modalities
 from perturbrl.landscape.config import checksum
+from perturbrl.landscape.networks import SHIPPED, load
 
 YAML = OmegaConf.load(paths.conf_dir() / "source" / "landscape.yaml")
 SMALL = {"n_cells": 120, "n_target_genes": 20, "n_peaks": 40, "n_proteins": 6}
@@ -323,3 +324,11 @@ def test_capture_thins_the_counts_of_sequencing_only() -> None:
     for key, share in (("rna", 0.5), ("atac", 0.5), ("protein", 1.0)):
         ratio = dense(half.modalities[key].x).sum() / dense(whole.modalities[key].x).sum()
         assert ratio == pytest.approx(share, rel=0.02)
+
+
+@pytest.mark.parametrize("name", [name for name in SHIPPED if name != "myeloid"])
+def test_every_shipped_network_can_be_a_source(name: str) -> None:
+    cells = build(config(network=name, n_cells=60))
+    genes = load(name).genes
+    assert tuple(cells.modalities["rna"].features[: len(genes)]) == genes
+    assert set(cells.obs["fate"]) <= {*load(name).fates, "undecided"}

@@ -42,7 +42,7 @@ ABOUT = {
     "landscape": About(
         ("rna", "atac", "protein"),
         10_000,
-        "simulated here from the network of Krumsiek et al. 2011",
+        "simulated here from a gene network, by default that of Krumsiek et al. 2011",
         "that of perturbrl",
     ),
     "file": About((), None, "your own file, path=FILE", "yours"),
