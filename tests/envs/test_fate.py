@@ -180,3 +180,25 @@ def test_counts_are_binomial() -> None:
     p = 0.4 * (0.05 + 0.95 * level)
     torch.testing.assert_close(seen.mean(0), 20 * p, rtol=0, atol=4 * float((20 * 0.25 / n) ** 0.5))
     torch.testing.assert_close(seen.var(0), 20 * p * (1 - p), rtol=0.1, atol=0)
+
+
+def test_what_one_flip_of_the_toggle_pays_in_closed_form() -> None:
+    # Both genes on: the gene that is updated first goes off, so one flip switches the toggle in half of all cases.
+    n = 4000
+    env = make(toggle(target="attractor:0", bonus=-0.5, reward=2.0, cost=0.25), n_envs=n)
+    obs = env.reset(uniforms(env, 0))
+    off = (obs[0, 0, env.slices["state"]] == 0).nonzero()[0, 0]
+    step = env.step(off.expand(1, n), uniforms(env, 1))
+    paid, reached = step.reward, step.terminated
+    assert set(paid.unique().tolist()) == {-0.75, 1.25} and torch.equal(paid == 1.25, reached)
+    assert abs(reached.double().mean().item() - 0.5) < 4 * 0.5 / n**0.5
+
+
+def test_two_flips_switch_the_toggle_surely() -> None:
+    env = make(toggle(max_perturb=2), n_envs=50)
+    env.reset(uniforms(env, 0))
+    first = env.step(torch.zeros(1, 50, dtype=torch.int64), uniforms(env, 1))
+    assert not bool(first.reward.any()) and not bool(first.terminated.any())
+    second = env.step(torch.ones(1, 50, dtype=torch.int64), uniforms(env, 2))
+    assert bool(second.terminated.all())
+    torch.testing.assert_close(second.reward, torch.full((1, 50), 1.0 - 0.02 - 2 * 0.25))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,17 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from perturbrl import paths, registry
+from perturbrl import paths, records, registry
 from perturbrl.envs.fate.config import FateEnvConfig
 from perturbrl.evaluate.fate.config import FateProtocolConfig
 from perturbrl.evaluate.fate.protocol import stage_table
 from perturbrl.evaluate.fate.rows import FateRows, Row
 from perturbrl.landscape.control.attractors import attractor_control
 from perturbrl.landscape.networks import load
+from perturbrl.runner.evaluate import Evaluator
+from perturbrl.runner.hydra.compose import compose_job
+from perturbrl.runner.progress import Progress
+from perturbrl.runner.train import train_jobs
 
 ROWS = {"policy", "optimum", "greedy", "one_step_best", "random", "do_nothing"}
 
@@ -95,3 +100,27 @@ def test_a_network_too_large_for_the_exact_solver_has_the_other_rows() -> None:
     made = FateRows(env(n_decisions=2), protocol(exact_genes=10, simulations=1)).of(None)
     assert made.keys() == ROWS - {"optimum", "one_step_best"}
     assert np.isnan(made["greedy"].numbers["regret"])
+
+
+def test_the_optimum_of_the_toggle_in_closed_form() -> None:
+    # One flip succeeds with probability 1/2 and costs 1/4: V_t = -1/4 + 1/2 + V_(t-1) / 2, V_0 = 0.
+    config = env(network="toggle", max_perturb=1, n_decisions=3, bonus=0.0, cost=0.25)
+    numbers = FateRows(config, protocol(simulations=4000)).of(None)["optimum"].numbers
+    assert numbers["return"] == pytest.approx(0.25 + 0.125 + 0.0625, abs=4 * 0.5 / np.sqrt(8000))
+    assert numbers["success_rate"] == pytest.approx(7 / 8, abs=4 * np.sqrt(7 / 64 / 8000))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("agent", [("agent=ppo", "agent.ent_coef=0.02"), ("agent=trpo",)], ids=["ppo", "trpo"])
+def test_an_agent_solves_the_toggle(agent: tuple[str, ...], tmp_path: Path) -> None:
+    # Both genes at once switch it surely. One gene and then "done" is a local optimum, where PPO without an entropy
+    # bonus may stay.
+    task = ("env=fate", "env.network=toggle", "env.cost=0.1", "env.bonus=-0.2", "protocol.simulations=100")
+    sizes = ("schedule.total=40960", "agent.rollout_steps=1024", "agent.lr=1e-3", "curve_points=0", "device=cpu")
+    job = compose_job([*task, *agent, *sizes], tmp_path, "toggle")
+    train_jobs([job], Progress("quiet"))
+    Evaluator().evaluate(job.path)
+    rows = records.read_json(job.path / paths.EVALUATION / paths.SUMMARY)["rows"]
+    assert rows["policy"]["success_rate"] == 1.0 and rows["policy"]["control_length"] == 1.0
+    assert rows["policy"]["regret"] == pytest.approx(0.0, abs=1e-6)
+    assert rows["random"]["regret"] > 0.1

@@ -13,7 +13,7 @@ HELD = ("env.duration=held", "env.hold_updates=3", "env.n_updates=30")
 POTENTIAL, TEMPTING, COUNTS = ("env.shaping=potential",), ("env.shaping=tempting",), ("env.observation=counts",)
 
 ENV: dict[str, tuple[Any, tuple[str, ...]]] = {
-    "network": ("random", ("env.n_regulators=7",)),
+    "network": ("toggle", ()),
     "family": ("modular", NETWORK),
     "n_regulators": (8, NETWORK),
     "network_seed": (1, NETWORK),
