@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from perturbrl.errors import UserError
+from perturbrl.landscape.control.exact import Solver
 from perturbrl.landscape.control.exhaustive import bound, exhaustive, first
 from perturbrl.landscape.control.expectation import Expectation
 from perturbrl.landscape.control.plans import Plan, all_plans, count_plans, n_perturbations, sentence
+from perturbrl.landscape.control.policies import FollowPlan
 from perturbrl.landscape.control.simulation import PlanSimulator
 from perturbrl.landscape.fate_task import Fate, FateTask
 from perturbrl.landscape.network import Network
@@ -98,6 +100,30 @@ def test_simulated_stops_in_a_cycle_have_their_exact_expectation(n_updates: int)
     returns = PlanSimulator(task).returns(plans, 4000, seed=0)
     states = [0b001, 0b000, 0b011]
     np.testing.assert_allclose(returns.mean(1), exact[states], atol=4 * 0.5 / 4000**0.5)
+
+
+@pytest.mark.parametrize("moves", ["flip", "set"])
+def test_a_plan_followed_as_a_policy_perturbs_what_it_says(moves: str) -> None:
+    task = replace(TASK, moves=moves)
+    rule = FollowPlan(task, ((0, 3), ()) if moves == "flip" else ((1, 6), ()))
+    states = torch.tensor([[0, 1, 0, 1], [0, 0, 1, 1]], dtype=torch.uint8)
+    assert rule.plan(states, 0, 0).tolist() == [[1, -1, -1, 0], [1, -1, -1, 0]]
+    assert bool((rule.plan(states, 0, 1) == -1).all())
+
+
+def test_the_value_of_a_policy_that_follows_a_plan_is_the_mean_return_of_the_plan() -> None:
+    plan = ((1,), (0, 3))
+    value = Solver(TASK).evaluate(FollowPlan(TASK, plan)).at(TASK.start)[0]
+    assert value == pytest.approx(exact_return(TASK, plan), abs=1e-9)
+
+
+def test_plans_of_a_network_too_big_for_a_state_graph_run_to_its_attractors() -> None:
+    rules = {f"g{i}": f"g{i - 1}" if i else "g0" for i in range(30)}
+    network = Network(rules, frozenset(), {}, {}, {}, 0.5)
+    goal = Fate.of(network, "all on", ["g29"], [])
+    task = FateTask(network, torch.zeros(1, 30, dtype=torch.uint8), goal, n_updates=4000, n_decisions=1)
+    returns = PlanSimulator(task).returns([((0,),), ((5,),)], 8, seed=0)
+    assert (returns[0] == 1).all() and (returns[1] == 0).all()
 
 
 def test_hill_cells_are_steered_by_the_gene_that_the_target_needs() -> None:

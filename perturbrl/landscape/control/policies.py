@@ -15,6 +15,7 @@ from torch import Tensor
 
 from perturbrl.errors import choice
 from perturbrl.landscape.control.exact import Solver
+from perturbrl.landscape.control.plans import Plan
 from perturbrl.landscape.control.policy import Held, Rule
 from perturbrl.landscape.fate_task import FateTask
 
@@ -76,6 +77,22 @@ class DoNothing:
     def plan(self, states: Tensor, goal: int, decision: int, held: Held = 0) -> Tensor:
         """See ``Rule``."""
         return torch.full_like(states, -1, dtype=torch.int8)
+
+
+@dataclass(frozen=True, eq=False)
+class FollowPlan:
+    """Perturbs what a plan says, whatever the state: the best of ``exhaustive`` or ``search`` where none is exact."""
+
+    task: FateTask
+    actions: Plan
+
+    def plan(self, states: Tensor, goal: int, decision: int, held: Held = 0) -> Tensor:
+        """See ``Rule``."""
+        plan = torch.full_like(states, -1, dtype=torch.int8)
+        for action in self.actions[decision]:
+            gene, value = self.task.perturbation(torch.full((len(states),), action, device=states.device), states)
+            plan.scatter_(1, gene[:, None], value[:, None].to(torch.int8))
+        return plan
 
 
 def baseline(name: str, task: FateTask, generator: torch.Generator | None = None) -> Rule:

@@ -16,10 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from perturbrl.errors import UserError
+from perturbrl.landscape.attractors import attractors
 from perturbrl.landscape.control.plans import Decision, Plan, gene_of
 from perturbrl.landscape.evolution import evolution
 from perturbrl.landscape.fate_task import Fate, FateTask
-from perturbrl.landscape.state_graph import Floats, bottoms, state_graph, unpack
+from perturbrl.landscape.state_graph import Floats, network_name
 from perturbrl.mixing import draw_keys
 
 BLOCK = 1 << 15  # cells simulated together
@@ -41,9 +43,10 @@ class _Cells:
 class PlanSimulator:
     """Simulates plans of ``task``; every call with the same ``seed`` has the same cells and noise."""
 
-    def __init__(self, task: FateTask, attractors: Callable[[], Fate] | None = None) -> None:
+    def __init__(self, task: FateTask, stops: Callable[[], Fate] | None = None) -> None:
+        """Simulate ``task``; ``stops`` are the states of the attractors that cells run to, found if None."""
         self.task = task
-        self._evolution = evolution(task, attractors or self._listed_attractors)
+        self._evolution = evolution(task, stops or self._listed_attractors)
         self.cell_decisions = 0  # evolutions of one cell that were simulated so far
 
     def returns(self, plans: Sequence[Plan], n_cells: int, seed: int, first: int = 0) -> Floats:
@@ -126,6 +129,10 @@ class PlanSimulator:
         return _Cells(new.cells, new.held, progress, now.returns + task.discount**t * reward * alive)
 
     def _listed_attractors(self) -> Fate:
-        parts = bottoms(state_graph(self.task.network))
-        states = unpack(np.concatenate(parts), len(self.task.network.genes))
-        return Fate("attractors", torch.from_numpy(states.astype(np.int8)))
+        found = attractors(self.task.network)
+        if large := [a.n_states for a in found if len(a.states) < a.n_states]:
+            name = network_name(self.task.network)
+            raise UserError(
+                f"network {name!r}: an attractor of {large[0]} states is too large to stop at; choose between=updates"
+            )
+        return Fate("attractors", torch.cat([a.states for a in found]).to(torch.int8))
