@@ -80,7 +80,7 @@ def test_an_unreachable_target_has_no_set() -> None:
 
 
 def test_a_problem_too_big_for_the_time_limit_is_one_line() -> None:
-    with pytest.raises(UserError, match=r"exact control of 11 genes is not done after 0.001 s; give a smaller"):
+    with pytest.raises(UserError, match=r"exact control of 11 genes is not done after 0.001 s; name fewer"):
         control_sets(MYELOID, state(FATES["monocyte"]), state(FATES["granulocyte"]), time_limit=0.001)
 
 

@@ -2,8 +2,9 @@
 
 AEON works on symbolic sets of states and perturbations (Brim, Pastva, Safranek, Smijakova, "Temporary and permanent
 control of partially specified Boolean networks", BioSystems 223, 2023), so the number of genes says little about the
-time: 11 genes take milliseconds, 60 seconds or for ever. A set is a way to reach the target with probability 1
-whatever the order of updates; fixing a gene at the value that it has counts as a perturbation.
+time: between two attractors 11 to 27 genes took less than 0.5 s in each mode, 53 (MAPK, inputs off) 3 s in one step and
+more than 12 s in the other modes. A set is a way to reach the target with probability 1 whatever the order of updates;
+fixing a gene at the value that it has counts as a perturbation.
 
 Modes: ``one_step`` puts the source into another state and lets go; ``temporary`` holds the genes until the network has
 settled, then lets go; ``permanent`` holds them for good. These lead from a state to an attractor. ``phenotype`` holds
@@ -91,7 +92,7 @@ def solve(
     Parameters
     ----------
     network, problems
-        The network, and what is asked.
+        The network, and what is asked. ``max_size`` makes phenotype problems faster, others only shorter to read.
     controllable
         The genes that may be fixed; empty: all.
     time_limit
@@ -148,7 +149,7 @@ def _in_child(network: Network, request: dict[str, Any], seconds: float) -> list
     except subprocess.TimeoutExpired:
         raise UserError(
             f"{where}: exact control of {len(network.genes)} genes is not done after {seconds:g} s;"
-            " give a smaller max_size, a longer time limit, or use search"
+            " name fewer controllable genes, give a longer time limit, or use search"
         ) from None
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["out of memory"])[-1]
