@@ -51,7 +51,7 @@ class FixedPoints:
 def fixed_points(
     network: Network, generator: torch.Generator, *, n_starts: int = 1024, held: Tensor | None = None
 ) -> FixedPoints:
-    """Return where cells from random levels (uniform in [0, 1]^G) come to rest without noise, and saddles by Newton.
+    """Return where cells from random levels come to rest without noise, and saddles by Newton's method.
 
     Parameters
     ----------
@@ -60,15 +60,18 @@ def fixed_points(
     generator
         Source of the starts, and of the points that Newton's method starts from.
     n_starts
-        Cells. A basin of share p is missed with probability (1 - p)^n_starts.
+        Cells from levels uniform in [0, 1]^G, which give the shares, and as many from random corners of that cube.
     """
     net = kinetics.circuit(network)
     clamps = torch.full((len(network.genes),), torch.nan) if held is None else held
-    start = torch.rand(n_starts, len(network.genes), generator=generator)
-    final = settle(net, start, clamps)
+    start = torch.rand(2 * n_starts, len(network.genes), generator=generator)
+    start[n_starts:].round_()  # corners of the cube find small basins; shares are those of the others
+    everywhere = settle(net, start, clamps)
+    resting = everywhere[_residual(net, everywhere, clamps) <= AT_REST]
+    final = everywhere[:n_starts]
     moving = _residual(net, final, clamps) > AT_REST
     exact = _Equations(net, clamps)
-    points = _distinct([exact.solve(level) for level in _distinct(final[~moving].double().numpy())])
+    points = _distinct([exact.solve(level) for level in _distinct(resting.double().numpy())])
     saddles = [exact.solve(guess) for guess in _guesses(points, len(clamps), generator)]
     levels = np.array(_distinct([*points, *saddles])).reshape(-1, len(clamps))
     growth = np.array([exact.growth(level) for level in levels])

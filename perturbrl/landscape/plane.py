@@ -19,53 +19,53 @@ MOST_ORDERED = 7
 
 @dataclass(frozen=True)
 class Projection:
-    """x -> (x - centre) weights; ``centre`` [G], ``weights`` [G, d]."""
+    """x -> x weights + offset; ``weights`` [G, d], ``offset`` [d]."""
 
-    centre: Array
     weights: Array
+    offset: Array
 
     def __call__(self, levels: Array) -> Array:
         """Return the coordinates [..., d] of ``levels`` [..., G]."""
-        out: Array = (np.asarray(levels, dtype=np.float64) - self.centre) @ self.weights
+        out: Array = np.asarray(levels, dtype=np.float64) @ self.weights + self.offset
         return out
 
 
-def line(states: Array, centre: Array) -> Projection:
-    """Return the map that puts K attractors [K, G] at equal distances on a line and ``centre`` [G] at 0.
-
-    Where no linear map does, the nearest to it by least squares. One attractor or none: the direction from the centre,
-    or the first gene.
-    """
+def line(states: Array) -> Array:
+    """Return places [K, 1] at equal distances on a line for K attractors [K, G], similar ones side by side."""
     n = len(states)
     places = np.linspace(-GAP, GAP, n)[:, None] if n > 1 else np.full((n, 1), GAP)
-    return _fit(states, centre, places)
+    return places[_best_order(states, places)]
 
 
-def plane(states: Array, centre: Array, cells: Array) -> Projection:
-    """Return the map that puts K attractors [K, G] on a circle, similar ones side by side, and ``centre`` [G] inside.
-
-    With fewer than three attractors the second axis is the direction in which ``cells`` [N, G] vary most beside the
-    first.
-    """
+def circle(states: Array) -> Array:
+    """Return places [K, 2] on a circle for K attractors [K, G], similar ones side by side; two lie left and right."""
     n = len(states)
-    if n < 3:
-        first = line(states, centre)
-        return Projection(centre, np.column_stack([first.weights, _next_direction(cells, centre, first.weights)]))
-    angles = np.pi * (0.5 + (1 + 2 * np.arange(n)) / n)
-    return _fit(states, centre, GAP * np.stack([np.cos(angles), np.sin(angles)], axis=1))
+    angles = np.pi * ((0.5 if n > 2 else 0.0) + (1 + 2 * np.arange(n)) / n) + (np.pi / 2 if n == 2 else 0.0)
+    places = GAP * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    return places[_best_order(states, places)]
 
 
-def _fit(states: Array, centre: Array, places: Array) -> Projection:
-    """Return the least-squares map of smallest norm from states to ``places`` [K, d], taken in the best order."""
-    shifts = np.asarray(states, dtype=np.float64).reshape(-1, len(centre)) - centre
-    if not np.abs(shifts).max(initial=0.0) > 0:
-        return Projection(centre, np.eye(len(centre), places.shape[1]))
-    inverse = np.linalg.pinv(shifts, rcond=1e-6)
-    placed = places[_best_order(shifts, shifts @ inverse, places)]
-    return Projection(centre, inverse @ placed)
+def towards(places: Array, states: Array, ends: NDArray[np.int64], cells: Array) -> Projection:
+    """Return the linear map that best says from a cell's levels where it ends.
+
+    The least-squares fit of ``places[ends]`` [N, d] on ``cells`` [N, G] and of ``places`` [K, d] on the attractors
+    ``states`` [K, G], the two with the same total weight. What is undecided lies between the fates that it can still
+    come to. An axis along which no two attractors lie apart is the direction in which cells vary most beside
+    the axes before it.
+    """
+    n, k = max(len(cells), 1), max(len(states), 1)
+    levels = np.concatenate([cells / np.sqrt(n), states / np.sqrt(k)])
+    target = np.concatenate([places[ends] / np.sqrt(n), places / np.sqrt(k)])
+    ones = np.concatenate([np.full(len(cells), n**-0.5), np.full(len(states), k**-0.5)])
+    fitted = np.linalg.lstsq(np.column_stack([levels, ones]), target, rcond=1e-4)[0]
+    weights, offset = fitted[:-1], fitted[-1]
+    for axis in range(places.shape[1]):
+        if np.ptp(places[:, axis]) < 1e-9:
+            weights[:, axis], offset[axis] = _next_direction(cells, weights[:, :axis])
+    return Projection(weights, offset)
 
 
-def _best_order(states: Array, hat: Array, places: Array) -> NDArray[np.int64]:
+def _best_order(states: Array, places: Array) -> NDArray[np.int64]:
     """Return the place of each of K states, [K]: similar states at neighbouring places that a linear map can reach.
 
     Up to ``MOST_ORDERED`` states the best of all orders; beyond, the optimal leaf order of the average-linkage tree
@@ -83,16 +83,19 @@ def _best_order(states: Array, hat: Array, places: Array) -> NDArray[np.int64]:
     orders = np.array(list(permutations(range(n))))  # [n!, n]: the states from the first place to the last
     square = squareform(distances)
     following = orders[:, 1:] if places.shape[1] == 1 else np.roll(orders, -1, axis=1)
+    centred = states - states.mean(axis=0)
+    missing = np.eye(n) - centred @ np.linalg.pinv(centred, rcond=1e-6)
     length = square[orders[:, : following.shape[1]], following].sum(axis=1)
     place = np.argsort(orders, axis=1)
-    missed = ((np.einsum("kl,old->okd", np.eye(n) - hat, places[place])) ** 2).sum(axis=(1, 2)) / (places**2).sum()
+    missed = ((np.einsum("kl,old->okd", missing, places[place])) ** 2).sum(axis=(1, 2)) / (places**2).sum()
     return np.asarray(place[np.argmin(missed + 0.3 * length / length.min())])
 
 
-def _next_direction(cells: Array, centre: Array, first: Array) -> Array:
-    unit = first[:, 0] / max(float(np.linalg.norm(first)), 1e-300)
-    rest = cells - centre
-    rest = rest - np.outer(rest @ unit, unit)
-    _, scale, axes = np.linalg.svd(rest - rest.mean(axis=0), full_matrices=False)
-    spread = scale[0] / np.sqrt(len(cells))
-    return np.asarray(axes[0] / max(spread, 1e-12) * 0.4 if spread > 1e-12 else axes[0])
+def _next_direction(cells: Array, before: Array) -> tuple[Array, float]:
+    """Return the direction [G], and its offset, in which cells vary most at right angles to ``before`` [G, axes]."""
+    basis = np.linalg.qr(before)[0]
+    rest = cells - cells @ basis @ basis.T
+    middle = rest.mean(axis=0)
+    _, scale, axes = np.linalg.svd(rest - middle, full_matrices=False)
+    direction = axes[0] * 0.4 / max(float(scale[0]) / np.sqrt(len(cells)), 1e-9)
+    return direction, -float(middle @ direction)

@@ -31,8 +31,8 @@ FACTORS = np.geomspace(0.02, 0.6, 12)
 class Surface:
     """A quasi-potential on a grid.
 
-    ``axes``: d increasing vectors [M_k]; ``values`` [M_1, ..., M_d], 0 at the deepest point (with ``given``, at the
-    deepest point of each value of that axis); ``bandwidth`` [d] of the kernel, in the units of the axes.
+    ``axes``: d increasing vectors [M_k]; ``values`` [M_1, ..., M_d], 0 at the deepest point; ``bandwidth`` [d] of the
+    kernel, in the units of the axes.
     """
 
     axes: tuple[Array, ...]
@@ -55,6 +55,7 @@ def quasi_potential(
     bounds: tuple[tuple[float, float], ...] | None = None,
     given: int | None = None,
     n_grid: int = 160,
+    n_cells: int | None = None,
 ) -> Surface:
     """Return U = -ln(p + p_0) of points, p their Gaussian kernel density and p_0 the peak of one point's kernel.
 
@@ -70,9 +71,11 @@ def quasi_potential(
     bounds
         The ends of each axis; None takes the range of the points and a margin.
     given
-        An axis, such as pseudotime: U of the other axis given this one, U(x | t) = -ln p(x | t) + a constant of t.
+        An axis, such as pseudotime: U of the other axis given this one, U(x | t) = -ln p(x | t).
     n_grid
         Grid points of each axis.
+    n_cells
+        Cells among the points, if cells were seen several times each; None: every point is a cell of its own.
 
     Raises
     ------
@@ -86,15 +89,18 @@ def quasi_potential(
     edges = _edges(points, bounds, n_grid)
     widths = np.array([edge[1] - edge[0] for edge in edges])
     counts = np.histogramdd(points, bins=edges, weights=mass)[0]
-    n_equal = 1 / float((mass**2).sum())
+    n_equal = 1 / float((mass**2).sum()) if n_cells is None else float(n_cells)
     chosen = _likeliest_bandwidth(counts, points.std(axis=0), widths, n_equal) if bandwidth is None else bandwidth
     chosen = np.maximum(np.broadcast_to(np.asarray(chosen, dtype=np.float64), d), widths / 2)
     density = _smooth(counts, chosen / widths) / widths.prod()
     one_point = 1 / (n_equal * np.prod(chosen * np.sqrt(2 * np.pi)))
+    if given is not None:
+        others = tuple(k for k in range(d) if k != given)
+        along = density.sum(axis=others, keepdims=True) * np.prod(widths[list(others)])
+        density = density / np.maximum(along, 1e-300)
+        one_point *= widths[given] * n_grid  # of the mean density along that axis
     potential = -np.log(density + one_point)
-    others = None if given is None else tuple(k for k in range(d) if k != given)
-    potential -= potential.min(axis=others, keepdims=True)
-    return Surface(tuple((edge[1:] + edge[:-1]) / 2 for edge in edges), potential, chosen)
+    return Surface(tuple((edge[1:] + edge[:-1]) / 2 for edge in edges), potential - potential.min(), chosen)
 
 
 def _check(points: Array) -> None:

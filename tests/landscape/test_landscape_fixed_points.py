@@ -11,7 +11,6 @@ from perturbrl.landscape import kinetics, labels
 from perturbrl.landscape.fixed_points import basin_of, fixed_points, transitions
 from perturbrl.landscape.network import Network
 from perturbrl.landscape.networks import load
-from perturbrl.landscape.plane import line, plane
 
 TOGGLE = Network({"a": "not b", "b": "not a"}, frozenset(), {}, {}, {}, 0.5)
 
@@ -27,7 +26,7 @@ def toggle():
 
 @pytest.fixture(scope="module")
 def myeloid():
-    return fixed_points(load("myeloid"), seeded(), n_starts=1000)
+    return fixed_points(load("myeloid"), seeded(), n_starts=500)
 
 
 def test_the_toggle_switch_has_the_roots_of_its_equations(toggle):
@@ -89,10 +88,10 @@ def test_a_held_gene_stays(myeloid):
 
 
 def test_transitions_are_probabilities_and_none_without_noise(myeloid):
-    quiet = transitions(load("myeloid"), myeloid, seeded(), noise=0.0, n_cells=2)
+    quiet = transitions(load("myeloid"), myeloid, seeded(), noise=0.0, n_cells=2, n_steps=240)
     n = int(myeloid.stable.sum())
     assert np.array_equal(quiet, np.eye(n, n + 1))
-    loud = transitions(load("myeloid"), myeloid, seeded(), noise=0.3, n_cells=40)
+    loud = transitions(load("myeloid"), myeloid, seeded(), noise=0.4, n_cells=30, n_steps=240)
     assert np.allclose(loud.sum(axis=1), 1) and np.diag(loud).min() < 1
 
 
@@ -100,25 +99,3 @@ def test_cells_at_a_stable_point_are_in_its_basin(myeloid):
     net, stable = kinetics.circuit(load("myeloid")), myeloid.levels[myeloid.stable]
     free = torch.full((11,), torch.nan)
     assert basin_of(net, torch.as_tensor(stable).float(), free, stable).tolist() == list(range(len(stable)))
-
-
-def test_a_plane_puts_attractors_on_a_circle_and_alike_side_by_side():
-    states = np.array([[1, 1, 0, 0, 0], [0, 0, 1, 1, 0], [1, 1, 0, 0, 1], [0, 0, 1, 1, 1.0]])
-    centre = np.full(5, 0.4)
-    places = plane(states, centre, states)(states)
-    assert np.allclose(np.linalg.norm(places, axis=1), np.linalg.norm(places[0]))
-    assert np.allclose(plane(states, centre, states)(centre), 0)
-    angles = np.sort(np.arctan2(*places.T))
-    assert np.allclose(np.diff(angles), np.pi / 2)
-    assert np.linalg.norm(places[0] - places[2]) < 1.5 * np.linalg.norm(places[0] - places[1])
-    on_line = np.sort(line(states, centre)(states)[:, 0])
-    assert np.diff(on_line).min() > 0.4
-
-
-def test_a_plane_of_two_attractors_shows_what_else_varies():
-    rng = np.random.default_rng(0)
-    cells = rng.normal(0, [0.01, 0.01, 0.5], (200, 3))
-    states = np.array([[1, 0, 0], [0, 1, 0.0]])
-    seen = plane(states, np.array([0.5, 0.5, 0.0]), cells)
-    assert abs(np.corrcoef(seen(cells)[:, 1], cells[:, 2])[0, 1]) > 0.99
-    assert np.allclose(np.sort(seen(states)[:, 0]), [-1, 1])

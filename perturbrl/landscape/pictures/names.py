@@ -1,0 +1,40 @@
+"""Names of attractors: the fate whose markers hold, else what sets an attractor apart.
+
+Letters: K attractors, G genes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perturbrl.landscape.labels import UNDECIDED
+from perturbrl.landscape.network import Network
+from perturbrl.landscape.pictures.scene import numbered
+
+
+def attractor_names(on: NDArray[np.bool_], fates: Sequence[str], network: Network) -> list[str]:
+    """Return a name for each of K attractors from the genes that are on in it, [K, G], and its fate or ``undecided``.
+
+    Attractors of the same fate differ by the genes named behind it (``monocyte, Cebpa on``). One without a fate is
+    called after the genes that are on; ``all off`` without any.
+    """
+    names = [
+        str(fate) if fate != UNDECIDED else _by_genes(row, network.genes) for row, fate in zip(on, fates, strict=True)
+    ]
+    for name in {name for name in names if names.count(name) > 1}:
+        same = [k for k, other in enumerate(names) if other == name]
+        differing = np.flatnonzero(on[same].any(axis=0) & ~on[same].all(axis=0))
+        if 0 < len(differing) <= 2:
+            for k in same:
+                names[k] = name + "".join(f", {network.genes[g]} {'on' if on[k, g] else 'off'}" for g in differing)
+    return numbered(names)
+
+
+def _by_genes(row: NDArray[np.bool_], genes: Sequence[str]) -> str:
+    active = [gene for gene, level in zip(genes, row, strict=True) if level]
+    if not active:
+        return "all off"
+    return " ".join(active) if len(active) <= 3 else f"{' '.join(active[:2])} and {len(active) - 2} more"
