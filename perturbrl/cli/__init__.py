@@ -26,6 +26,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(name="data", help="Where cells come from, and what is wrong with a file.", no_args_is_help=True)
 app.add_typer(data_app)
+fate_app = typer.Typer(name="fate", help="Attractors and landscapes of gene networks.", no_args_is_help=True)
+app.add_typer(fate_app)
 
 HYDRA = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 OUTPUTS = Path("outputs")
@@ -245,6 +247,43 @@ def data_split(
 
         with translated(overrides):
             write_split_file(out, overrides)
+
+
+@fate_app.command("show")
+def fate_show(
+    network: Annotated[
+        str | None,
+        typer.Argument(help="A shipped network (myeloid, toggle, ...) or a file (.bnet, .sbml, .aeon, .csv)."),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Show these cells (.h5ad, .h5mu, 10x) instead of simulated ones.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the pictures and the page.")] = OUTPUTS / "fate",
+    hold: Annotated[
+        str | None, typer.Option(help="Genes held at 0 or 1: Gata1=0,Pu1=1; inputs=0 holds all inputs.")
+    ] = None,
+    dynamics: Annotated[str, typer.Option(help="hill (stochastic Hill equations) or boolean.")] = "hill",
+    noise: Annotated[float, typer.Option(min=0, help="Of the Hill equations.")] = 0.15,
+    cells: Annotated[int, typer.Option(min=50, help="Cells to simulate.")] = 6000,
+    seed: Annotated[int, typer.Option(help="Of the simulated cells.")] = 0,
+    group: Annotated[str | None, typer.Option(help="With --data: the obs column of cell types.")] = None,
+    pseudotime: Annotated[str | None, typer.Option(help="With --data: the obs column of pseudotime.")] = None,
+    root: Annotated[
+        str | None, typer.Option(help="With --data: a cell, or a cell type, where diffusion pseudotime starts.")
+    ] = None,
+    basis: Annotated[
+        str | None, typer.Option(help="With --data: the obsm key of the plane; default X_umap or PCA.")
+    ] = None,
+    dark: Annotated[bool, typer.Option("--dark", help="PNG files on a dark ground.")] = False,
+) -> None:
+    """Show the attractors and the landscape of a network, or of cells: tables, PNG pictures and one page."""
+    with guarded():
+        from perturbrl.cli.fate import show
+
+        show(
+            network, data, out, hold=hold, dynamics=dynamics, noise=noise, cells=cells, seed=seed, group=group,
+            pseudotime=pseudotime, root=root, basis=basis, dark=dark,
+        )  # fmt: skip
 
 
 def split_paths(arguments: list[str]) -> tuple[list[str], list[str]]:

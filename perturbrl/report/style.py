@@ -112,17 +112,17 @@ def save(drawn: Drawn, stem: Path) -> Picture:
         drawn.figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     write_text(svg, text)
-    return Picture(drawn.title, drawn.caption, png, svg, _inline(text, re.sub(r"\W", "", stem.name)))
+    return Picture(drawn.title, drawn.caption, png, svg, inline(text, re.sub(r"\W", "", stem.name)))
 
 
-def _inline(svg: str, prefix: str) -> str:
+def inline(svg: str, prefix: str, variables: Mapping[str, str] = VARIABLES) -> str:
     """Strip the XML head, make ids unique within a page, and let the page's light or dark face choose the colours."""
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r'\bid="', f'id="{prefix}-', body)
     body = re.sub(r"url\(#", f"url(#{prefix}-", body)
     body = re.sub(r'href="#', f'href="#{prefix}-', body)
-    for color, variable in VARIABLES.items():
+    for color, variable in variables.items():
         body = re.sub(re.escape(color), f"var({variable})", body, flags=re.IGNORECASE)
     for size in ("width", "height"):  # the page decides; the viewBox keeps the proportions
         body = re.sub(rf'(<svg[^>]*?) {size}="[^"]*"', r"\1", body, count=1)
