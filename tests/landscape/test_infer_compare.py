@@ -51,6 +51,16 @@ def test_edges_of_the_truth_between_genes_that_are_not_ranked_are_not_asked_for(
     assert compare.scores(part, TRUTH, 1, signed=False).recall == 1
 
 
+def test_pairs_without_direction_take_the_surer_edge():
+    pairs, truth = compare.undirected(SIX, {**TRUTH, ("B", "A"): -1})
+    assert dict(zip(pairs.pairs, zip(pairs.score, pairs.sign, strict=True), strict=True)) == {
+        ("A", "B"): (5, 1),
+        ("A", "C"): (4, 1),
+        ("B", "C"): (3, 1),
+    }
+    assert truth == {("A", "B"): 0, ("B", "C"): -1, ("A", "C"): 0}
+
+
 def test_true_edges_have_the_signs_of_the_rules():
     network = Network(
         {"A": "A and not B", "B": "A or C", "C": "(A and not B) or (B and not A)"}, frozenset(), {}, {}, {}, 0.5

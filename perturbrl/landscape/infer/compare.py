@@ -83,6 +83,25 @@ def information(found: Association) -> Values:
     return found.bits * found.sign
 
 
+def undirected(ranking: Ranking, truth: Truth) -> tuple[Ranking, dict[Pair, int]]:
+    """Return ranking and truth of pairs without direction: the surer of a pair's two edges, and any edge of the truth.
+
+    Pairs are in alphabetical order. A pair of the truth whose two edges differ in sign has sign 0.
+    """
+    best: dict[Pair, tuple[float, int]] = {}
+    for (a, b), score, sign in zip(ranking.pairs, ranking.score.tolist(), ranking.sign.tolist(), strict=True):
+        pair = (min(a, b), max(a, b))
+        best[pair] = max(best.get(pair, (score, sign)), (score, sign), key=lambda one: one[0])
+    known: dict[Pair, int] = {}
+    for (a, b), sign in truth.items():
+        pair = (min(a, b), max(a, b))
+        known[pair] = sign if known.get(pair, sign) == sign else 0
+    values = [*best.values()]
+    return Ranking(
+        tuple(best), np.array([v for v, _ in values]), np.array([s for _, s in values], dtype=np.int64)
+    ), known
+
+
 def scores(ranking: Ranking, truth: Truth, n: float, signed: bool) -> Scores:
     """Return precision and recall of the first ``n`` edges, and the average precision of the whole ranking.
 
