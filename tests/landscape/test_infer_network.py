@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from perturbrl.errors import UserError
 from perturbrl.landscape.infer import Trajectory, infer_network, settings
+from perturbrl.landscape.infer.executed import end_shares
 from perturbrl.landscape.infer.write import write
 from perturbrl.landscape.network import Network, evaluate
 from perturbrl.landscape.networks import load
@@ -79,6 +81,15 @@ def test_the_rules_of_a_fork_come_back_exactly():
     assert result.steps == (6, 6) and result.steady_ends == 2
 
 
+def test_runs_of_the_network_end_where_the_cells_ended():
+    toggle = infer_network(cells(TOGGLE, 800, 20, seed=1), settings())
+    shares = end_shares(toggle, n_runs=4000)
+    assert sum(shares) == 1 and abs(shares[0] - 0.5) < 4 * 0.5 / 4000**0.5
+    assert end_shares(infer_network(cells(CASCADE, 1500, 40, seed=0), settings())) == (1.0,)
+    wrong = replace(toggle, branches=tuple(replace(b, states=b.states[:1]) for b in toggle.branches))
+    assert end_shares(wrong) == (0.0, 0.0), "no run stays at the start"
+
+
 def test_a_list_of_edges_restricts_the_candidates_and_gives_signs():
     data = cells(CASCADE, 1500, 40, seed=0)
     listed = [("A", "B", 0), ("A", "C", 1), ("C", "D", 1), ("Z", "A", 1), ("D", "D", 1)]
@@ -105,7 +116,9 @@ def test_files_are_written_and_the_network_is_read_again(tmp_path):
     assert (read.start, read.fates, read.name) == (result.network.start, result.network.fates, "fork")
     rows = files[1].read_text().splitlines()
     assert rows[0] == "regulator,target,sign,bits,p,in_rule,support,listed" and len(rows) == len(result.edges) + 1
-    assert "Steps of the data that the network can take" in files[2].read_text()
+    text = files[2].read_text()
+    assert "Steps of the data that the network can take: 6 of 6" in text
+    assert "Where runs of the network from the start end: " in text and "elsewhere 0.00" in text
 
 
 def test_constants_can_be_read_again(tmp_path):

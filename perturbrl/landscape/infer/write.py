@@ -8,6 +8,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from perturbrl.files import write_text
+from perturbrl.landscape.infer.executed import end_shares
 from perturbrl.landscape.infer.inference import Inferred, InferredEdge
 from perturbrl.landscape.networks import bnet
 
@@ -63,5 +64,11 @@ def report(inferred: Inferred, source: str) -> str:
         lines.append(f"Fate {fate} (branch {branch.name}, {len(branch.states)} states): on {', '.join(on) or 'none'}")
         lines.append(f"  off {', '.join(off) or 'none'}")
     lines += ["", f"Steps of the data that the network can take: {followed} of {n_steps}"]
-    lines += [f"Ends that are steady in the network: {inferred.steady_ends} of {len(inferred.branches)}", ""]
+    lines.append(f"Ends that are steady in the network: {inferred.steady_ends} of {len(inferred.branches)}")
+    shares = end_shares(inferred)
+    reached = [f"{fate} {share:.2f}" for fate, share in zip(network.fates, shares, strict=True)]
+    lines += [
+        f"Where runs of the network from the start end: {', '.join(reached)}, elsewhere {1 - sum(shares):.2f}",
+        "",
+    ]
     return "\n".join([*lines, "Left out, and doubts", *(f"  {note}" for note in inferred.notes)]) + "\n"
