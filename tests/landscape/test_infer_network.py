@@ -163,3 +163,24 @@ def test_too_few_cells_and_constant_genes_are_refused():
 def test_settings_are_checked(change):
     with pytest.raises(UserError, match=f"infer.{next(iter(change))}"):
         settings(**change)
+
+
+def test_every_setting_of_the_search_does_what_it_says():
+    data = cells(FORK, 1000, 60, seed=3)
+    base = infer_network(data, settings())
+    fewer = infer_network(data, settings(alpha=1e-60))
+    assert 0 < len(fewer.edges) < len(base.edges) and all(e.p < 1e-60 / 10 for e in fewer.edges)
+    nearest = infer_network(data, settings(candidates=1))
+    assert len(nearest.edges) == 5 and any("beyond the 1 strongest" in note for note in nearest.notes)
+    single = infer_network(data, settings(max_regulators=1))
+    assert max(len(names) for names in base.network.regulators) == 2
+    assert max(len(names) for names in single.network.regulators) == 1
+    coarse = infer_network(data, settings(windows=6))
+    assert coarse.branches[0].times.tolist() != base.branches[0].times.tolist()
+
+
+def test_a_gene_may_wait_as_long_as_is_allowed():
+    data, listed = cells(CASCADE, 1500, 40, seed=0), [("A", "B", 1), ("A", "C", 1)]
+    patient, strict = (infer_network(data, settings(max_lag=lag), listed) for lag in (1, 0))
+    assert "gene C may wait for up to 1 states after its rule has changed" in patient.notes
+    assert any(note.startswith("gene C: no rule of its 1 candidates agrees with every state") for note in strict.notes)
