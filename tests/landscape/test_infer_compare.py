@@ -63,7 +63,8 @@ def test_pairs_without_direction_take_the_surer_edge():
 
 def test_true_edges_have_the_signs_of_the_rules():
     network = Network(
-        {"A": "A and not B", "B": "A or C", "C": "(A and not B) or (B and not A)"}, frozenset(), {}, {}, {}, 0.5
+        {"A": "A and not B", "B": "A or C", "C": "(A and not B) or (B and not A)", "D": "A", "E": "not A"},
+        *(frozenset(), {}, {}, {}, 0.5),
     )
     assert compare.true_edges(network) == {
         ("B", "A"): -1,
@@ -71,6 +72,8 @@ def test_true_edges_have_the_signs_of_the_rules():
         ("C", "B"): 1,
         ("A", "C"): 0,
         ("B", "C"): 0,
+        ("A", "D"): 1,
+        ("A", "E"): -1,
     }
 
 

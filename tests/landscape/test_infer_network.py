@@ -92,7 +92,7 @@ def test_runs_of_the_network_end_where_the_cells_ended():
 
 def test_a_list_of_edges_restricts_the_candidates_and_gives_signs():
     data = cells(CASCADE, 1500, 40, seed=0)
-    listed = [("A", "B", 0), ("A", "C", 1), ("C", "D", 1), ("Z", "A", 1), ("D", "D", 1)]
+    listed = [("A", "B", 0), ("A", "C", 1), ("C", "D", 2), ("Z", "A", 1), ("D", "D", 1)]
     result = infer_network(data, settings(), listed)
     assert {(e.regulator, e.target) for e in result.edges} == {("A", "B"), ("A", "C"), ("C", "D")}
     assert all(e.sign == 1 and e.listed for e in result.edges), "a sign that is missing is that of the data"

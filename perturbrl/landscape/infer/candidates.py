@@ -50,7 +50,7 @@ def from_list(
     kept: list[Candidate] = []
     unsigned: list[tuple[int, int]] = []
     for regulator, target, sign in listed:
-        known = sign or int(found.sign[regulator, target])
+        known = int(np.sign(sign)) or int(found.sign[regulator, target])
         if known == 0 or regulator == target:
             unsigned.append((regulator, target))
         else:

@@ -49,7 +49,7 @@ def true_edges(network: Network) -> dict[Pair, int]:
         for axis, regulator in enumerate(names):
             effect = np.diff(table, axis=axis)
             if regulator != target and effect.any():
-                edges[regulator, target] = int(effect.max()) + int(effect.min())
+                edges[regulator, target] = int(effect.max() > 0) - int(effect.min() < 0)
     return edges
 
 
