@@ -45,7 +45,7 @@ def ask(
         A name that nothing has, the same place twice, too few cells, or a target that no attractor is.
     """
     known = places(network, cells)
-    fate = _target(known, target, cells)
+    fate = _target(known, [Fate.named(network, stage) for stage in network.stages], target, cells)
     start, name, n_cells, notes = _start(network, known, source, config, cells)
     same = plain(name) == plain(fate.name)
     already = bool(fate.contains(start).all())
@@ -109,8 +109,8 @@ def _by_cells(every: Sequence[Attractor], cells: LabelledCells) -> tuple[list[st
     return names, tuple(notes)
 
 
-def _target(known: Places, name: str, cells: LabelledCells | None) -> Fate:
-    by_name = {plain(fate.name): fate for fate in known.fates}
+def _target(known: Places, stages: Sequence[Fate], name: str, cells: LabelledCells | None) -> Fate:
+    by_name = {plain(fate.name): fate for fate in (*stages, *known.fates)}
     if plain(name) in by_name:
         return by_name[plain(name)]
     if match := re.fullmatch(r"attractor (\d+)", name.strip().lower()):

@@ -48,7 +48,7 @@ def make_plan(
     choices = places.narrowed(question, genes)
     range_ = f"must be 1 to {len(choices)}, the genes that may be perturbed, got {max_perturb}"
     require(1 <= max_perturb <= len(choices), "--max-perturb", range_)
-    exact = config.method == "exact" or (config.method == "auto" and len(question.network.genes) <= config.exact_genes)
+    exact = solves_exactly(config, question.network)
     tried = _tried(question, config, max_perturb, choices, exact, proposed)
     chosen = [tried.sets[s] for s in tried.worthwhile(config.cost)]
     final = _final(question, config, tried, chosen, exact)
@@ -56,11 +56,8 @@ def make_plan(
     shares = dict(zip(final.sets, final.shares, strict=True))
     listed = ranked([_candidate(question, config, one, shares[one], exact) for one in kept])
     with status.step(f"stability of {len(listed)} sets"):
-        stable = _stabilities(question, config, listed, exact)
-    listed = tuple(
-        replace(c, stability=stability, paths=_paths(question, c.perturbation))
-        for c, stability in zip(listed, stable, strict=True)
-    )
+        stable = zip(listed, _stabilities(question, config, listed, exact), strict=True)
+    listed = tuple(replace(c, stability=s, paths=_paths(question, c.perturbation)) for c, s in stable)
     return Plan(
         network=question.network.name or f"{len(question.network.genes)} genes",
         n_genes=len(question.network.genes),
@@ -79,6 +76,11 @@ def make_plan(
         candidates=listed,
         notes=tuple(notes),
     )
+
+
+def solves_exactly(config: PlanConfig, network: Network) -> bool:
+    """Return whether ``config.method`` means to list all states of ``network``."""
+    return config.method == "exact" or (config.method == "auto" and len(network.genes) <= config.exact_genes)
 
 
 def evaluator(question: Question, config: PlanConfig, exact: bool, n_runs: int, seed: int = 0) -> Evaluator:

@@ -124,6 +124,35 @@ class Plan:
         return next((c.rank for c in self.candidates if frozenset(c.perturbation) == wanted), None)
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """A published way to change the fate of cells: what was perturbed, what was ``observed``, and where."""
+
+    network: str
+    source: str
+    target: str
+    perturbation: Perturbation
+    observed: str
+    publication: str
+
+
+@dataclass(frozen=True)
+class RecipeRank:
+    """How a network ranks a recipe among the ``n_sets`` of at most as many genes; ``ties`` others are as good.
+
+    ``probability`` of the target, ``nothing`` without a perturbation; ``best`` is the set of rank 1.
+    """
+
+    recipe: Recipe
+    probability: float
+    nothing: float
+    rank: int
+    ties: int
+    n_sets: int
+    best: str
+    best_probability: float
+
+
 def csv_text(plan: Plan) -> str:
     """Return the candidates as CSV, doing nothing first; ``read_csv`` reads it back."""
     rows = [_row(candidate) for candidate in (plan.nothing, *plan.candidates)]
