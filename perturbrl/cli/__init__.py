@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from perturbrl import __version__, later
-from perturbrl.cli import complete
+from perturbrl.cli import complete, fate_plan, infer
 from perturbrl.runner.guard import guarded
 
 PROGRAM = "perturbrl"
@@ -26,8 +26,12 @@ app = typer.Typer(
 )
 data_app = typer.Typer(name="data", help="Where cells come from, and what is wrong with a file.", no_args_is_help=True)
 app.add_typer(data_app)
-fate_app = typer.Typer(name="fate", help="Attractors and landscapes of gene networks.", no_args_is_help=True)
+fate_app = typer.Typer(
+    name="fate", help="Gene networks: attractors, and ways from one fate to another.", no_args_is_help=True
+)
 app.add_typer(fate_app)
+fate_app.command("infer")(infer.command)
+fate_app.command("plan")(fate_plan.command)
 
 HYDRA = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 OUTPUTS = Path("outputs")

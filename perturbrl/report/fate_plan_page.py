@@ -1,0 +1,87 @@
+"""One self-contained page of a plan: the answer, the sets with intervals, stability and reasons, the landscape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+
+import jinja2
+from markupsafe import Markup
+
+from perturbrl.landscape.plan.result import ARROW, BAR, Candidate, Plan
+from perturbrl.report import fate_plan as words
+from perturbrl.report import style
+
+_DARK = ("#56a8e0", "#f0b33a", "#2fc495", "#e39cc2", "#f0824a", "#8fd0f5")
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """A picture of the landscape for the page: markup that needs nothing from outside, and a caption."""
+
+    markup: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Share:
+    """A piece of a bar: where it begins and how wide it is, in per cent; ``color`` is its place in the palette."""
+
+    name: str
+    begin: float
+    width: float
+    color: int
+    text: str
+
+
+def page(plan: Plan, landscape: Landscape | None = None) -> str:
+    """Return the HTML of a plan; it needs nothing from outside and has a light and a dark face."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    source = files("perturbrl.report").joinpath("fate_plan.html").read_text(encoding="utf-8")
+    everyone = (*plan.candidates, plan.nothing)
+    names = outcome_names(plan)
+    return environment.from_string(source).render(
+        plan=plan,
+        lead=words.lead(plan),
+        answer=words.answer(plan),
+        best=words.in_words(plan.candidates[0].perturbation) if plan.candidates else "",
+        sentences=[arrows(sentence.partition(". ")[2]) for sentence in words.sentences(plan)],
+        arrows=arrows,
+        rows=[
+            (candidate, line, bar(candidate, names))
+            for candidate, line in zip(everyone, words.lines(plan), strict=True)
+        ],
+        headings=[heading.replace("\n", " ") for heading in vars(words.HEADINGS).values()],
+        legend=words.legend(plan),
+        names=list(enumerate(names)),
+        in_words=words.in_words,
+        percent=words.percent,
+        light=style.PALETTE,
+        dark=_DARK,
+        landscape=Markup(landscape.markup) if landscape else None,
+        caption=landscape.caption if landscape else "",
+    )
+
+
+def arrows(text: str) -> str:
+    """Return ``A -> B -| C`` with the signs that a page can show."""
+    return text.replace(f" {ARROW} ", " \N{RIGHTWARDS ARROW} ").replace(f" {BAR} ", " \N{LEFT TACK} ")
+
+
+def outcome_names(plan: Plan) -> list[str]:
+    """Return the outcomes that any set leads to, the target first."""
+    shown = [c.outcomes for c in (plan.nothing, *plan.candidates)]
+    return [name for name in plan.nothing.outcomes if name == plan.target or any(o.get(name, 0) > 0.005 for o in shown)]
+
+
+def bar(candidate: Candidate, names: list[str]) -> list[Share]:
+    """Return the outcomes of a set as pieces of one bar, from 0 to 100 per cent."""
+    pieces, begin = [], 0.0
+    for k, name in enumerate(names):
+        width = 100 * candidate.outcomes.get(name, 0.0)
+        if width > 0:
+            pieces.append(Share(name, begin, width, k, f"{name} {words.percent(width / 100)}"))
+        begin += width
+    return pieces
