@@ -68,6 +68,7 @@ def tiny(name: str, **overrides: Any) -> Settings:
     one_stage: dict[str, Settings] = {
         "a2c": {"rollout_steps": 20, "lr": 3e-3},
         "grpo": {"minibatch": 16, "epochs": 3, "lr": 3e-3, "group": 2},
+        "random_search": {},
         "rloo": {"minibatch": 16, "lr": 3e-3, "group": 2},
     }
     return common | (own | one_stage)[name] | overrides

@@ -242,8 +242,8 @@ COMMON = {
 }
 WEIGHTS = {"vf_coef": 3.0, "ent_coef": 0.1, "max_grad_norm": 0.05}
 CLONED = {"clone_steps": 64, "clone_lr": 0.1}
-NO_MINIBATCH = ("a2c",)
-SHORT = {agent: ["env.horizon=4"] for agent in ("grpo", "rloo")}  # whole episodes within a rollout
+NO_MINIBATCH = ("a2c", "random_search")
+SHORT = {agent: ["env.horizon=4"] for agent in ("grpo", "random_search", "rloo")}  # whole episodes within a rollout
 EPISODES = {
     "name": NAME,
     **{
@@ -287,6 +287,11 @@ AGENT = {
         **{"cg_iterations": Change(2, p.trained), "critic_epochs": Change(2, p.trained)},
         "line_search_shrink": Change(0.3, p.trained, ("agent.target_kl=50.0",)),
         "line_search_tries": Change(1, p.trained, ("agent.target_kl=50.0",)),
+    },
+    "random_search": {
+        "name": NAME,
+        **{key: Change(COMMON[key], p.tried) for key in ("total_steps", "rollout_steps", "n_envs", "gamma")},
+        "sigma": Change(3.0, p.tried),
     },
     "rloo": EPISODES,
     "lora": {

@@ -156,6 +156,12 @@ def trained(job: Job, scratch: Path) -> str:
     return digest(learner.n_iterations, learner.model.theta)
 
 
+def tried(job: Job, scratch: Path) -> str:
+    """The scores of every trial of random search."""
+    learner = build_learner([job], load_cells(job), torch.device("cpu"))
+    return digest(*(learner.iterate(i)["trial_return"] for i in range(learner.n_iterations)))
+
+
 def after_trpo(job: Job, scratch: Path) -> str:
     """Parameters after TRPO and then the job's agent, each for a rollout or more."""
     agent = job.raw["agent"]

@@ -107,7 +107,9 @@ def test_a_combination_trains_acts_and_resumes_or_is_refused_in_one_line(
         return build_learner([one], table, torch.device("cpu"))
 
     states = unbroken(build, 2)
-    assert len(states) == 3 and not torch.equal(states[0]["theta"], states[2]["theta"]), "nothing was learned"
+    learned = [key for key in states[0] if not key.startswith("collector/")]  # of random search what it tries next
+    changed = any(not torch.equal(states[0][key], states[2][key]) for key in learned)
+    assert len(states) == 3 and changed, "nothing was learned"
     assert all(bool(torch.isfinite(state["theta"]).all()) for state in states)
     require_same(build, states, {"agent": agent, "env": env}, [1])
     learner = build()

@@ -138,7 +138,12 @@ def test_wrong_names_and_overrides_end_with_code_2(run, tmp_path: Path) -> None:
         assert code == 2 and message in err and err.strip().count("\n") == 0
 
 
-LEFT_OUT = {"lora": "starts from another run", "ppo_released": "part of ppo_kl", "staged": "is what its stages are"}
+LEFT_OUT = {
+    "lora": "starts from another run",
+    "ppo_released": "part of ppo_kl",
+    "random_search": "learns by no gradient",
+    "staged": "is what its stages are",
+}
 
 
 def test_every_agent_is_in_the_study_and_has_a_row_on_its_page(root: Path) -> None:
