@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perturbrl.errors import UserError
-from perturbrl.landscape.attractors import attractors
+from perturbrl.landscape.attractors import attractors, basins
 from perturbrl.landscape.boolean import BooleanDynamics, unpack
 from perturbrl.landscape.networks import SHIPPED, load
 from perturbrl.landscape.networks.files import identifiers, read_model
@@ -73,6 +73,23 @@ def test_fixed_points_of_the_public_collection(real_data: Path) -> None:
         held[[net.genes.index(gene) for gene in free_inputs(net)]] = 0.0
         counts[number] = sum(a.kind == "fixed point" for a in attractors(net, held))
     assert counts == expected
+
+
+BASINS = {
+    "bbm177_myeloid-progenitors.sbml": [0.047, 0.067, 0.126, 0.150, 0.296, 0.313],
+    "bbm007_cortical-area-development.bnet": [0.271, 0.729],
+    "bbm271_blood-stem-cell-heterogeneity.bnet": [0.049, 0.098, 0.853],
+    "bbm281_emt-switch.bnet": [0.059, 0.156, 0.784],
+}
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("file", BASINS)
+def test_basins_of_the_public_collection(file: str, real_data: Path) -> None:
+    """Against absorption probabilities that were solved for by independent code."""
+    result = basins(load(real_data / "boolean_models" / file))
+    assert result.exact
+    assert sorted(result.shares.round(3).tolist()) == BASINS[file]
 
 
 def test_operators_of_a_bnet_file(tmp_path: Path) -> None:
