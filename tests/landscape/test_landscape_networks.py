@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import biodivine_aeon as aeon
 import pytest
@@ -90,6 +92,17 @@ def test_basins_of_the_public_collection(file: str, real_data: Path) -> None:
     result = basins(load(real_data / "boolean_models" / file))
     assert result.exact
     assert sorted(result.shares.round(3).tolist()) == BASINS[file]
+
+
+def test_the_page_about_networks_runs_and_names_what_is_shipped(root: Path) -> None:
+    page = (root / "docs" / "networks.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    exec(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0], names)
+    assert names["shares"].sum() == pytest.approx(1)
+    assert names["ends"].shape == (1000, 11)
+    assert not names["ends"][:, load("myeloid").genes.index("Pu1")].any()
+    assert names["seen"].shape == (2, 1000, 11)
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == [*SHIPPED]
 
 
 def test_operators_of_a_bnet_file(tmp_path: Path) -> None:
