@@ -135,8 +135,9 @@ def _integrate(
         snapshot.copy_rows(regulators, slice(n_left[step + 1], n_left[step]))
         if step == N_STEPS:
             break
-        # The targets of a cell that has been seen stay as they were seen.
-        downstream.rows(waiting).relax(kinetics.target_production(regulators.protein[waiting], weights), tau_mrna)
+        if len(tau_mrna):
+            # The targets of a cell that has been seen stay as they were seen.
+            downstream.rows(waiting).relax(kinetics.target_production(regulators.protein[waiting], weights), tau_mrna)
         free, share = schedule.at(step)
         advance(regulators, net, schedule.clamped, free, noise, generator, share)
     first, second = snapshot.rows(back), downstream.rows(back)
