@@ -24,6 +24,8 @@ AT_REST = 1e-3
 APART = 0.05
 """Two fixed points differ by at least this in the level of some gene."""
 CHUNK = 240
+MOST_PAIRS = 100
+"""Pairs of stable points between which a saddle is looked for."""
 
 
 @dataclass(frozen=True)
@@ -204,4 +206,4 @@ def _distinct(levels: Iterable[Array | None]) -> list[Array]:
 def _guesses(points: list[Array], n_genes: int, generator: torch.Generator, n_random: int = 60) -> list[Array]:
     """Return where saddles are looked for: half way between stable points, and at random levels."""
     between = [(a + b) / 2 for k, a in enumerate(points) for b in points[:k]]
-    return [*between, *torch.rand(n_random, n_genes, generator=generator, dtype=torch.float64).numpy()]
+    return [*between[:MOST_PAIRS], *torch.rand(n_random, n_genes, generator=generator, dtype=torch.float64).numpy()]

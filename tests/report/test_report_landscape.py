@@ -165,3 +165,41 @@ def test_a_scene_without_a_network_has_no_drawing(scene):
     alone = Scene(scene.title, scene.lead, scene.groups, scene.views[:1], scene.tables)
     assert drawing.draw(alone, LIGHT) is None
     assert "The network" not in page(alone, b"", "")
+
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+CLICKS = """<script>
+const log = []; addEventListener("error", (e) => log.push("error " + e.message));
+const press = (button) => { button.click(); return button.getAttribute("aria-pressed"); };
+log.push(document.body.className ? "no webgl" : "webgl");
+log.push("views " + [...document.querySelectorAll("#views button")].map((b) => press(b)).join(" "));
+log.push("chip " + press(document.querySelector("#groups button")));
+const canvas = document.getElementById("canvas"), pin = document.querySelector(".pin"), before = pin.style.left;
+for (let k = 0; k < 20; k++) canvas.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight" }));
+pin.dispatchEvent(new MouseEvent("mouseenter"));
+setTimeout(() => {
+  log.push("moved " + (pin.style.left !== before), "tip " + document.getElementById("tip").textContent);
+  const out = document.createElement("pre");
+  out.id = "log"; out.textContent = log.join("\\n"); document.body.append(out);
+}, 1500);
+</script></body>"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium")
+def test_the_page_answers_clicks_keys_and_hovering(text, tmp_path):
+    (tmp_path / "page.html").write_text(text.replace("</body>", CLICKS), encoding="utf-8")
+    command = [
+        BROWSER, "--headless=new", "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
+        f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=8000", "--dump-dom",
+        (tmp_path / "page.html").as_uri(),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    log = re.search(r'<pre id="log">(.*?)</pre>', done.stdout, re.DOTALL)
+    assert log is not None, done.stderr[-500:]
+    lines = log[1].split("\n")
+    assert not [line for line in lines if line.startswith("error")]
+    if "no webgl" in lines:
+        pytest.skip("this Chromium has no WebGL 2")
+    assert lines[1:4] == ["views true true", "chip false", "moved true"]
+    assert "basin50 %" in lines[4]

@@ -9,11 +9,14 @@ from perturbrl.landscape.network import Network
 from perturbrl.landscape.pictures.boolean import boolean_journeys, boolean_table
 from perturbrl.landscape.pictures.hill import hill_landscape
 from perturbrl.landscape.pictures.scene import Facts, Scene, wiring
-from perturbrl.landscape.pictures.views import views
+from perturbrl.landscape.pictures.views import Journeys, views
 
 DYNAMICS = ("hill", "boolean")
 MOST_REGULATORS = 10
 """Of one gene, for the Hill equations: they sum over 2^R corners in each step."""
+
+MOST_LEVELS = 120_000_000
+"""Levels of genes in cells at 100 times that are held in memory; networks of over 200 genes get fewer cells."""
 
 
 def network_scene(network: Network, title: str, *, dynamics: str, noise: float, seed: int, n_cells: int) -> Scene:
@@ -37,24 +40,14 @@ def network_scene(network: Network, title: str, *, dynamics: str, noise: float, 
     """
     choice(dynamics, DYNAMICS, "--dynamics")
     require(len(network.genes) > 0, "network", "has no genes")
-    tables: list[Facts] = []
+    n_cells = min(n_cells, max(50, MOST_LEVELS // (100 * len(network.genes))))
     if dynamics == "hill":
-        most = max(len(names) for names in network.regulators)
-        require(
-            most <= MOST_REGULATORS, "--dynamics hill",
-            f"a gene of the network has {most} regulators, the Hill equations take {MOST_REGULATORS}; "
-            "use --dynamics boolean",
-        )  # fmt: skip
-        journeys, table = hill_landscape(network, noise=noise, seed=seed, n_cells=n_cells)
-        try:
-            tables = [table, boolean_table(network, seed)[2]]
-        except UserError as error:
-            tables = [_noted(table, f"The Boolean network has no table: {error}.")]
+        journeys, tables = _hill(network, noise, seed, n_cells)
     else:
         found, names, table = boolean_table(network, seed)
         journeys = boolean_journeys(network, found, names, seed=seed, n_cells=n_cells)
-        tables = [table]
-    facts = {name: dict(zip(table.columns[1:], row[1:], strict=True)) for name, row in _rows(table)}
+        tables = (table,)
+    facts = {name: dict(zip(table.columns[1:], row[1:], strict=True)) for name, row in _rows(tables[0])}
     shown = views(journeys, facts, seed)
     marked = {mark.name for mark in shown[0].marks}
     on = {
@@ -70,7 +63,26 @@ def network_scene(network: Network, title: str, *, dynamics: str, noise: float, 
         f"{len(network.genes)} genes, {len(drawn.edges)} regulations; {n_cells:,} cells simulated {begin} by {how}, "
         f"seed {seed}."
     )
-    return Scene(title, lead, groups, shown, tuple(tables), drawn)
+    return Scene(title, lead, groups, shown, tables, drawn)
+
+
+def _hill(network: Network, noise: float, seed: int, n_cells: int) -> tuple[Journeys, tuple[Facts, ...]]:
+    """Return the cells of the Hill equations, and the tables of their fixed points and of the Boolean attractors."""
+    most = max(len(names) for names in network.regulators)
+    require(
+        most <= MOST_REGULATORS, "--dynamics hill",
+        f"a gene of the network has {most} regulators, the Hill equations take {MOST_REGULATORS}; "
+        "use --dynamics boolean",
+    )  # fmt: skip
+    journeys, table = hill_landscape(network, noise=noise, seed=seed, n_cells=n_cells)
+    try:
+        found, _, exact = boolean_table(network, seed)
+    except UserError as error:
+        return journeys, (_noted(table, f"The Boolean network has no table: {error}."),)
+    if len(found) > len(table.rows):
+        more = f"The Boolean network has {len(found)} attractors, the Hill equations {len(table.rows)} stable points"
+        table = _noted(table, f"{more}: --dynamics boolean draws the Boolean network.")
+    return journeys, (table, exact)
 
 
 def held(network: Network, text: str) -> Network:

@@ -95,7 +95,7 @@ def _table(
         f"Hill equations, noise {noise:g}. Basin: share of cells from levels uniform in [0, 1] that come to rest there "
         f"without noise, ± standard error. Leaves: probability that a cell there is in another basin after "
         f"{4 * N_STEPS * DT:g} mRNA lifetimes; return time in mRNA lifetimes (1 / slowest rate).",
-        f"{int((~points.stable).sum())} unstable fixed points (saddles) were also met by Newton's method.",
+        f"Unstable fixed points (saddles) met by Newton's method: {int((~points.stable).sum())}.",
     ]
     if max(points.unsettled, reached[-1]) > 0.001:
         notes.append(

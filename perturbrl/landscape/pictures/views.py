@@ -60,7 +60,7 @@ def _plane_view(journeys: Journeys, once: Array, placed: Rows, shown: Rows, fact
     points = _projected(project, journeys).reshape(-1, 2)
     bandwidth = quasi_potential(project(once)).bandwidth if journeys.grain is None else np.full(2, journeys.grain)
     bandwidth = bandwidth.clip(LEAST_GRAIN)
-    bounds = _bounds(points, bandwidth)
+    bounds = _bounds(points, project(_named(journeys, placed)), bandwidth)
     surface = quasi_potential(points, bandwidth=bandwidth, n_cells=len(once), bounds=bounds)
     marks = [_mark(journeys, k, project(journeys.attractors[k]), facts) for k in placed]
     if journeys.start is not None:
@@ -82,7 +82,7 @@ def _time_view(journeys: Journeys, once: Array, when: Rows, placed: Rows, shown:
     joint = np.column_stack([single, journeys.times[when]])
     bandwidth = quasi_potential(joint).bandwidth if journeys.grain is None else np.full(2, journeys.grain)
     bandwidth = bandwidth.clip([LEAST_GRAIN, LEAST_TIME])
-    bounds = (*_bounds(x.reshape(-1, 1), bandwidth[:1]), (0.0, 1.0))
+    bounds = (*_bounds(x.reshape(-1, 1), project(_named(journeys, placed)), bandwidth[:1]), (0.0, 1.0))
     points = np.stack([x, np.broadcast_to(times, x.shape)], axis=-1).reshape(-1, 2)
     surface = quasi_potential(points, bandwidth=bandwidth, given=1, bounds=bounds, n_cells=len(once))
     ends = {k: np.array([project(journeys.attractors[k])[0], 1.0]) for k in placed}
@@ -98,9 +98,10 @@ def _time_view(journeys: Journeys, once: Array, when: Rows, placed: Rows, shown:
     return View("time", "Along time", names, surface, tuple(marks), paths, caption, downhill=True)
 
 
-def _bounds(points: Array, bandwidth: Array) -> tuple[tuple[float, float], ...]:
-    """Return the ends of each axis: all but the outermost thousandth of the points, and some room."""
+def _bounds(points: Array, marks: Array, bandwidth: Array) -> tuple[tuple[float, float], ...]:
+    """Return the ends of each axis: marks, all but the outermost thousandth of the points, and some room."""
     low, high = np.quantile(points, [0.0005, 0.9995], axis=0)
+    low, high = np.minimum(low, marks.min(axis=0)), np.maximum(high, marks.max(axis=0))
     room = np.maximum(0.14 * (high - low), 4 * bandwidth)
     return tuple((float(a), float(b)) for a, b in zip(low - room, high + room, strict=True))
 
@@ -116,6 +117,12 @@ def _map(places: Array, journeys: Journeys, once: Array, placed: Rows) -> plane.
     number[placed] = np.arange(len(placed))
     ends = number[journeys.ends]
     return plane.towards(places, journeys.attractors[placed], ends[ends >= 0], once[ends >= 0])
+
+
+def _named(journeys: Journeys, placed: Rows) -> Array:
+    """Return the levels of what has a name on the views: attractors and the start."""
+    start = [] if journeys.start is None else [journeys.start]
+    return np.concatenate([journeys.attractors[placed], *(level[None] for level in start)])
 
 
 def _mark(journeys: Journeys, k: int, point: Array, facts: AllFacts) -> Mark:

@@ -57,4 +57,5 @@ def _box(text: Any, renderer: Any) -> Any:
     """Return the place of the words alone, without the stem."""
     from matplotlib.text import Text
 
+    text.update_positions(renderer)
     return Text.get_window_extent(text, renderer).expanded(1.02, 1.1)

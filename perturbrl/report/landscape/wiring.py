@@ -142,7 +142,7 @@ def _legend(figure: Any, scene: Scene, wiring: Wiring, theme: Theme) -> None:
         Line2D([], [], color=c, lw=2, label=t) for c, t in zip(theme.signs, ("activates", "represses"), strict=True)
     ]
     if any(edge.sign == "±" for edge in wiring.edges):
-        handles.append(Line2D([], [], color=theme.muted, lw=2, label="either"))
+        handles.append(Line2D([], [], color=theme.muted, lw=2, label="depends on other genes"))
     handles += [
         Line2D([], [], marker="o", ls="", ms=6, color=theme.color(scene.groups, group), label=f"on in {group}")
         for group in list(wiring.on)[: len(theme.groups)]
