@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from perturbrl.api import Policy as Policy
     from perturbrl.api import Runs as Runs
     from perturbrl.api import UserError as UserError
+    from perturbrl.api import fate_plan as fate_plan
     from perturbrl.api import load as load
     from perturbrl.api import train as train
 
 __version__ = "0.1.0"
-__all__ = ["Policy", "Runs", "UserError", "__version__", "envs", "load", "plugins", "train"]
+__all__ = ["Policy", "Runs", "UserError", "__version__", "envs", "fate_plan", "load", "plugins", "train"]
 
 
 def __getattr__(name: str) -> Any:

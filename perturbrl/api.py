@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ from perturbrl.runner.sweep import sweep
 if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
+
+    from perturbrl.landscape.plan.result import Plan
 
 
 def train(
@@ -85,6 +88,72 @@ def train(
     return Runs(trained.jobs)
 
 
+def fate_plan(
+    network: str | Path,
+    source: str,
+    target: str,
+    *,
+    cells: AnnData | MuData | str | Path | None = None,
+    max_perturb: int = 1,
+    label: str | None = None,
+    genes: Sequence[str] = (),
+    aliases: str | Path | None = None,
+    out: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Plan:
+    """Rank the sets of perturbations that take cells of ``source`` to ``target``: ``perturbrl fate plan``.
+
+    Parameters
+    ----------
+    network
+        A shipped network (``myeloid``, ...), or the path of a .bnet, .sbml, .aeon or .csv file.
+    source, target
+        Fates of the network, ``attractor K``, or types of ``cells``; ``source`` may be ``progenitor``.
+    cells
+        Labelled cells with RNA: an AnnData, a MuData, or the path of a file; None: start in the fate ``source``.
+    max_perturb
+        The most genes of a set.
+    label
+        The column of obs with the types of the cells; None: one with a common name.
+    genes
+        The genes that may be perturbed; empty: all.
+    aliases
+        A CSV of other names of genes, columns ``gene`` and ``symbols``.
+    out
+        Write the table, the whole plan and a page below this folder.
+    settings
+        Changes of ``conf/fate/plan.yaml``: ``{"duration": "permanent", "runs": 5000}``.
+
+    Returns
+    -------
+    Plan
+        ``candidates`` from the best on, each with probability, interval, outcomes, stability and paths.
+
+    Raises
+    ------
+    UserError
+        A name, file or setting is wrong, both ends are the same, or there are too few cells.
+    """
+    from perturbrl.runner import fate_plan as plans
+
+    with tempfile.TemporaryDirectory() as folder:
+        request = plans.Request(
+            source,
+            target,
+            str(network),
+            None if cells is None else _on_disk(cells, Path(folder)),
+            label,
+            None if aliases is None else Path(aliases),
+            max_perturb,
+            genes,
+            changes=settings,
+        )
+        plan = plans.run(request)
+    if out is not None:
+        plans.write(plan, Path(out))
+    return plan
+
+
 def _seeds(seeds: int | Sequence[int]) -> Sequence[int]:
     numbers = range(seeds) if isinstance(seeds, int) else seeds
     require(len(numbers) > 0, "seeds", f"{seeds!r} asks for no run; give at least one seed")
@@ -131,4 +200,4 @@ def _on_disk(cells: AnnData | MuData | str | Path, folder: Path) -> Path:
     return draft.replace(folder / f"cells-{digest}.{kind}").resolve()
 
 
-__all__ = ["Policy", "Runs", "UserError", "load", "train"]
+__all__ = ["Policy", "Runs", "UserError", "fate_plan", "load", "train"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich import box
@@ -44,11 +44,12 @@ HEADINGS = Line("#", "perturb", "reaches", "interval", "cost", "else", "noise", 
 def lead(plan: Plan) -> str:
     """Return what was asked, in a sentence."""
     sets = count(plan.n_sets, "set")
-    tried = f"all {sets}" if plan.complete else f"{sets}, not all"
+    tried = f"all {sets} tried" if plan.complete else f"{sets}, not all, tried"
+    tried = f"{sets} proposed" if plan.method.startswith("policy") else tried
     start = f"{plan.n_cells:,} cells" if plan.n_cells is not None else count(plan.n_starts, "start state")
     return (
         f"From {plan.source} to {plan.target} on the network {plan.network} ({plan.n_genes} genes): at most "
-        f"{count(plan.max_perturb, 'gene')}, {_DURATIONS[plan.duration]}; {start}; method {plan.method}, {tried} tried."
+        f"{count(plan.max_perturb, 'gene')}, {_DURATIONS[plan.duration]}; {start}; method {plan.method}, {tried}."
     )
 
 
@@ -81,7 +82,7 @@ def _sentence(plan: Plan, c: Candidate) -> str:
         listed = ", ".join(f"{name} {percent(share)}" for name, share in sorted(others, key=lambda pair: -pair[1]))
         parts.append(f"Others: {listed}.")
     if c.paths:
-        parts.append(f"Through {'; '.join(c.paths)}.")
+        parts.append(f"Through {_listed(c.paths, '; ', 'path')}.")
     stability = c.stability
     if stability is not None:
         if stability.schemes:
@@ -91,7 +92,7 @@ def _sentence(plan: Plan, c: Candidate) -> str:
             edits = f"{percent(stability.deletions)} of the single edges deleted and {percent(stability.flips)} of them"
             parts.append(f"It still works with {edits} turned in sign.")
         if stability.needed:
-            parts.append(f"It needs {_listed(stability.needed)}.")
+            parts.append(f"It needs {_listed(stability.needed, ', ', 'edge')}.")
     return " ".join(parts)
 
 
@@ -179,7 +180,7 @@ def _and(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def _listed(texts: Iterable[str]) -> str:
-    every = [*texts]
-    more = len(every) - _MOST_NAMED
-    return ", ".join(every[:_MOST_NAMED]) + (f" and {count(more, 'more edge')}" if more > 0 else "")
+def _listed(texts: Sequence[str], separator: str, what: str) -> str:
+    more = len(texts) - _MOST_NAMED
+    rest = f" and {count(more, f'more {what}')}" if more > 0 else ""
+    return separator.join(sorted(texts, key=len)[:_MOST_NAMED] if more > 0 else texts) + rest

@@ -86,8 +86,9 @@ def run(request: Request) -> Plan:
     if request.method is not None:
         require("method" not in changes, "method", "is given twice, as --method and as method=")
         changes["method"] = request.method
-    if str(changes.get("method", "")).startswith(POLICY):
-        raise UserError("method: policy=RUN needs a trained run of env=fate, which this version cannot read")
+    policy = str(changes.get("method", ""))
+    if policy.startswith(POLICY):
+        del changes["method"]
     for option, value, what in (("--label", request.label, "a column"), ("--alias", request.aliases, "for the genes")):
         require(value is None or request.cells is not None, option, f"is {what} of --cells, which are not given")
     config = settings(changes)
@@ -98,7 +99,13 @@ def run(request: Request) -> Plan:
             cells = read_cells(request.cells, network, config, request.label, request.aliases)
     question, understood = places.ask(network, request.source, request.target, config, cells)
     notes = (*(cells.notes if cells else ()), *understood)
-    return make_plan(question, config, request.max_perturb, request.genes, notes)
+    proposed = None
+    if policy.startswith(POLICY):
+        from perturbrl.runner.fate_policy import proposals
+
+        run = Path(policy.removeprefix(POLICY))
+        proposed = f"policy {run.name}", proposals(run, question, request.max_perturb)
+    return make_plan(question, config, request.max_perturb, request.genes, notes, proposed)
 
 
 def write(plan: Plan, folder: Path) -> list[Path]:

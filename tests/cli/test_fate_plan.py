@@ -70,7 +70,7 @@ def test_a_fate_out_of_reach_is_said_and_no_error(run: Run) -> None:
         (("--from", "monocyte", "--to", "erythrocyte", "runs=many"), "plan.runs: 'many' is not a valid int"),
         (("--from", "monocyte", "--to", "erythrocyte", "runs=1", "runs=2"), "runs: is given twice"),
         (("--from", "monocyte", "--to", "erythrocyte", "--method", "exact", "method=exact"), "method: is given twice"),
-        (("--from", "monocyte", "--to", "erythrocyte", "--method", "policy=none"), "policy"),
+        (("--from", "monocyte", "--to", "erythrocyte", "--method", "policy=none"), "none: no such file or folder"),
         (("--from", "monocyte", "--to", "erythrocyte", "--cells", "none.h5ad"), "none.h5ad"),
         (("--from", "monocyte", "--to", "erythrocyte", "--label", "x"), "--label: is a column of --cells"),
         (("--recipes", "toggle"), "--recipes: 'toggle' is not known"),
@@ -92,3 +92,27 @@ def test_a_folder_that_cannot_be_written_is_said(run: Run) -> None:
     code, _, err = run(*command)
     assert code == 2
     assert "error: taken: cannot be written" in err
+
+
+def test_the_python_function_gives_the_plan_of_the_command(run: Run) -> None:
+    import perturbrl
+
+    plan = perturbrl.fate_plan("cortical", "anterior", "posterior", settings={"stability_runs": 0}, out="python")
+    run("fate", "plan", "cortical", "--from", "anterior", "--to", "posterior", "--out", "command", *QUICK)
+    assert Path("python/plan.csv").read_text() == Path("command/plan.csv").read_text()
+    assert plan.candidates == read_csv(Path("python/plan.csv"))[1:]
+
+
+def test_the_python_function_takes_cells_in_memory() -> None:
+    import anndata as ad
+    import numpy as np
+    import pandas as pd
+
+    import perturbrl
+
+    on = np.array([[9, 9, 9, 0, 0]] * 10 + [[0, 0, 0, 9, 9]] * 10, dtype=np.float32)
+    obs = pd.DataFrame({"cell_type": ["front"] * 10 + ["back"] * 10}, index=[f"c{k}" for k in range(20)])
+    cells = ad.AnnData(on, obs, pd.DataFrame(index=["Fgf8", "Sp8", "Pax6", "Emx2", "Nr2f1"]))
+    plan = perturbrl.fate_plan("cortical", "front", "posterior", cells=cells, settings={"stability_runs": 0})
+    assert plan.n_cells == 10
+    assert plan.candidates[0].probability == pytest.approx(1.0)

@@ -54,7 +54,8 @@ def test_a_sentence_says_how_likely_how_sure_what_else_and_why() -> None:
 
 def test_the_lead_says_whether_all_sets_were_tried() -> None:
     assert "all 242 sets tried" in fate_plan.lead(PLAN)
-    assert "242 sets, not all tried" in fate_plan.lead(replace(PLAN, complete=False))
+    assert "242 sets, not all, tried" in fate_plan.lead(replace(PLAN, complete=False))
+    assert "242 sets proposed" in fate_plan.lead(replace(PLAN, complete=False, method="policy runs"))
     assert "40 cells" in fate_plan.lead(PLAN)
     assert "7 start states" in fate_plan.lead(replace(PLAN, n_cells=None))
 

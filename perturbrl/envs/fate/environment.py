@@ -147,6 +147,10 @@ class FateEnv(Checkpointed):
         self._begin(ended, u)
         return Step(self._observation(), reward, terminated, truncated, final)
 
+    def observe(self) -> Tensor:
+        """Return what a policy sees now, [S, B, obs_dim]: after ``load_state``, which returns nothing."""
+        return self._observation()
+
     def situation(self) -> Situation:
         """Return copies of what a policy may know of the cells beyond its observation."""
         levels = self._levels(self._cells.flatten(0, 1)).view_as(self._chosen).clone()
