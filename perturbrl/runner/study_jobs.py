@@ -13,6 +13,8 @@ from perturbrl.runner.study import Study
 from perturbrl.runner.study_words import spelled, words
 from perturbrl.runner.sweep import Composed
 
+TOGETHER = 6  # networks
+
 
 @dataclass(frozen=True)
 class Tuned:
@@ -36,9 +38,37 @@ class StudyRun:
     composed: Composed
 
 
-def tuning_runs(study: Study, out: Path, overrides: Sequence[str]) -> Iterator[StudyRun]:
+@dataclass(frozen=True)
+class Trained:
+    """A finished run of a study: what it is of, and its folder."""
+
+    task: str
+    network: str
+    arm: str
+    seed: int
+    path: Path
+
+    @staticmethod
+    def of(run: StudyRun) -> Trained:
+        """Return a run without its config, of which a large study has too many to hold."""
+        return Trained(run.task, run.network, run.arm, run.seed, run.composed.path)
+
+
+def parts(study: Study) -> list[tuple[list[str], list[str]]]:
+    """Return the tasks and networks of the comparison that are composed, trained and evaluated together.
+
+    A study without networks is one part; of others a part is one task on a few networks.
+    """
+    tasks, networks = list(study.tasks), list(study.networks.test)
+    if not study.networks.given:
+        return [(tasks, networks)]
+    few = [networks[k : k + TOGETHER] for k in range(0, len(networks), TOGETHER)]
+    return [([task], some) for task in tasks for some in few]
+
+
+def tuning_runs(study: Study, tasks: Sequence[str], out: Path, overrides: Sequence[str]) -> Iterator[StudyRun]:
     """Yield the runs by which settings are chosen: every candidate on every validation network."""
-    for task in study.tasks:
+    for task in tasks:
         for arm, each in study.arms.items():
             for candidate in each.spelled:
                 for network in study.networks.tuning:
@@ -46,11 +76,15 @@ def tuning_runs(study: Study, out: Path, overrides: Sequence[str]) -> Iterator[S
 
 
 def final_runs(
-    study: Study, best: Mapping[tuple[str, str], Tuned], out: Path, overrides: Sequence[str]
+    study: Study,
+    best: Mapping[tuple[str, str], Tuned],
+    part: tuple[Sequence[str], Sequence[str]],
+    out: Path,
+    overrides: Sequence[str],
 ) -> Iterator[StudyRun]:
-    """Yield the runs of the comparison, those of one network after another."""
-    for task in study.tasks:
-        for network in study.networks.test:
+    """Yield the runs of a part of the comparison, those of one network after another."""
+    for task in part[0]:
+        for network in part[1]:
             for arm in study.arms:
                 yield from _runs(study, "final", (task, network, arm, best[task, arm].candidate), out, overrides)
 

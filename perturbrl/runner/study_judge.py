@@ -1,35 +1,62 @@
-"""A study of networks after training: evaluate what is not evaluated, measure sharpness, write and print the page."""
+"""A study of networks after training: evaluate what is not evaluated, write and print the page."""
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
 from perturbrl import paths
+from perturbrl.errors import UserError
 from perturbrl.report import run_files
 from perturbrl.report.run_files import LeftOut
 from perturbrl.report.study import build_study
 from perturbrl.runner import interrupt
 from perturbrl.runner.evaluate import Evaluator
-from perturbrl.runner.job import Job
-from perturbrl.runner.study import Study
-from perturbrl.runner.study_jobs import StudyRun
-from perturbrl.runner.study_sharpness import examine
+from perturbrl.runner.outcome import failed
+from perturbrl.runner.progress import Progress
+
+WORTH_PROCESSES = 20  # runs; a process takes seconds to start
 
 
-def evaluate(study: Study, finals: Sequence[StudyRun], jobs: Sequence[Job], folder: Path) -> None:
-    """Evaluate the runs that have no whole evaluation, and write the measurements at their solutions to ``folder``."""
-    with interrupt.explained("every run is trained; the same command goes on with the evaluation"):
-        evaluator = Evaluator()
-        for job in jobs:
-            if not _evaluated(job.path):
-                evaluator.evaluate(job.path)
-        if study.plan.sharpness:
-            examine(study, finals, jobs, folder)
+def evaluate(folders: Sequence[Path], show: Progress, workers: int) -> None:
+    """Evaluate the runs that have no whole evaluation, spread over processes.
+
+    Raises
+    ------
+    UserError
+        A run could not be evaluated; the others are saved.
+    """
+    left = [folder for folder in folders if not _evaluated(folder)]
+    if not left:
+        return
+    show.say(f"evaluating {len(left)} runs")
+    size = -(-len(left) // workers)  # neighbours share a network, and with it the rows that need no policy
+    blocks = [left[k : k + size] for k in range(0, len(left), size)]
+    with interrupt.explained("every run so far is trained; the same command goes on with the evaluation"):
+        if len(blocks) == 1 or len(left) < WORTH_PROCESSES:
+            errors = _evaluate(left)
+        else:
+            context = multiprocessing.get_context("spawn")
+            with ProcessPoolExecutor(len(blocks), mp_context=context) as pool:
+                errors = [error for some in pool.map(_evaluate, blocks) for error in some]
+    if errors:
+        raise UserError(f"{len(errors)} of {len(left)} runs could not be evaluated; first: {errors[0]}")
+
+
+def _evaluate(folders: Sequence[Path]) -> list[str]:
+    evaluator, errors = Evaluator(), []
+    for folder in folders:
+        try:
+            evaluator.evaluate(folder)
+        except Exception as error:  # one run, whatever is wrong with it, does not stop the others
+            errors.append(f"{folder}: {failed(folder, error).message}")
+    return errors
 
 
 def _evaluated(folder: Path) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from perturbrl.files import write_json, write_text
 from perturbrl.runner.study import Study
 from perturbrl.runner.study_claims import Claims
-from perturbrl.runner.study_jobs import StudyRun, Tuned
+from perturbrl.runner.study_jobs import Trained, Tuned
 
 CHOSEN, TUNING = "study.json", "tuning.csv"
 Best = Mapping[tuple[str, str], Tuned]
@@ -36,7 +36,7 @@ def about(study: Study, tuned: Sequence[Tuned], best: Best, overrides: Sequence[
 
 
 def described(
-    study: Study, claims: Claims, declared: Mapping[str, Any], finals: Sequence[StudyRun], out: Path
+    study: Study, claims: Claims, declared: Mapping[str, Any], trained: Sequence[Trained], out: Path
 ) -> dict[str, Any]:
     """Return what ``study.json`` holds besides of a study of networks: all that its page says and needs."""
     arms = {
@@ -46,9 +46,9 @@ def described(
     runs = [
         {
             **{key: getattr(each, key) for key in ("task", "network", "arm", "seed")},
-            "run": Path(os.path.relpath(each.composed.path, out)).as_posix(),
+            "run": Path(os.path.relpath(each.path, out)).as_posix(),
         }
-        for each in finals
+        for each in trained
     ]
     parts = {"tuning": study.networks.tuning, "test": study.networks.test}
     return {

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,19 @@ from perturbrl import paths, records
 from perturbrl.config import require
 from perturbrl.errors import UserError
 from perturbrl.records import RunDir
+from perturbrl.runner.grouping import default_workers
 from perturbrl.runner.hydra.compose import refuse
+from perturbrl.runner.job import Job, load_job
 from perturbrl.runner.judge import judge
 from perturbrl.runner.objective import last_value
 from perturbrl.runner.progress import Progress
 from perturbrl.runner.study import Study
 from perturbrl.runner.study_claims import declare
-from perturbrl.runner.study_jobs import StudyRun, Tuned, final_runs, tuning_runs
+from perturbrl.runner.study_jobs import Trained, Tuned, final_runs, parts, tuning_runs
 from perturbrl.runner.study_judge import conclude, evaluate
 from perturbrl.runner.study_record import CHOSEN, TUNING, about, described, write
-from perturbrl.runner.sweep import Sweep, sweep_all
+from perturbrl.runner.study_sharpness import examine
+from perturbrl.runner.sweep import sweep_all
 
 __all__ = ["CHOSEN", "TUNING", "Tuned", "chosen", "last", "run", "scores"]
 
@@ -73,32 +76,50 @@ def run(
     show = Progress(progress)
     show.say(f"study {study.name}: {study.title}")
     declared = None if study.claims is None else declare(study.claims, out)
-    trials = list(tuning_runs(study, out, overrides))
-    sweep_all([trial.composed for trial in trials], show, workers)
-    tuned = scores(study, [trial.composed.path for trial in trials])
+    together = (
+        study.plan.seeds if study.networks.given else None
+    )
+    tuned = list(_tuned(study, out, overrides, show, workers))
     best = chosen(tuned)
     for (task, arm), one in best.items():
         show.say(f"{task}, {arm}: {one.candidate} ({study.tasks[task].column} {one.score:.4g})")
-    finals = list(final_runs(study, best, out, overrides))
-    final = sweep_all([each.composed for each in finals], show, workers)
+    trained: list[Trained] = []
+    jobs: list[Job] = []
+    for part in parts(study):
+        finals = list(final_runs(study, best, part, out, overrides))
+        done = sweep_all([each.composed for each in finals], show, workers, together)
+        trained += map(Trained.of, finals)
+        if declared is None:
+            jobs += done.jobs
+        else:
+            evaluate([job.path for job in done.jobs], show, workers or default_workers(done.jobs[0].config.device))
     record = about(study, tuned, best, overrides)
-    show.say(f"evaluating {len(final.jobs)} runs and writing the report")
     if study.claims is None or declared is None:
-        page = judge(final.jobs, [job.path for job in final.jobs], out / "report")
+        show.say(f"evaluating {len(jobs)} runs and writing the report")
+        page = judge(jobs, [job.path for job in jobs], out / "report")
         write(page.parent, study, record, tuned, best)
     else:
-        evaluate(study, finals, final.jobs, out / "report")
-        write(out / "report", study, record | described(study, study.claims, declared, finals, out), tuned, best)
+        examine(study, trained, out / "report")
+        write(out / "report", study, record | described(study, study.claims, declared, trained, out), tuned, best)
         page = conclude(out / "report")
-    if unequal := _unequal_steps(study, finals, final):
+    if unequal := _unequal_steps(study, trained):
         show.say(unequal)
     return page
 
 
-def scores(study: Study, folders: Sequence[Path]) -> list[Tuned]:
+def _tuned(study: Study, out: Path, overrides: Sequence[str], show: Progress, workers: int | None) -> Iterator[Tuned]:
+    """Train every candidate and yield its score, task by task where there are many networks."""
+    groups = [[task] for task in study.tasks] if study.networks.given else [list(study.tasks)]
+    for tasks in groups:
+        trials = list(tuning_runs(study, tasks, out, overrides))
+        sweep_all([trial.composed for trial in trials], show, workers)
+        yield from scores(study, tasks, [trial.composed.path for trial in trials])
+
+
+def scores(study: Study, tasks: Sequence[str], folders: Sequence[Path]) -> list[Tuned]:
     """Return every candidate with its mean score over its finished tuning runs, which are in this order."""
     n = len(study.plan.tuning_seeds) * len(study.networks.tuning)
-    places = [(task, arm, one) for task in study.tasks for arm, each in study.arms.items() for one in each.spelled]
+    places = [(task, arm, one) for task in tasks for arm, each in study.arms.items() for one in each.spelled]
     tuned = []
     for k, (task, arm, candidate) in enumerate(places):
         values = [last(folder, study.tasks[task].column) for folder in folders[k * n : (k + 1) * n]]
@@ -134,11 +155,11 @@ def chosen(tuned: Sequence[Tuned]) -> dict[tuple[str, str], Tuned]:
     return best
 
 
-def _unequal_steps(study: Study, finals: Sequence[StudyRun], final: Sweep) -> str:
+def _unequal_steps(study: Study, trained: Sequence[Trained]) -> str:
     """Say how far apart the steps of runs are, each divided by its arm's share; empty up to a rollout."""
-    arms = {each.composed.path: each.arm for each in finals}
-    steps = [int(RunDir(job.path).run["steps"]) / study.arms[arms[job.path]].share for job in final.jobs]
-    rollout = max(_rollout_steps(job.config.agent) for job in final.jobs)
+    steps = [int(RunDir(each.path).run["steps"]) / study.arms[each.arm].share for each in trained]
+    firsts = {(each.task, each.arm): each.path for each in trained}
+    rollout = max(_rollout_steps(load_job(path).config.agent) for path in firsts.values())
     spread = round(max(steps) - min(steps))
     return f"steps differ by {spread:,} between runs, more than a rollout" if spread > rollout else ""
 

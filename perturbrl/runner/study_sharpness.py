@@ -6,7 +6,7 @@ A measurement stands in the folder of its run and is not repeated. Letters: P po
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,9 @@ from perturbrl.files import write_json, write_text
 from perturbrl.records import RunDir
 from perturbrl.runner.build import build_learner
 from perturbrl.runner.dataset import load_cells
-from perturbrl.runner.job import Job
+from perturbrl.runner.job import Job, load_job
 from perturbrl.runner.study import Study
-from perturbrl.runner.study_jobs import StudyRun
+from perturbrl.runner.study_jobs import Trained
 
 MEASURED = "sharpness.json"  # in the folder of a run
 ITERATION = 1_000_000_000  # of the random streams: a rollout that no training has seen
@@ -34,40 +34,38 @@ POINTS = 11  # of a line between solutions
 CPU = torch.device("cpu")
 
 
-def examine(study: Study, finals: Sequence[StudyRun], jobs: Sequence[Job], folder: Path) -> None:
+def examine(study: Study, trained: Sequence[Trained], folder: Path) -> None:
     """Measure the runs of the first seeds, and write ``sharpness.csv``, ``slices.csv`` and ``barriers.csv``."""
-    places = {job.path: job for job in jobs}
-    runs = [run for run in finals if run.seed < study.plan.sharpness and run.composed.path in places]
+    runs = [run for run in trained if run.seed < study.plan.sharpness]
     sharp: list[dict[str, Any]] = []
     slices: list[dict[str, Any]] = []
     for k, run in enumerate(runs):
         with status.step(f"sharpness: {k + 1} of {len(runs)} runs"):
-            measured = _measured(places[run.composed.path])
+            measured = _measured(run.path)
         if not measured:
             continue
         about = {"task": run.task, "network": run.network, "arm": run.arm, "seed": run.seed}
         sharp.append(about | {key: measured[key] for key in ("largest", "smallest", "n_parameters")})
         slices += [about | {"place": p, "loss": v} for p, v in zip(PLACES, measured["slice"], strict=True)]
-    barriers = list(_barriers(study, runs, places))
+    barriers = list(_barriers(study, runs))
     for name, rows in (("sharpness", sharp), ("slices", slices), ("barriers", barriers)):
         if rows:
             write_text(folder / f"{name}.csv", pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
 
 
-def _measured(job: Job) -> dict[str, Any]:
+def _measured(folder: Path) -> dict[str, Any]:
     """Return the measurement of a run, made anew if its checkpoint is another; empty where none can be made."""
-    if RunDir(job.path).run.get("status") != "complete":
+    if RunDir(folder).run.get("status") != "complete":
         return {}
-    tensors, _ = RunDir(job.path).checkpoint()
-    checkpoint = str(files.sha256(job.path / paths.CHECKPOINT))
-    file = job.path / MEASURED
+    checkpoint = files.sha256(folder / paths.CHECKPOINT)
+    file = folder / MEASURED
     try:
         content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         if content["checkpoint"] == checkpoint:
             return content
     except (OSError, ValueError, KeyError):
         pass
-    content = measure(job, tensors["theta"])
+    content = measure(load_job(folder), RunDir(folder).checkpoint()[0]["theta"])
     if content:
         write_json(file, content | {"checkpoint": checkpoint})
     return content
@@ -99,26 +97,28 @@ def measure(job: Job, theta: Tensor) -> dict[str, Any]:
     }
 
 
-def _barriers(study: Study, runs: Sequence[StudyRun], jobs: Mapping[Path, Job]) -> Iterator[dict[str, Any]]:
+def _barriers(study: Study, runs: Sequence[Trained]) -> Iterator[dict[str, Any]]:
     """Yield the score along the line between the solutions of two arms that a claim compares, one row a point.
 
     Both started from the same networks, those of the seed, so that their units correspond.
     """
-    by_place = {(run.task, run.network, run.arm, run.seed): jobs[run.composed.path] for run in runs}
+    by_place = {(run.task, run.network, run.arm, run.seed): run.path for run in runs}
     pairs = dict.fromkeys((test.task, test.first, test.second) for test in (study.claims.tests if study.claims else ()))
     for task, first, second in pairs:
         column = study.tasks[task].column
         curves: dict[str, Any] = {}
-        for (where, network, arm, seed), job in by_place.items() if column.startswith("eval/") else ():
+        for (where, network, arm, seed), folder in by_place.items() if column.startswith("eval/") else ():
             other = by_place.get((task, network, second, seed))
             if where != task or arm != first or other is None:
                 continue
-            ends = [RunDir(each.path).checkpoint()[0]["theta"][0] for each in (job, other)]
+            ends = [RunDir(each).checkpoint()[0]["theta"][0] for each in (folder, other)]
             alike = ends[0].shape == ends[1].shape and bool(torch.isfinite(torch.stack(ends)).all())
             if not alike:
                 continue
             with status.step(f"barrier between {first} and {second} on {network}"):
-                values = _along_line(job, line(ends[0], ends[1], POINTS), column.removeprefix("eval/"), curves, network)
+                values = _along_line(
+                    load_job(folder), line(ends[0], ends[1], POINTS), column.removeprefix("eval/"), curves, network
+                )
             height = barrier(-values)
             about = {"task": task, "network": network, "first": first, "second": second, "seed": seed}
             for t, value in zip(np.linspace(0, 1, POINTS), values, strict=True):

@@ -111,7 +111,12 @@ def sweep(
     return Sweep(tuple(jobs), tuple(sorted(outcomes, key=lambda outcome: order[outcome.path])))
 
 
-def sweep_all(composed: Sequence[Composed], progress: Progress, workers: int | None = None) -> Sweep:
+def sweep_all(
+    composed: Sequence[Composed],
+    progress: Progress,
+    workers: int | None = None,
+    runs_together: int | None = None,
+) -> Sweep:
     """Train every run, as ``sweep`` does, for a command that needs all of them.
 
     Raises
@@ -119,7 +124,7 @@ def sweep_all(composed: Sequence[Composed], progress: Progress, workers: int | N
     UserError
         A run failed; the others are saved.
     """
-    trained = sweep(composed, progress, workers=workers)
+    trained = sweep(composed, progress, workers=workers, runs_together=runs_together)
     if trained.failed:
         raise UserError(f"{len(trained.failed)} of {len(composed)} runs failed; first: {trained.failed[0]}")
     return trained

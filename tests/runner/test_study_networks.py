@@ -98,13 +98,13 @@ def test_a_study_of_networks_is_read_with_shares_and_families(tmp_path: Path) ->
     one = study.load(written(tmp_path))
     assert list(one.networks.test) == ["landscape-1", "landscape-2", "noisy-1"] and one.networks.given
     assert one.arms["ppo"].share == 1.0
-    finals = list(final_runs(one, chosen(_tuned(one)), tmp_path, []))
+    finals = list(final_runs(one, chosen(_tuned(one)), (["main"], list(one.networks.test)), tmp_path, []))
     assert len(finals) == 3 * 2 * 2 and len({each.composed.path for each in finals}) == len(finals)
     by_arm = {each.arm: each.composed.job().config for each in finals if each.network == "noisy-1" and each.seed == 1}
     assert by_arm["both"].agent.budgets == [("ppo", 512), ("ppo", 512)] and by_arm["both"].seed == 1
     assert by_arm["ppo"].agent.total_steps == 1024
     assert (by_arm["ppo"].source.noise, by_arm["ppo"].source.seed) == (0.3, 1)
-    (trial, *_) = tuning_runs(one, tmp_path, [])
+    (trial, *_) = tuning_runs(one, ["main"], tmp_path, [])
     assert (trial.seed, trial.composed.config.source.seed) == (7, 50)
 
 
@@ -128,7 +128,7 @@ def test_scores_are_means_over_validation_networks_and_seeds(tmp_path: Path) -> 
     for k, folder in enumerate(folders):
         write_json(folder / paths.RUN, {"status": "complete"})
         pd.DataFrame({"eval/return": [0.0, float(k)]}).to_parquet(folder / paths.PROGRESS)
-    assert [each.score for each in scores(one, folders)] == [0.5, 2.5]
+    assert [each.score for each in scores(one, ["main"], folders)] == [0.5, 2.5]
 
 
 @pytest.mark.parametrize(
