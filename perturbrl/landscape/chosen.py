@@ -17,13 +17,15 @@ RANDOM = "random"
 def chosen_network(network: str, family: str, n_regulators: int | None, seed: int) -> Network:
     """Return the network ``network``: a name, a file, or ``random`` for one of a family with a number of genes.
 
+    A network of a file, which names no fates, gets its common fixed points as fates.
+
     Raises
     ------
     UserError
         As ``networks.load`` or ``families.generate``; the message starts with the key.
     """
     if network != RANDOM:
-        return read_network(network)
+        return _with_fates(network, content(read_network(network)))
     assert n_regulators is not None
     return _generated(family, n_regulators, seed)
 
@@ -52,6 +54,13 @@ def content(network: Network) -> str:
 @functools.lru_cache(maxsize=32)
 def _loaded(network: str, stamp: tuple[int, ...]) -> Network:
     return load(network)
+
+
+@functools.lru_cache(maxsize=32)
+def _with_fates(network: str, fingerprint: str) -> Network:
+    from perturbrl.landscape.markers import with_fates  # imports torch
+
+    return with_fates(read_network(network))
 
 
 @functools.lru_cache(maxsize=32)

@@ -68,6 +68,11 @@ class LandscapeConfig:
             require_genes(parse(name), network.genes, f"{key}[{index}]")
 
     @property
+    def from_file(self) -> bool:
+        """Whether the network is read from a file."""
+        return self.network not in (*SHIPPED, RANDOM)
+
+    @property
     def n_genes(self) -> int:
         """The number of regulators."""
         return len(read_network(self.network).genes) if self.n_regulators is None else self.n_regulators
@@ -97,6 +102,6 @@ class LandscapeConfig:
 def checksum(config: LandscapeConfig) -> str:
     """Return the sha256 of the settings and of the version of the simulator; for a network of a file, of its rules."""
     settings: dict[str, Any] = without_added("source", asdict(config))
-    if config.network not in (*SHIPPED, RANDOM):
+    if config.from_file:
         settings["network"] = content(read_network(config.network))
     return fingerprint({**settings, "version": VERSION})

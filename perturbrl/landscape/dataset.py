@@ -47,7 +47,11 @@ def simulate_cells(config: LandscapeConfig, checksum: str) -> RawCells:
     with one_thread():
         made = design(config)
         done = courses(config, made.network, made.names)
-        cells = simulate(made.network, done, 1, stream(config, "dynamics"), noise=config.noise, targets=made.targets)
+        draws, start = (
+            stream(config, "dynamics"),
+            starts(config, made.network, len(made.names), stream(config, "start")),
+        )
+        cells = simulate(made.network, done, 1, draws, noise=config.noise, targets=made.targets, start=start)
         return RawCells(
             "landscape",
             _measure(config, cells, made.assays, made.batch, made.network),
@@ -65,6 +69,13 @@ def design(config: LandscapeConfig) -> Design:
     names = _conditions(config, network)
     batch = torch.randint(config.n_batches, (len(names),), generator=stream(config, "batch"))
     return Design(network, targets, assays, names, batch)
+
+
+def starts(config: LandscapeConfig, network: Network, n_cells: int, draws: torch.Generator) -> torch.Tensor | None:
+    """Return the states [N, G] in which cells begin: random ones for a file, which names no progenitor; else None."""
+    if network.start or not config.from_file:
+        return None
+    return torch.randint(2, (n_cells, len(network.genes)), generator=draws).float()
 
 
 def courses(config: LandscapeConfig, network: Network, names: Sequence[str]) -> perturb.Course:

@@ -10,16 +10,14 @@ Letters: G genes, K attractors.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from perturbrl import rng
 from perturbrl.errors import UserError, choice, require
 from perturbrl.landscape import wiring
-from perturbrl.landscape.boolean import BooleanDynamics, draw_keys
+from perturbrl.landscape.boolean import BooleanDynamics
+from perturbrl.landscape.markers import MOST_FATES, N_CELLS, Bits, common_fixed_points, named_fates
 from perturbrl.landscape.network import Markers, Network
 from perturbrl.landscape.wiring import FAMILIES, FEWEST, MOST, Draft
 
@@ -28,11 +26,8 @@ __all__ = ["FAMILIES", "generate"]
 N_DRAWS = 200
 THRESHOLD = 0.4
 """Level at half effect: below a half, so that a gene whose activators are on is itself on through many steps."""
-N_CELLS, UPDATES = 256, 40
-"""Cells simulated to look for fates, and updates of each gene."""
-LEAST_SHARE, MOST_FATES, MOST_UNSETTLED = 0.02, 12, 0.02
-"""Share of the cells that makes an attractor a fate, most fates, and most cells that end in no fixed point."""
-Bits = NDArray[np.uint8]
+MOST_UNSETTLED = 0.02
+"""Most cells that may end in no fixed point."""
 
 
 def generate(kind: str, n_regulators: int, seed: int) -> Network:
@@ -75,16 +70,11 @@ def _landscape(draft: Draft, seed: int) -> tuple[Bits, Bits] | None:
     start = _progenitor(draft, dynamics)
     if start is None:
         return None
-    keys = draw_keys(N_CELLS, torch.Generator().manual_seed(seed))
-    ends = dynamics.run(start.repeat(N_CELLS, 1), UPDATES * len(start), keys)
-    settled = (dynamics.image(ends) == ends).all(dim=1)
-    states, counts = torch.unique(ends[settled], dim=0, return_counts=True)
-    common = counts >= LEAST_SHARE * N_CELLS
-    fates = states[common][counts[common].argsort(descending=True, stable=True)]
+    fates, unsettled = common_fixed_points(dynamics, start.repeat(N_CELLS, 1), seed)
     fewest = 2 if len(draft.core) < wiring.CORE[-1] else 3
-    if not fewest <= len(fates) <= MOST_FATES or float((~settled).double().mean()) > MOST_UNSETTLED:
+    if not fewest <= len(fates) <= MOST_FATES or unsettled > MOST_UNSETTLED:
         return None
-    return start.numpy(), fates.numpy()
+    return start.numpy(), fates
 
 
 def _progenitor(draft: Draft, dynamics: BooleanDynamics) -> torch.Tensor | None:
@@ -108,12 +98,7 @@ def _network(draft: Draft) -> Network:
 def _named(draft: Draft, start: Bits, attractors: Bits, name: str) -> Network:
     """Return the network with its progenitor, fates and stages."""
     genes = np.array(draft.genes)
-    fates: dict[str, Markers] = {}
-    for k in range(len(attractors)):
-        present, absent = _markers(k, attractors, draft.core)
-        on, off = tuple(genes[present].tolist()), tuple(genes[absent].tolist())
-        label = "-".join((*on, "high")) if on else "-".join((*off, "low"))
-        fates[label if label not in fates else "-".join((label, *off, "low"))] = (on, off)
+    fates = named_fates(attractors, draft.genes, draft.core)
     stages: dict[str, Markers] = {}
     first, second = draft.core[1:3]
     for winner, loser in ((first, second), (second, first)):
@@ -122,22 +107,3 @@ def _named(draft: Draft, start: Bits, attractors: Bits, name: str) -> Network:
             stages[f"{genes[winner]}-progenitor"] = ((str(genes[winner]),), (str(genes[loser]),))
     on_at_start = frozenset(genes[start == 1].tolist())
     return Network(dict(zip(draft.genes, draft.rules, strict=True)), on_at_start, fates, stages, {}, THRESHOLD, name)
-
-
-def _markers(k: int, attractors: Bits, core: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Return the genes that are on, and off, in attractor k and in no other: few of them, of the core where it can be.
-
-    The first is on in attractor k, so that a fate has a gene to be named after, unless it has none on.
-    """
-    rest = sorted(set(range(attractors.shape[1])) - set(core))
-    order = np.array([*core, *rest])
-    mine, others = attractors[k], np.delete(attractors, k, axis=0)
-    chosen: list[int] = []
-    while len(others):
-        differs = (others != mine)[:, order].sum(axis=0)
-        if not chosen and (mine[order] * differs).any():
-            differs = differs * mine[order]
-        best = int(order[int(differs.argmax())])
-        chosen.append(best)
-        others = others[others[:, best] == mine[best]]
-    return [g for g in chosen if mine[g]], [g for g in chosen if not mine[g]]

@@ -27,7 +27,8 @@ def simulate_fresh(config: LandscapeConfig, n_cells: int, seed: int, checksum: s
         names = [name for name in kinds for _ in range(n_cells)]
         done = dataset.courses(config, made.network, names)
         draws = torch.Generator().manual_seed(rng.derive(config.seed, "landscape", "fresh", seed))
-        cells = simulate(made.network, done, 1, draws, noise=config.noise, targets=made.targets)
+        start = dataset.starts(config, made.network, len(names), draws)
+        cells = simulate(made.network, done, 1, draws, noise=config.noise, targets=made.targets, start=start)
         batch = torch.arange(len(names)) % (int(made.batch.max()) + 1)
         share = _shares(made.names, kinds)
         genes = dataset.gene_names(made.network, config.n_target_genes)

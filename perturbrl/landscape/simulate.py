@@ -72,6 +72,7 @@ def simulate(
     noise: float,
     targets: Targets | None = None,
     pseudotime: Tensor | None = None,
+    start: Tensor | None = None,
 ) -> Trajectories:
     """Simulate ``n_cells`` cells under each of P perturbations, from the progenitor to the end, all at once.
 
@@ -88,6 +89,8 @@ def simulate(
         M downstream genes, or None for the regulators alone.
     pseudotime
         [P, N] in [0, 1]: when each cell is seen (rounded to a step); drawn from U[0, 1) when None.
+    start
+        [P N, G]: levels of the regulators of each cell at the beginning; those of the progenitor when None.
 
     Raises
     ------
@@ -107,7 +110,7 @@ def simulate(
     seen = (pseudotime * N_STEPS).round().long().flatten()
     each = course.rows(torch.arange(len(clamps), device=device).repeat_interleave(n_cells))
     weights, tau_mrna = _weights(targets, net)
-    levels = _integrate(net, each, seen, weights, tau_mrna, noise, generator)
+    levels = _integrate(net, each, seen, weights, tau_mrna, noise, generator, start)
     return Trajectories(pseudotime, *(level.reshape(*shape, level.shape[1]) for level in levels))
 
 
@@ -119,6 +122,7 @@ def _integrate(
     tau_mrna: Tensor,
     noise: float,
     generator: torch.Generator,
+    start: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the levels of Trajectories of B cells, one for each row of ``course``, seen after ``seen`` [B] steps."""
     # Latest seen first: the cells whose targets are still to be followed are then always a leading block.
@@ -126,9 +130,10 @@ def _integrate(
     schedule, back = Schedule(course.rows(order)), order.argsort()
     n_left = [*torch.bincount(seen, minlength=N_STEPS + 1).flip(0).cumsum(0).flip(0).tolist(), 0]
 
-    regulators = schedule.begin(Stages(*(net.start.repeat(len(seen), 1) for _ in range(3))))
-    progenitor = kinetics.target_production(net.start[None], weights)
-    downstream = Stages(*(progenitor.repeat(len(seen), 1) for _ in range(3)))
+    first = net.start.expand(len(seen), -1) if start is None else start[order]
+    regulators = schedule.begin(Stages(*(first.clone() for _ in range(3))))
+    begin = kinetics.target_production(net.start[None] if start is None else first, weights).expand(len(seen), -1)
+    downstream = Stages(*(begin.clone() for _ in range(3)))
     snapshot = regulators.rows(back)
     for step in range(N_STEPS + 1):
         waiting = slice(0, n_left[step + 1])
@@ -140,11 +145,11 @@ def _integrate(
             downstream.rows(waiting).relax(kinetics.target_production(regulators.protein[waiting], weights), tau_mrna)
         free, share = schedule.at(step)
         advance(regulators, net, schedule.clamped, free, noise, generator, share)
-    first, second = snapshot.rows(back), downstream.rows(back)
+    above, below = snapshot.rows(back), downstream.rows(back)
     return (
-        torch.cat([first.accessibility, second.accessibility], dim=1),
-        torch.cat([first.mrna, second.mrna], dim=1),
-        torch.cat([first.protein, second.protein], dim=1),
+        torch.cat([above.accessibility, below.accessibility], dim=1),
+        torch.cat([above.mrna, below.mrna], dim=1),
+        torch.cat([above.protein, below.protein], dim=1),
         regulators.protein[back],
     )
 

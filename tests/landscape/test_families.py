@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from perturbrl.errors import UserError
-from perturbrl.landscape import families, labels, wiring
+from perturbrl.landscape import families, labels, markers, wiring
 from perturbrl.landscape.boolean import BooleanDynamics, draw_keys
 from perturbrl.landscape.families import FAMILIES, generate
 from perturbrl.landscape.network import Network
@@ -111,7 +111,7 @@ def test_refusals_are_one_line(arguments: tuple[str, int, int], message: str) ->
 
 
 def test_no_draw_with_several_fates_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(families, "LEAST_SHARE", 1.1)
+    monkeypatch.setattr(markers, "LEAST_SHARE", 1.1)
     monkeypatch.setattr(families, "N_DRAWS", 2)
     with pytest.raises(UserError, match=r"^family=modular n_regulators=9 network_seed=0: none of 2 draws has several"):
         generate("modular", 9, 0)

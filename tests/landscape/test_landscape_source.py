@@ -319,6 +319,18 @@ def test_a_network_of_a_file_is_known_by_what_it_says(tmp_path: Path) -> None:
     assert checksum(first) != cells.checksum
 
 
+def test_cells_of_a_file_begin_anywhere_and_end_in_its_fixed_points(tmp_path: Path) -> None:
+    file = tmp_path / "net.bnet"
+    file.write_text("targets,factors\na, a & !b\nb, b & !a\nc, a\n")
+    settings = config(network=str(file), n_cells=200)
+    network = settings.load_network()
+    # The fixed points are a and c on, b on, and all off.
+    assert set(network.fates) == {"a-high", "b-high", "a-b-low"}
+    shares = build(settings).obs["fate"].value_counts(normalize=True)
+    assert shares.reindex([*network.fates]).min() > 0.1 and shares.get("undecided", 0.0) < 0.3
+    assert set(fresh_cells(settings, 100).obs["fate"]) >= set(network.fates)
+
+
 def test_capture_thins_the_counts_of_sequencing_only() -> None:
     whole, half = (build(config(capture=share, dropout=0.0)) for share in (1.0, 0.5))
     for key, share in (("rna", 0.5), ("atac", 0.5), ("protein", 1.0)):
