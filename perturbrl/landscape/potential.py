@@ -80,10 +80,11 @@ def quasi_potential(
     Raises
     ------
     UserError
-        Fewer than 10 points, a value that is not finite, or points that do not differ along an axis.
+        Fewer than 10 points, a value that is not finite, or points that do not differ along an axis
+        while a bandwidth or bounds are wanted.
     """
     points = np.asarray(points, dtype=np.float64)
-    _check(points)
+    _check(points, fixed=bandwidth is not None and bounds is not None)
     n, d = points.shape
     mass = np.full(n, 1 / n) if weights is None else np.asarray(weights, dtype=np.float64) / np.sum(weights)
     edges = _edges(points, bounds, n_grid)
@@ -103,12 +104,12 @@ def quasi_potential(
     return Surface(tuple((edge[1:] + edge[:-1]) / 2 for edge in edges), potential - potential.min(), chosen)
 
 
-def _check(points: Array) -> None:
+def _check(points: Array, *, fixed: bool) -> None:
     if points.ndim != 2 or points.shape[1] not in (1, 2) or len(points) < 10:
         raise UserError(f"a quasi-potential needs at least 10 points in 1 or 2 dimensions; got {points.shape}")
     if not np.isfinite(points).all():
         raise UserError("a quasi-potential needs finite points; some are missing or infinite")
-    if (np.ptp(points, axis=0) <= 0).any():
+    if not fixed and (np.ptp(points, axis=0) <= 0).any():
         raise UserError("a quasi-potential needs points that differ; all have the same value along one axis")
 
 

@@ -66,6 +66,19 @@ def test_ways_end_at_the_attractor_of_their_group(boolean):
     assert time.downhill and time.surface.axes[1][0] > 0 and time.surface.axes[1][-1] < 1
 
 
+def test_an_attractor_beyond_the_rows_of_the_table_is_drawn():
+    rules = {gene: gene for gene in "abcdef"} | {"x": "a"}
+    inputs = Network(rules, frozenset("abcdef"), {}, {}, {}, 0.5)
+    scene = network_scene(inputs, "inputs", dynamics="boolean", noise=0.0, seed=0, n_cells=60)
+    assert len(scene.tables[0].rows) == 30 and scene.views[0].marks[0].name == "a b and 5 more"
+
+
+def test_cells_of_a_start_that_is_an_attractor_start_at_random():
+    resting = Network(SWITCH.rules, frozenset({"s", "a"}), SWITCH.fates, {}, {}, 0.5)
+    scene = network_scene(resting, "resting", dynamics="boolean", noise=0.0, seed=0, n_cells=100)
+    assert "from random states" in scene.lead and len({path.group for path in scene.views[0].paths}) > 1
+
+
 def test_a_scene_is_the_same_for_the_same_seed(boolean):
     again = network_scene(SWITCH, "switch", dynamics="boolean", noise=0.0, seed=0, n_cells=400)
     assert np.array_equal(again.views[0].surface.values, boolean.views[0].surface.values)

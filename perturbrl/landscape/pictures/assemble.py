@@ -58,7 +58,7 @@ def network_scene(network: Network, title: str, *, dynamics: str, noise: float, 
     groups = tuple(sorted(journeys.names, key=lambda name: name not in marked))  # colours first for what is drawn
     drawn = wiring(network, on)
     how = f"Hill equations with noise {noise:g}" if dynamics == "hill" else "asynchronous Boolean updates"
-    begin = "from the progenitor" if network.start else "from random states"
+    begin = "from the progenitor" if journeys.start is not None else "from random states"
     lead = (
         f"{len(network.genes)} genes, {len(drawn.edges)} regulations; {n_cells:,} cells simulated {begin} by {how}, "
         f"seed {seed}."

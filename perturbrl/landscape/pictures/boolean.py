@@ -64,9 +64,11 @@ def boolean_table(network: Network, seed: int) -> tuple[tuple[Attractor, ...], l
 def boolean_journeys(
     network: Network, found: Sequence[Attractor], names: list[str], *, seed: int, n_cells: int
 ) -> Journeys:
-    """Return cells updated asynchronously, from the start of the network or from random states."""
+    """Return cells updated asynchronously, from random states if the network has no start or it is an attractor."""
     dynamics, draws = BooleanDynamics(network), stream(seed, "boolean cells")
-    begin, n_genes = _start(network), len(network.genes)
+    index, begin, n_genes = AttractorIndex(found), _start(network), len(network.genes)
+    if begin is not None and int(index.find(begin)[0]) >= 0:
+        begin = None
     key = draw_keys(n_cells, draws)
     state = torch.randint(2, (n_cells, n_genes), generator=draws, dtype=torch.uint8)
     if begin is not None:
@@ -77,7 +79,7 @@ def boolean_journeys(
         for k in range(TIMES):
             state = dynamics.run(state, each, key, first=k * each)
             seen.append(state)
-        ends = run_to_attractor(dynamics, AttractorIndex(found), state, draw_keys(n_cells, draws))[1]
+        ends = run_to_attractor(dynamics, index, state, draw_keys(n_cells, draws))[1]
     return Journeys(
         levels=torch.stack(seen).numpy(), times=np.linspace(0, 1, TIMES + 1), attractors=_levels(found), names=names,
         ends=np.where(ends.numpy() < 0, len(names), ends.numpy()), grain=GRAIN,

@@ -126,7 +126,8 @@ def _named(journeys: Journeys, placed: Rows) -> Array:
 
 
 def _mark(journeys: Journeys, k: int, point: Array, facts: AllFacts) -> Mark:
-    return Mark(journeys.names[k], journeys.names[k], point, facts[journeys.names[k]])
+    name = journeys.names[k]
+    return Mark(name, name, point, facts.get(name, {}))  # a table lists only the largest basins
 
 
 def _reached(journeys: Journeys) -> Rows:

@@ -92,8 +92,12 @@ def _style(edge: Edge) -> str:
     return "-[,widthB=0.32,lengthB=0" if edge.sign == "-" else "-|>,head_width=0.22,head_length=0.42"
 
 
-def _look(edge: Edge, theme: Theme) -> dict[str, Any]:
-    return {"arrowstyle": _style(edge), "color": _color(edge, theme), "lw": 1.5, "mutation_scale": 14, "alpha": 0.9}
+def _look(edge: Edge, box: Any, theme: Theme) -> dict[str, Any]:
+    size = box.get_fontsize() / FONT
+    return {
+        "arrowstyle": _style(edge), "color": _color(edge, theme), "lw": 1.5 * size, "mutation_scale": 14 * size,
+        "alpha": 0.9,
+    }  # fmt: skip
 
 
 def _edge(axes: Any, edge: Edge, boxes: dict[str, Any], theme: Theme, *, bent: bool) -> None:
@@ -103,7 +107,7 @@ def _edge(axes: Any, edge: Edge, boxes: dict[str, Any], theme: Theme, *, bent: b
     a, b = np.array(source.get_position()), np.array(target.get_position())
     control = (a + b) / 2 + bend * np.array([b[1] - a[1], a[0] - b[0]])
     axes.annotate("", b, a, zorder=2, arrowprops={
-        **_look(edge, theme), "connectionstyle": f"arc3,rad={bend}",
+        **_look(edge, target, theme), "connectionstyle": f"arc3,rad={bend}",
         "shrinkA": _reach(source, control - a) + 1, "shrinkB": _reach(target, control - b) + 3,
     })  # fmt: skip
 
@@ -111,21 +115,21 @@ def _edge(axes: Any, edge: Edge, boxes: dict[str, Any], theme: Theme, *, bent: b
 def _reach(box: Any, way: Array) -> float:
     """Return the distance in points from the middle of a gene's box to its border, in the direction ``way``."""
     extent, figure = box.get_window_extent(), box.figure
-    half = np.array([extent.width, extent.height]) * 72 / figure.dpi / 2 + PAD * FONT
+    half = np.array([extent.width, extent.height]) * 72 / figure.dpi / 2 + PAD * box.get_fontsize()
     return float((half / np.maximum(np.abs(way) / np.linalg.norm(way), 1e-6)).min())
 
 
 def _loop(axes: Any, edge: Edge, box: Any, theme: Theme) -> None:
     """Draw a bow over a gene, from the left of its box to the right, in shares of the name's size."""
     axes.annotate("", (0.75, 1.5), (0.25, 1.45), xycoords=box, textcoords=box, zorder=2, arrowprops={
-        **_look(edge, theme), "connectionstyle": "arc3,rad=-1.3", "shrinkA": 0, "shrinkB": 0,
+        **_look(edge, box, theme), "connectionstyle": "arc3,rad=-1.3", "shrinkA": 0, "shrinkB": 0,
     })  # fmt: skip
 
 
 def _genes(axes: Any, scene: Scene, wiring: Wiring, at: Array, theme: Theme) -> dict[str, Any]:
-    boxes = {}
+    boxes, size = {}, FONT * min(1.0, (40 / len(wiring.genes)) ** 0.5)
     for gene, place in zip(wiring.genes, at, strict=True):
-        boxes[gene] = axes.text(*place, gene, ha="center", va="center", fontsize=FONT, weight="bold", color=theme.ink,
+        boxes[gene] = axes.text(*place, gene, ha="center", va="center", fontsize=size, weight="bold", color=theme.ink,
                                 zorder=5, bbox={"boxstyle": f"round,pad={PAD},rounding_size=0.9", "fc": theme.ground,
                                                 "ec": theme.muted, "lw": 1.1})  # fmt: skip
         fates = [group for group in scene.groups if gene in wiring.on.get(group, ())]
