@@ -134,12 +134,11 @@ def transitions(
     net = kinetics.circuit(network)
     free = torch.full((len(network.genes),), torch.nan)
     stable = points.levels[points.stable]
-    rows = []
-    for level in stable:
-        start = torch.as_tensor(level, dtype=torch.float32).repeat(n_cells, 1)
-        final = walk(net, start, free, n_steps, generator, noise=noise, every=n_steps)[-1]
-        rows.append(np.bincount(basin_of(net, final, free, stable), minlength=len(stable) + 1) / n_cells)
-    return np.array(rows).reshape(len(stable), len(stable) + 1)
+    n = len(stable)
+    start = torch.as_tensor(stable, dtype=torch.float32).repeat_interleave(n_cells, dim=0)
+    final = walk(net, start, free, n_steps, generator, noise=noise, every=n_steps)[-1]
+    basin = basin_of(net, final, free, stable).reshape(n, n_cells)
+    return np.array([np.bincount(row, minlength=n + 1) / n_cells for row in basin]).reshape(n, n + 1)
 
 
 def basin_of(net: Circuit, levels: Tensor, clamps: Tensor, stable: Array) -> NDArray[np.int64]:

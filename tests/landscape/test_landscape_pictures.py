@@ -86,7 +86,6 @@ def test_a_scene_is_the_same_for_the_same_seed(boolean):
     assert not np.array_equal(other.views[0].surface.values, boolean.views[0].surface.values)
 
 
-@pytest.mark.slow
 def test_a_hill_scene_has_wells_at_its_fixed_points():
     scene = network_scene(SWITCH, "switch", dynamics="hill", noise=0.1, seed=0, n_cells=400)
     surface = scene.views[0].surface

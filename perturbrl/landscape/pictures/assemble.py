@@ -44,10 +44,14 @@ def network_scene(network: Network, title: str, *, dynamics: str, noise: float, 
     if dynamics == "hill":
         journeys, tables = _hill(network, noise, seed, n_cells)
     else:
-        found, names, table = boolean_table(network, seed)
+        found, names, attractors = boolean_table(network, seed)
         journeys = boolean_journeys(network, found, names, seed=seed, n_cells=n_cells)
-        tables = (table,)
-    facts = {name: dict(zip(table.columns[1:], row[1:], strict=True)) for name, row in _rows(tables[0])}
+        tables = (attractors,)
+    table = tables[0]
+    facts = {
+        name: dict(zip(table.columns[1:], row[1:], strict=True))
+        for name, row in zip(table.groups, table.rows, strict=True)
+    }
     shown = views(journeys, facts, seed)
     marked = {mark.name for mark in shown[0].marks}
     on = {
@@ -106,10 +110,6 @@ def held(network: Network, text: str) -> Network:
         on = {gene for gene, level in levels.items() if level == "1"}
         start = frozenset((start - set(levels)) | on)
     return replace(network, rules=rules, start=start)
-
-
-def _rows(table: Facts) -> list[tuple[str, tuple[str, ...]]]:
-    return list(zip(table.groups, table.rows, strict=True))
 
 
 def _noted(table: Facts, note: str) -> Facts:
