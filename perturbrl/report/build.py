@@ -77,7 +77,7 @@ def build_report(where: Sequence[str | Path], out: Path, figures: bool = True) -
 
     try:
         with status.step("drawing figures"):
-            pictures = _draw(tables, held_out, collection.differing, out / "figures") if figures else {}
+            pictures = _draw(tables, held_out, steered, collection.differing, out / "figures") if figures else {}
             pictures |= fates.draw(steered, out / "figures") if figures else {}
         with status.step("writing the page"):
             over = across(held_out)
@@ -100,7 +100,11 @@ def build_report(where: Sequence[str | Path], out: Path, figures: bool = True) -
 
 
 def _draw(
-    tables: Sequence[PaperTable], held_out: Sequence[HeldOutTable], differing: Mapping[str, Settings], folder: Path
+    tables: Sequence[PaperTable],
+    held_out: Sequence[HeldOutTable],
+    steered: Sequence[fates.FateTable],
+    differing: Mapping[str, Settings],
+    folder: Path,
 ) -> dict[str, list[Picture]]:
     """Return the figures of each table by its slug, and those over several tables by ``OVERVIEW``."""
     from perturbrl.report import held_out_figures, overview, paper_figures, swept
@@ -109,7 +113,8 @@ def _draw(
     folder.mkdir(parents=True, exist_ok=True)
     many = len(tables) > ALL_DRAWN
     pictures = {t.slug: paper_figures.draw(t, folder) for t in (tables[:FEW_DRAWN] if many else tables)}
-    over = [*swept.figures(tables, held_out, differing, folder), *([overview.draw(tables, folder)] if many else [])]
+    numbers = swept.figures(tables, held_out, steered, differing, folder)
+    over = [*numbers, *([overview.draw(tables, folder)] if many else [])]
     if over:
         pictures[OVERVIEW] = over
     return pictures | {t.slug: held_out_figures.draw(t, folder) for t in held_out[:ALL_DRAWN]}

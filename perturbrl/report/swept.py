@@ -11,6 +11,7 @@ from typing import Any
 
 from perturbrl.metrics_info import PAPER_COLUMNS
 from perturbrl.report import layout, style
+from perturbrl.report.fates import FateTable
 from perturbrl.report.held_out import HeldOutTable
 from perturbrl.report.layout import Drawn
 from perturbrl.report.paper import PaperTable
@@ -38,6 +39,12 @@ PAPER_PANELS = (
 )
 
 
+FATE_PANELS = (
+    Panel("regret", "Regret: the optimum's return minus the policy's", 0.0),
+    Panel("success_rate", "Share of episodes that reach the target"),
+)
+
+
 @dataclass(frozen=True)
 class Series:
     """One agent on one task: its score at each value of the number that was varied."""
@@ -48,15 +55,20 @@ class Series:
 
 
 def figures(
-    papers: Sequence[PaperTable], held_out: Sequence[HeldOutTable], differing: Mapping[str, Settings], folder: Path
+    papers: Sequence[PaperTable],
+    held_out: Sequence[HeldOutTable],
+    fates: Sequence[FateTable],
+    differing: Mapping[str, Settings],
+    folder: Path,
 ) -> list[style.Picture]:
     """Draw the figures into ``folder`` as ``swept-<setting>.png`` and ``.svg``; none where no number was varied."""
     makers = {}
-    for kind, tables in (("", papers), ("held-out-", held_out)):
+    kinds: tuple[tuple[str, Sequence[Table[Any]]], ...] = (("", papers), ("held-out-", held_out), ("fates-", fates))
+    for kind, tables in kinds:
         for key in numbers(differing):
             found = series(tables, key, differing)
             if found and len(found) <= MOST_LINES:
-                panels = PAPER_PANELS if not kind else _held_out_panels(held_out)
+                panels = {"": PAPER_PANELS, "fates-": FATE_PANELS}.get(kind) or _held_out_panels(held_out)
                 makers[kind + re.sub(r"[^\w.-]", "_", key)] = partial(_draw, found, key, panels)
     return style.draw(makers, folder / "swept")
 

@@ -76,9 +76,7 @@ def run(
     show = Progress(progress)
     show.say(f"study {study.name}: {study.title}")
     declared = None if study.claims is None else declare(study.claims, out)
-    together = (
-        study.plan.seeds if study.networks.given else None
-    )
+    together = study.plan.seeds if study.networks.given else None
     tuned = list(_tuned(study, out, overrides, show, workers))
     best = chosen(tuned)
     for (task, arm), one in best.items():

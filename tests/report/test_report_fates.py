@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from perturbrl.report import swept
 from perturbrl.report.build import build_report
 from perturbrl.report.collect import collect
 from perturbrl.report.fates import REFERENCES, build_tables, section
@@ -60,3 +61,20 @@ def test_a_report_shows_table_and_figure(runs: Path, tmp_path: Path) -> None:
     assert "Goals passed along pseudotime" in page and "optimum (exact)" in page
     values = pd.read_csv(tmp_path / "values.csv")
     assert {"regret", "control_length", "success_rate"} <= set(values["metric"])
+
+
+def test_a_sweep_over_max_perturb_has_a_figure_of_regret_and_success_against_it(tmp_path: Path) -> None:
+    jobs = [compose_job([*TASK, f"env.max_perturb={n}"], tmp_path / "runs", "fates") for n in (1, 2)]
+    train_jobs(jobs, Progress("quiet"))
+    for job in jobs:
+        Evaluator().evaluate(job.path)
+    collection = collect([tmp_path / "runs"])
+    tables = build_tables(collection)
+    (line,) = swept.series(tables, "env.max_perturb", collection.differing)
+    assert sorted(line.points) == [1.0, 2.0]
+    drawn = swept._draw([line], "env.max_perturb", swept.FATE_PANELS)
+    assert drawn is not None and len(drawn.figure.axes) == 2
+    (bars, *_) = drawn.figure.axes[0].containers
+    assert list(bars[0].get_ydata()) == pytest.approx([line.points[n].cell("regret").mean for n in (1.0, 2.0)])
+    report = build_report([tmp_path / "runs"], tmp_path / "report")
+    assert "swept-fates-env.max_perturb" in {file.stem for file in report.files}
