@@ -22,7 +22,7 @@ SIZES = {"steps": None, "sharpness": 0}  # a study without networks has neither
 PLAN = (*USUAL, *SIZES)
 LESS = {"tasks": None, "networks": None}  # what the key quick may cut besides
 REQUIRED = ("title", *USUAL, "tasks", "arms", "quick")
-KEYS = (*REQUIRED, *SIZES, "networks", "metrics", "rows", "claims")
+KEYS = (*REQUIRED, *SIZES, "networks", "metrics", "rows", "optimal", "claims")
 
 
 @dataclass(frozen=True)

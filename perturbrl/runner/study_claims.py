@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from perturbrl import paths
-from perturbrl.bounds import NotEmpty, Number
+from perturbrl.bounds import NonNegativeFloat, NotEmpty, Number
 from perturbrl.config import bind, choice, require
 from perturbrl.files import read_json, write_json
 
@@ -30,15 +30,28 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Optimal:
+    """When a run is in the optimal basin: its ``regret`` is at most ``within``.
+
+    It came there when ``column`` of its log was first within that of the optimum's return.
+    """
+
+    within: NonNegativeFloat
+    column: Annotated[str, NotEmpty("eval/return")]
+
+
+@dataclass(frozen=True)
 class Claims:
     """What is compared, and how: the directions of metrics, rows without training, tests, and the level of the family.
 
-    ``metrics`` maps a metric of the evaluation to ``larger`` or ``smaller``, whichever is better.
+    ``metrics`` maps a metric of the evaluation to ``larger`` or ``smaller``, whichever is better; ``optimal`` adds the
+    metrics ``optimal_share`` and ``steps_to_optimal``.
     """
 
     metrics: dict[str, str]
     rows: list[str]
     alpha: Annotated[float, Number(above=0, below=1)]
+    optimal: Optimal | None
     tests: Annotated[list[Claim], NotEmpty("[{first: trpo_ppo, second: ppo, metric: regret, task: main}]")]
 
     @property
@@ -49,7 +62,8 @@ class Claims:
     def declared(self) -> dict[str, Any]:
         """Return what is written down before the runs."""
         tests = [dataclasses.asdict(test) for test in self.tests]
-        return {"alpha": self.alpha, "metrics": self.metrics, "tests": tests}
+        optimal = None if self.optimal is None else dataclasses.asdict(self.optimal)
+        return {"alpha": self.alpha, "metrics": self.metrics, "optimal": optimal, "tests": tests}
 
 
 def digest(declared: Mapping[str, Any]) -> str:
@@ -72,7 +86,9 @@ def read_claims(values: Mapping[str, Any], name: str) -> Claims | None:
     require(isinstance(node["tests"], list), f"{where}.tests", "must be a list of first, second, metric, task")
     tests = [bind(Claim, each, f"{where}.tests[{k}]") for k, each in enumerate(node["tests"])]
     rows, metrics = values.get("rows") or [], values.get("metrics") or {}
-    claims = bind(Claims, {"metrics": metrics, "rows": rows, "alpha": node["alpha"], "tests": tests}, where)
+    optimal = None if values.get("optimal") is None else bind(Optimal, values["optimal"], f"{name}.optimal")
+    content = {"metrics": metrics, "rows": rows, "alpha": node["alpha"], "optimal": None, "tests": tests}
+    claims = dataclasses.replace(bind(Claims, content, where), optimal=optimal)
     require(len(set(map(repr, tests))) == len(tests), f"{where}.tests", "has the same test twice")
     for metric, direction in claims.metrics.items():
         choice(direction, DIRECTIONS, f"{name}.metrics.{metric}")
@@ -103,7 +119,7 @@ def declare(claims: Claims, out: Path) -> dict[str, Any]:
         )
         return declared
     started = any(True for _ in (out / "final").rglob(paths.RUN))
-    content = {"alpha": claims.alpha, "metrics": claims.metrics, "tests": []} if started else claims.declared()
+    content = claims.declared() | ({"tests": []} if started else {})
     written = {"claims": content, "sha256": digest(content)}
     write_json(file, written)
     return written

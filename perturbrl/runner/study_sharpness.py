@@ -103,7 +103,8 @@ def _barriers(study: Study, runs: Sequence[Trained]) -> Iterator[dict[str, Any]]
     Both started from the same networks, those of the seed, so that their units correspond.
     """
     by_place = {(run.task, run.network, run.arm, run.seed): run.path for run in runs}
-    pairs = dict.fromkeys((test.task, test.first, test.second) for test in (study.claims.tests if study.claims else ()))
+    tests = study.claims.tests if study.claims else ()
+    pairs = dict.fromkeys((test.task, test.first, test.second) for test in tests if test.task in study.tasks)
     for task, first, second in pairs:
         column = study.tasks[task].column
         curves: dict[str, Any] = {}

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from perturbrl import paths
-from perturbrl.files import write_json
+from perturbrl.files import read_json, write_json
 from perturbrl.report.study import build_study
 from perturbrl.report.study.paired import means, paired_tests
 from perturbrl.report.study.results import read
@@ -95,6 +95,24 @@ def test_a_run_that_diverged_counts_as_doing_nothing(tmp_path: Path) -> None:
     results = read(folder(tmp_path, **{"ppo,modular-0,0": "diverged"}))
     expected = (9.0 + regret("ppo", 5, 1)) / 2
     assert results.by_network("mp_1", "regret").loc["modular-0", "ppo"] == pytest.approx(expected)
+
+
+def test_the_optimal_basin_and_the_steps_to_it(tmp_path: Path) -> None:
+    where = folder(tmp_path)
+    about = read_json(where / "study.json")
+    about["claims"]["optimal"] = {"within": 0.05, "column": "eval/return"}
+    about["metrics"] |= {"optimal_share": "larger", "steps_to_optimal": "smaller"}
+    write_json(where / "study.json", about)
+    for seed, (lost, curve) in enumerate([(0.05, [0.2, np.nan, 0.56, 0.4]), (0.06, [0.2, 0.5, 0.54, 0.54])]):
+        run = tmp_path / "final" / "mp_1" / "modular-0" / "ppo" / f"seed{seed}"
+        rows = {"policy": {"regret": lost}, "optimum": {"return": 0.6, "regret": 0.0}, "greedy": {"regret": 0.2}}
+        write_json(run / paths.EVALUATION / paths.SUMMARY, {"protocol": "fate", "rows": rows})
+        frame = pd.DataFrame({"step": [1024, 2048, 3072, 4096], "stage": "ppo", "eval/return": curve})
+        frame.to_parquet(run / paths.PROGRESS)
+    runs = read(where).runs
+    mine = runs[(runs["arm"] == "ppo") & (runs["network"] == "modular-0")].sort_values("seed")
+    assert mine["optimal_share"].tolist() == [1.0, 0.0]
+    assert mine["steps_to_optimal"].tolist() == [3072.0, 4096.0]  # the second never came there: all its steps
 
 
 def test_few_networks_support_no_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

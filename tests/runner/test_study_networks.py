@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,7 @@ def test_a_wrong_study_of_networks_is_one_line(tmp_path: Path, changes: dict[str
 
 
 def test_both_spellings_of_a_name_and_a_missing_file(tmp_path: Path) -> None:
+    assert study.load("local-optima").name == study.load("local_optima").name == "local_optima"
     with pytest.raises(UserError, match=r"no such file; give a YAML file, or one of the studies agents") as error:
         study.load(str(tmp_path / "none.yaml"))
     assert "Errno" not in str(error.value)
@@ -213,3 +215,19 @@ def test_a_whole_study_of_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("perturbrl.runner.evaluate.Evaluator.evaluate", never)
     monkeypatch.setattr("perturbrl.runner.study_sharpness.measure", never)
     assert study_run.run(one, tmp_path / "out", progress="quiet", workers=1) == page  # resumes: all is there
+
+
+def test_the_shipped_study_of_networks_compares_equal_steps_on_enough_networks() -> None:
+    one = study.load("local-optima")
+    assert len([n for n in one.networks.test.values() if n.family != "published"]) >= 30 and one.plan.seeds >= 20
+    assert [int(task.rpartition("_")[2]) for task in one.tasks] == list(range(1, 11))
+    shares = {arm: each.share for arm, each in one.arms.items()}
+    assert all(share == (2.0 if arm.endswith("_twice") else 1.0) for arm, share in shares.items())
+    assert one.plan.steps is not None
+    rollouts = [
+        one.plan.steps * float(part) / 1024
+        for each in one.arms.values()
+        for text in each.overrides
+        for part in re.findall(r"\{([\d.]+)\}", text)
+    ]
+    assert all(number == int(number) >= 1 for number in rollouts)  # whole rollouts: nothing is rounded up

@@ -11,11 +11,12 @@ from typing import Any
 import pandas as pd
 
 from perturbrl.files import read_json
-from perturbrl.report import run_files
+from perturbrl.report import curves, run_files
 from perturbrl.report.run_files import LeftOut
 
 STUDY = "study.json"
 POLICY, FLOOR = "policy", "do_nothing"  # rows of an evaluation; a run that diverged counts as the floor
+STEPS = "steps_to_optimal"
 KEYS = ["task", "network", "family", "arm"]
 
 
@@ -86,6 +87,7 @@ def read(folder: Path) -> Results:
         scores = summary.get("rows", {})
         key = {"task": one["task"], "network": one["network"], "family": about["networks"]["test"][one["network"]]}
         floor = run.get("status") == "diverged"
+        scores = _optimal(about["claims"].get("optimal"), place, int(run["steps"]), scores)
         about_run = {**key, "arm": one["arm"], "seed": one["seed"], "status": run.get("status"), "steps": run["steps"]}
         runs.append(about_run | _numbers(scores.get(FLOOR if floor else POLICY, {}), metrics))
         for name in about["rows"]:
@@ -96,6 +98,30 @@ def read(folder: Path) -> Results:
     columns = [*KEYS, "seed", "status", "steps", *metrics]
     without = pd.DataFrame(list(rows.values()), columns=[*KEYS, *metrics])
     return Results(about, pd.DataFrame(runs, columns=columns), without, tuple(missing))
+
+
+def _optimal(
+    optimal: Mapping[str, Any] | None, run: Path, steps: int, rows: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Add to each row whether it is in the optimal basin, and to the policy's the steps at which it came there.
+
+    A run that never came there counts with all its steps, which is a lower bound.
+    """
+    made: dict[str, dict[str, Any]] = {name: dict(row) for name, row in rows.items()}
+    if optimal is None:
+        return made
+    within, column = float(optimal["within"]), str(optimal["column"])
+    for row in made.values():
+        regret = row.get("regret")
+        row["optimal_share"] = None if regret is None else float(regret <= within)
+    best = made.get("optimum", {}).get("return")
+    curve = None if best is None else curves.read(run, columns=(column,))
+    if curve is not None and best is not None:
+        at, values = curve.points(column)
+        there = at[values >= best - within]
+        for name in (POLICY, FLOOR):
+            made.setdefault(name, {})[STEPS] = float(there[0]) if name == POLICY and len(there) else float(steps)
+    return made
 
 
 def _numbers(scores: Mapping[str, Any], metrics: list[str]) -> dict[str, float]:
