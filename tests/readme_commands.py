@@ -58,6 +58,9 @@ RULES = (
     Rule(r"make (reproduce|tables)$", how="checkout", extra=f"SEEDS=2 ARGS='{QUICK}'"),
     Rule(r"make (help|install|smoke|wheel|clean)$", how="checkout"),
     Rule(r"perturbrl train .*(--help|--cfg)"),
+    Rule(r"perturbrl fate (show|plan|infer)\b"),
+    Rule(r"perturbrl train .*env=fate", extra=BUDGET),
+    Rule(r"perturbrl reproduce --study", extra="--help"),  # a study takes minutes; its tests run one
     Rule(
         r"perturbrl train .*experiment=counterfactual", extra=f"{FEW_CELLS} {BUDGET} {HELD_OUT} curve_points=0 seed=0"
     ),
