@@ -2,7 +2,7 @@
 
 A gene that changes at rate 1 in continuous time is one that is drawn among G genes G times a unit of time, and changed
 if its rule says so. So a cell followed for a time t counts as G t updates, whatever a simulator does to get there:
-MaBoSS and ``continuous`` skip the draws that change nothing.
+MaBoSS skips the draws that change nothing, ``continuous`` those of cells at a fixed point.
 """
 
 from __future__ import annotations
@@ -134,8 +134,8 @@ def numbers_passed(network: Network) -> int:
     """Return how many numbers the operations of one cell-step of the SDE pass over, at least, as we do it."""
     net, n_genes = circuit(network), len(network.genes)
     sites, nodes = len(net.regulators), sum(len(rule.nodes) for rule in net.rules)
-    # Hill functions and their levels; rules; copies, noise and its amplitude; three lerps, addition, clipping, clamps.
-    return 6 * sites + nodes + n_genes * (3 + 1 + 4 + 3 + 2 + 2)
+    # Hill functions and their levels; rules; copies, noise and its amplitude; three lerps, addition and clipping.
+    return 6 * sites + nodes + n_genes * (3 + 1 + 4 + 3 + 2)
 
 
 def contenders(quick: bool) -> dict[tuple[str, str], Callable[[int], int]]:

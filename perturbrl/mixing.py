@@ -36,6 +36,11 @@ def words(key: Tensor, counter: Tensor | int) -> Tensor:
     return mix32_(((key >> 32 | 1) * counter + key).bitwise_and_(WORD))
 
 
+def skip(key: Tensor, n: Tensor) -> Tensor:
+    """Return the keys whose word number k is the word number n + k of ``key``; both int64, broadcast."""
+    return (key >> 32 << 32) | (key + (key >> 32 | 1) * n).bitwise_and_(WORD)
+
+
 def uniforms(key: Tensor, counter: Tensor | int) -> Tensor:
     """Return the word number ``counter`` of each key as a number within (0, 1), float64."""
     return words(key, counter).double().add_(0.5).mul_(2.0**-32)

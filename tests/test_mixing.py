@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perturbrl.mixing import draw_keys, mix32_, pick, uniforms, words
+from perturbrl.mixing import draw_keys, mix32_, pick, skip, uniforms, words
 
 WORDS = st.integers(0, 2**32 - 1)
 KEYS = st.integers(-(2**63), 2**63 - 1)
@@ -27,6 +27,12 @@ def test_the_hash_is_murmurs_finaliser(numbers: list[int]) -> None:
 def test_a_word_by_hand(keys: list[int], counter: int) -> None:
     expected = [murmur_finaliser((key + (key >> 32 | 1) * counter) % 2**32) for key in keys]
     assert words(torch.tensor(keys), counter).tolist() == expected
+
+
+@given(st.lists(KEYS, min_size=1, max_size=20), st.integers(0, 2**30), st.integers(0, 2**30))
+def test_skipped_words(keys: list[int], n: int, k: int) -> None:
+    key = torch.tensor(keys)
+    assert words(skip(key, torch.tensor(n)), k).tolist() == words(key, n + k).tolist()
 
 
 @given(WORDS, st.integers(1, 2**20))

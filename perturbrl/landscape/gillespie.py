@@ -2,6 +2,7 @@
 
 D. T. Gillespie, "Exact stochastic simulation of coupled chemical reactions", J. Phys. Chem. 81:2340, 1977 (the direct
 method), on the Boolean state space as in MaBoSS (G. Stoll et al., BMC Systems Biology 6:116, 2012).
+``BooleanDynamics.continuous`` has a faster way where all rates are equal.
 
 Letters: B cells, G genes, T times.
 """
@@ -10,12 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from scipy.special import pdtr
 from torch import Tensor
 
 from perturbrl.errors import UserError, require
 from perturbrl.landscape.rules import hold
 from perturbrl.mixing import uniforms
+
+CLOCK = 0x5851F42D4C957F2D
+"""Turns a key into that of another sequence."""
 
 
 def simulate(
@@ -48,9 +54,7 @@ def simulate(
         Times are not increasing numbers from 0 on, or rates not G numbers of at least 0.
     """
     n_cells, n_genes = state.shape
-    device, times = state.device, times.to(state.device, torch.float64)
-    is_ordered = bool(times.isfinite().all() and (times >= 0).all() and (times.diff() >= 0).all())
-    require(times.ndim == 1 and len(times) > 0 and is_ordered, "times", "increasing numbers from 0 on are needed")
+    device, times = state.device, _checked(times).to(state.device)
     ups, downs = _rates("up", up, n_genes, device), _rates("down", down, n_genes, device)
     seen = torch.empty(len(times), n_cells, n_genes, dtype=torch.uint8, device=device)
     clamps = None if held is None else held.expand(state.shape)
@@ -70,6 +74,28 @@ def simulate(
         state[torch.arange(len(cell), device=device), gene[going]] ^= 1
         event += 1
     return seen
+
+
+def update_counts(times: Tensor, key: Tensor, rate: float) -> Tensor:
+    """Return how often a Poisson process of ``rate`` strikes each cell between 0 and each of ``times``: [T, B] int64.
+
+    Row k counts from time k - 1 to time k. Number k of another sequence of the key decides.
+    """
+    lengths = torch.diff(_checked(times), prepend=torch.zeros(1, dtype=torch.float64)) * rate
+    counts = torch.empty(len(times), len(key), dtype=torch.int64, device=key.device)
+    for k, mean in enumerate(lengths.tolist()):
+        most = int(mean + 12 * mean**0.5) + 40  # reached with a probability far below that of the smallest number
+        reached = torch.from_numpy(pdtr(np.arange(most), mean)).to(key.device)
+        counts[k] = torch.searchsorted(reached, uniforms(key ^ CLOCK, k))
+    return counts
+
+
+def _checked(times: Tensor) -> Tensor:
+    """Return ``times`` in float64 on the processor; raise ``UserError`` unless they increase from 0 or later on."""
+    times = times.to("cpu", torch.float64)
+    is_ordered = bool(times.isfinite().all() and (times >= 0).all() and (times.diff() >= 0).all())
+    require(times.ndim == 1 and len(times) > 0 and is_ordered, "times", "increasing numbers from 0 on are needed")
+    return times
 
 
 def _see(seen: Tensor, state: Tensor, cell: Tensor, first: Tensor, end: Tensor) -> None:

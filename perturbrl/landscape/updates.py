@@ -14,6 +14,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from perturbrl.landscape.numbers import pack, unpack
 from perturbrl.landscape.rules import ROWS, Rules
@@ -29,17 +30,19 @@ WORDS = 32768
 class Updates(Protocol):
     """Updates of cells [B, G] uint8; ``free`` [B, G] bool: genes that may change, None for all."""
 
-    def run(self, state: Tensor, key: Tensor, numbers: range, free: Tensor | None) -> Tensor:
-        """Return the states after the updates ``numbers`` of one gene each."""
+    def run(
+        self, state: Tensor, key: Tensor, numbers: range, free: Tensor | None, count: Tensor | None = None
+    ) -> Tensor:
+        """Return the states after the updates ``numbers`` of one gene each; of a cell those below ``count`` [B]."""
 
     def sweep(self, state: Tensor, n_sweeps: int, free: Tensor | None) -> Tensor:
         """Return the states after updates of all genes at once."""
 
 
-def drawn_genes(key: Tensor, numbers: range, n_genes: int) -> Iterator[Tensor]:
+def drawn_genes(key: Tensor, numbers: range, n_genes: int, count: Tensor | None) -> Iterator[Tensor]:
     """Yield the genes that cells of ``key`` [B] update, [T, B] int64, for T updates at a time; overwritten by the next.
 
-    Entry t, b is ``pick(words(key[b], numbers[t]), n_genes)``.
+    Entry t, b is ``pick(words(key[b], numbers[t]), n_genes)``, or ``n_genes``, no gene, from number ``count[b]`` on.
     """
     low, stride = key & WORD, key >> 32 | 1
     size = max(1, WORDS // max(1, len(key)))
@@ -49,7 +52,8 @@ def drawn_genes(key: Tensor, numbers: range, n_genes: int) -> Iterator[Tensor]:
         word, scratch = buffer[:, : len(part)]
         counter = torch.arange(part.start, part.stop, device=key.device)[:, None]
         torch.mul(stride, counter, out=word)
-        yield pick(mix32_(word.add_(low).bitwise_and_(WORD), scratch), n_genes)
+        genes = pick(mix32_(word.add_(low).bitwise_and_(WORD), scratch), n_genes)
+        yield genes if count is None else genes.masked_fill_(counter >= count, n_genes)
 
 
 class PackedUpdates:
@@ -57,15 +61,18 @@ class PackedUpdates:
 
     def __init__(self, rules: Rules, n_genes: int, device: torch.device) -> None:
         self.n_genes = n_genes
-        self.digit = 2 ** torch.arange(n_genes - 1, -1, -1, dtype=torch.int32, device=device)
+        digits = [*(1 << g for g in reversed(range(n_genes))), 0]  # the last: of no gene
+        self.digit = torch.tensor(digits, dtype=torch.int32, device=device)
         parts = torch.arange(2**n_genes, device=device).split(ROWS)  # type: ignore[no-untyped-call]
         self.images = torch.cat([pack(rules.values(unpack(part, n_genes))).int() for part in parts])
 
-    def run(self, state: Tensor, key: Tensor, numbers: range, free: Tensor | None) -> Tensor:
+    def run(
+        self, state: Tensor, key: Tensor, numbers: range, free: Tensor | None, count: Tensor | None = None
+    ) -> Tensor:
         """See ``Updates``."""
         number, may_change = pack(state).int(), None if free is None else pack(free).int()
         change = torch.empty_like(number)
-        for genes in drawn_genes(key, numbers, self.n_genes):
+        for genes in drawn_genes(key, numbers, self.n_genes, count):
             digits = self.digit.index_select(0, genes.flatten()).view(genes.shape)
             if may_change is not None:
                 digits &= may_change
@@ -92,17 +99,22 @@ class TableUpdates:
         padded = rules.weights == 0
         regulators = torch.where(padded, n_genes, rules.regulators)
         order = padded.int().argsort(dim=1, descending=True, stable=True)
-        self.regulators = regulators.gather(1, order).T.int().contiguous()
-        self.offset = rules.offset.int()
+        # The last column is of no gene: it reads nothing, and may not change.
+        self.regulators = F.pad(regulators.gather(1, order).T, (0, 1), value=n_genes).int().contiguous()
+        self.offset = F.pad(rules.offset, (0, 1)).int()
 
-    def run(self, state: Tensor, key: Tensor, numbers: range, free: Tensor | None) -> Tensor:
+    def run(
+        self, state: Tensor, key: Tensor, numbers: range, free: Tensor | None, count: Tensor | None = None
+    ) -> Tensor:
         """See ``Updates``."""
-        cells = torch.cat([state, torch.zeros_like(state[:, :1])], dim=1)
+        cells = F.pad(state, (0, 1))
+        if count is not None:
+            free = F.pad(torch.ones_like(state, dtype=torch.bool) if free is None else free, (0, 1), value=False)
         flat, first = cells.view(-1), torch.arange(len(key), dtype=torch.int32, device=key.device) * (self.n_genes + 1)
         place, entry = torch.empty_like(first), torch.empty_like(first)
         on = torch.empty(len(key), dtype=torch.uint8, device=key.device)
         value = torch.empty_like(on)
-        for genes in drawn_genes(key, numbers, self.n_genes):
+        for genes in drawn_genes(key, numbers, self.n_genes, count):
             for gene in genes.int():
                 entry.zero_()
                 for regulator in self.regulators:

@@ -6,9 +6,11 @@ import math
 
 import pytest
 import torch
+from scipy.stats import poisson
 
 from perturbrl.errors import UserError
 from perturbrl.landscape.boolean import BooleanDynamics, draw_keys
+from perturbrl.landscape.gillespie import CLOCK
 from perturbrl.landscape.network import Network
 from perturbrl.landscape.networks import load
 
@@ -59,6 +61,39 @@ def test_a_batch_equals_one_cell_at_a_time(is_held: bool) -> None:
     for b in range(30):
         one = OneCell(NET, state[b].tolist(), held[b].tolist() if is_held else None)
         assert seen[:, b].tolist() == one_path(one, int(key[b]), times, up, down)
+
+
+@pytest.mark.parametrize("always_packed", [0, 14])
+@pytest.mark.parametrize("is_held", [False, True])
+def test_at_equal_rates_a_batch_equals_one_cell_at_a_time(
+    is_held: bool, always_packed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("perturbrl.landscape.boolean.ALWAYS_PACKED", always_packed)
+    state, key = draw(NET, 30)
+    times = [0.0, 0.5, 0.5, 1.0, 21.0]
+    held = torch.full((30, 11), torch.nan)
+    held[:10, 3], held[5:, 7] = 0.0, 1.0
+    seen = BooleanDynamics(NET).continuous(state, torch.tensor(times), key, held=held if is_held else None)
+    for b in range(30):
+        one = OneCell(NET, state[b].tolist(), held[b].tolist() if is_held else None)
+        done = 0
+        for j, length in enumerate([0.0, 0.5, 0.0, 0.5, 20.0]):
+            u = (word(int(key[b]) ^ CLOCK, j) + 0.5) / 2**32
+            for _ in range(int(poisson.ppf(u, 11 * length))):
+                one.update(int(key[b]), done)
+                done += 1
+            assert seen[j, b].tolist() == one.state
+
+
+def test_both_ways_have_one_law() -> None:
+    state = torch.tensor([[int(gene in NET.start) for gene in NET.genes]], dtype=torch.uint8).repeat(20_000, 1)
+    key = draw_keys(40_000, torch.Generator().manual_seed(6))
+    times, ones = torch.tensor([0.7, 2.0, 6.0]), torch.ones(11)
+    dynamics = BooleanDynamics(NET)
+    first = dynamics.continuous(state, times, key[:20_000]).double().mean(1)
+    second = dynamics.continuous(state, times, key[20_000:], up=ones, down=ones).double().mean(1)
+    error = ((first * (1 - first) + second * (1 - second)) / 20_000).sqrt()
+    assert ((first - second).abs() <= 5 * error).all()
 
 
 def test_a_switch_has_turned_on_with_the_exponential_law() -> None:
