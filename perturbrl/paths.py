@@ -13,6 +13,7 @@ EVALUATION = "evaluation"
 SUMMARY = "summary.json"
 PER_FEATURE = "per_feature.parquet"
 STAGES = "stages.parquet"
+PAIRS = "pairs.parquet"
 DIGESTS = "digests.json"
 LOCK = ".lock"
 

@@ -12,8 +12,10 @@ from omegaconf import OmegaConf
 
 from perturbrl import paths, records, registry
 from perturbrl.envs.fate.config import FateEnvConfig
+from perturbrl.envs.fate.environment import FateEnv
 from perturbrl.evaluate.fate.config import FateProtocolConfig
-from perturbrl.evaluate.fate.protocol import stage_table
+from perturbrl.evaluate.fate.episodes import run_episodes
+from perturbrl.evaluate.fate.protocol import pair_table, stage_table
 from perturbrl.evaluate.fate.rows import FateRows, Row
 from perturbrl.landscape.control.attractors import attractor_control
 from perturbrl.landscape.networks import load
@@ -94,6 +96,21 @@ def test_the_table_by_stage_has_a_line_for_each_row_decision_and_goal() -> None:
         "goal": ["stage", "target"] * 2,
         "share": [0.0, 0.0, 1.0, 0.5],
     }
+
+
+def test_the_numbers_of_a_row_are_means_over_pairs(rows: FateRows) -> None:
+    made = rows.of(None)
+    frame = pair_table(made, rows.tasks)
+    assert len(frame) == len(made) * len(rows.tasks) and frame["source"].nunique() == 6
+    lengths = frame[frame["row"] == "optimum"]["control_length"]
+    assert lengths.mean() == pytest.approx(made["optimum"].numbers["control_length"]) and lengths.nunique() > 2
+
+
+def test_few_episodes_are_of_tasks_far_apart() -> None:
+    made: FateEnv = registry.envs["fate"].build([env(n_decisions=1)], None, None, 5, "cpu")
+    episodes = run_episodes(lambda obs: torch.full(obs.shape[:2], 11), made, 0, 10)
+    assert episodes.task.tolist() == [0, 6, 12, 18, 24]
+    assert episodes.by_task(episodes.length).tolist() == [1.0]
 
 
 def test_a_network_too_large_for_the_exact_solver_has_the_other_rows() -> None:

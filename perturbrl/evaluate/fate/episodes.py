@@ -34,11 +34,15 @@ class Episodes:
     passed: Tensor
     task: Tensor
 
-    def by_task(self, values: Tensor) -> Tensor:
-        """Return the mean over tasks of the mean over their episodes of ``values`` [S, B]: [S] float64."""
+    def of_tasks(self, values: Tensor) -> Tensor:
+        """Return the mean over the episodes of each task of ``values`` [S, B]: [S, R] float64, NaN of none."""
         n = torch.bincount(self.task)
         sums = torch.zeros(len(values), len(n), dtype=torch.float64).index_add_(1, self.task, values.double())
-        return (sums / n).mean(1)
+        return sums / n
+
+    def by_task(self, values: Tensor) -> Tensor:
+        """Return the mean over tasks of ``of_tasks``, [S] float64."""
+        return self.of_tasks(values)[:, torch.bincount(self.task) > 0].mean(1)
 
 
 def n_episodes(n_tasks: int, simulations: int, episodes: int) -> int:
@@ -47,7 +51,7 @@ def n_episodes(n_tasks: int, simulations: int, episodes: int) -> int:
 
 
 def run_episodes(act: PopulationAct, env: FateEnv, seed: int, max_steps: int) -> Episodes:
-    """Run one episode of each cell of ``env``; cell b has the task b modulo R.
+    """Run one episode of each cell of ``env``; cell b has the task b modulo R, and fewer than R cells tasks far apart.
 
     Raises
     ------
@@ -55,9 +59,11 @@ def run_episodes(act: PopulationAct, env: FateEnv, seed: int, max_steps: int) ->
         An episode has not ended after ``max_steps`` steps.
     """
     streams, device = Streams([seed], "cpu"), env.device
-    task = torch.arange(env.n_envs) % len(env.tasks)
+    n_tasks = len(env.tasks)
+    cell = torch.arange(env.n_envs)
+    task = cell % n_tasks if env.n_envs >= n_tasks else cell * n_tasks // env.n_envs
     u = uniforms(streams, env, "evaluate/reset", 0, device).clone()
-    u[..., U_TASK] = ((task + 0.5) / len(env.tasks)).to(device)
+    u[..., U_TASK] = ((task + 0.5) / n_tasks).to(device)
     shape, discount = (env.n_runs, env.n_envs), env.tasks[0].discount
     value = torch.zeros(shape, dtype=torch.float64, device=device)
     reached, live = (torch.full(shape, on, device=device) for on in (False, True))

@@ -20,8 +20,9 @@ from perturbrl.evaluate.fate.episodes import n_episodes, run_episodes
 from perturbrl.evaluate.fate.rows import FateRows, Row, unshaped
 from perturbrl.evaluate.files import score_settings, write_evaluation
 from perturbrl.evaluate.scoring import INFO, Simulated
+from perturbrl.landscape.fate_task import FateTask
 
-CURVE_EPISODES = 64
+CURVE_EPISODES, MOST_OF_CURVE = 64, 128
 
 
 class FateCurve:
@@ -34,7 +35,7 @@ class FateCurve:
         configs = [unshaped(c) for c in env_configs]
         build = registry.envs[configs[0].name].build
         one: FateEnv = build(configs[:1], None, None, 1, device)
-        n = n_episodes(len(one.tasks), 1, CURVE_EPISODES)
+        n = min(n_episodes(len(one.tasks), 1, CURVE_EPISODES), MOST_OF_CURVE)
         self._env: FateEnv = build(configs, None, None, n, device)
 
     def at(self, act: PopulationAct) -> dict[str, Tensor]:
@@ -51,7 +52,7 @@ class FateEvaluation:
         self._rows, self._config = FateRows(env_config, config), config
 
     def evaluate(self, policy: Act | None, run: Mapping[str, Any], folder: Path, predictions: Path | None) -> None:
-        """Write ``summary.json`` and ``stages.parquet``."""
+        """Write ``summary.json``, ``stages.parquet`` and ``pairs.parquet``."""
         require(predictions is None, "baseline=predictions", "needs env=counterfactual; this run has env=fate")
         rows, tasks = self._rows.of(policy), self._rows.tasks
         summary = {
@@ -66,7 +67,8 @@ class FateEvaluation:
             **{name: run[name] for name in INFO},
             "rows": {name: dict(row.numbers) for name, row in rows.items()},
         }
-        write_evaluation(folder, summary, {paths.STAGES: stage_table(rows, summary["goals"])})
+        tables = {paths.STAGES: stage_table(rows, summary["goals"]), paths.PAIRS: pair_table(rows, tasks)}
+        write_evaluation(folder, summary, tables)
 
 
 def stage_table(rows: Mapping[str, Row], goals: Sequence[str]) -> pd.DataFrame:
@@ -78,6 +80,16 @@ def stage_table(rows: Mapping[str, Row], goals: Sequence[str]) -> pd.DataFrame:
         for goal, share in zip(goals, shares, strict=True)
     ]
     return pd.DataFrame(lines, columns=["row", "decision", "pseudotime", "goal", "share"])
+
+
+def pair_table(rows: Mapping[str, Row], tasks: Sequence[FateTask]) -> pd.DataFrame:
+    """Return one line for each row and pair: ``source`` (genes that are on in a start state), ``target``, the means."""
+    genes = tasks[0].network.genes
+    first = [task.start[0].tolist() for task in tasks]
+    sources = [" ".join(gene for gene, on in zip(genes, state, strict=True) if on) for state in first]
+    targets = [task.target.name for task in tasks]
+    blocks = [pd.DataFrame({"row": name, "source": sources, "target": targets, **r.pairs}) for name, r in rows.items()]
+    return pd.concat(blocks, ignore_index=True)
 
 
 class FateScoring:

@@ -6,7 +6,7 @@ Letters: S policies, B episodes, G genes, R tasks.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -33,10 +33,14 @@ Player = Callable[[FateEnv, int, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Row:
-    """One row: its numbers, and the share of episodes that passed each goal by each decision, [T + 1, K]."""
+    """One row: its numbers, and the share of episodes that passed each goal by each decision, [T + 1, K].
+
+    ``pairs`` holds some of the numbers for each pair of source and target, [R].
+    """
 
     numbers: Mapping[str, float]
     by_stage: np.ndarray[Any, np.dtype[np.float64]]
+    pairs: Mapping[str, np.ndarray[Any, np.dtype[np.float64]]] = field(default_factory=dict)
     diverged: bool = False
 
 
@@ -79,7 +83,8 @@ class FateRows:
         if policy is None:
             nothing = references["do_nothing"]
             nan = dict.fromkeys(nothing.numbers, float("nan"))
-            return {"policy": Row(nan, np.full_like(nothing.by_stage, np.nan), True), **references}
+            pairs = {name: np.full_like(values, np.nan) for name, values in nothing.pairs.items()}
+            return {"policy": Row(nan, np.full_like(nothing.by_stage, np.nan), pairs, diverged=True), **references}
         episodes = self._episodes([lambda env, k, obs: policy(obs)])
         return {"policy": self._row(episodes, 0), **references}
 
@@ -98,13 +103,14 @@ class FateRows:
 
     def _row(self, episodes: Episodes, k: int) -> Row:
         value, n = episodes.value[k], episodes.value.shape[1]
-        means = {
-            "success_rate": episodes.by_task(episodes.reached)[k],
-            "control_length": episodes.by_task(episodes.length)[k],
-            "n_perturbed": episodes.by_task(episodes.n_perturbed)[k],
-            "return": episodes.by_task(episodes.value)[k],
+        columns = {
+            "success_rate": episodes.reached,
+            "control_length": episodes.length,
+            "n_perturbed": episodes.n_perturbed,
+            "return": episodes.value,
         }
-        numbers = {name: float(mean) for name, mean in means.items()}
+        pairs = {name: episodes.of_tasks(column[k : k + 1])[0].numpy() for name, column in columns.items()}
+        numbers = {name: float(means.mean()) for name, means in pairs.items()}
         reached = episodes.reached[k]
         numbers["steps_to_target"] = (
             float(episodes.length[k][reached].double().mean()) if bool(reached.any()) else np.nan
@@ -113,7 +119,7 @@ class FateRows:
         numbers |= {"regret": float(episodes.by_task(lost[None])[0]), "regret_se": float(lost.std() / n**0.5)}
         goals = torch.arange(1, len(self.tasks[0].goals) + 1)
         by_stage = (episodes.passed[k][..., None] >= goals).double().mean(0).numpy()
-        return Row(numbers, by_stage)
+        return Row(numbers, by_stage, pairs)
 
     def _player(self, name: str) -> Player:
         # Tasks that differ in their start states only have one rule.
