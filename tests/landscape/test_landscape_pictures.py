@@ -39,6 +39,14 @@ def test_attractors_are_named_by_fate_then_by_genes():
     assert names == ["mono, b on", "mono, b off", "all off", "b c"]
 
 
+def test_the_same_attractor_has_one_name_whatever_the_order():
+    on = np.eye(4, dtype=bool)
+    network = Network({gene: gene for gene in "abcd"}, frozenset(), {}, {}, {}, 0.5)
+    names = attractor_names(on, ["mono"] * 4, network)
+    assert sorted(names) == ["mono 1", "mono 2", "mono 3", "mono 4"]
+    assert attractor_names(on[::-1], ["mono"] * 4, network) == names[::-1]
+
+
 @pytest.fixture(scope="module")
 def boolean():
     return network_scene(SWITCH, "switch", dynamics="boolean", noise=0.0, seed=0, n_cells=400)

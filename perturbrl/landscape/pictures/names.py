@@ -30,7 +30,10 @@ def attractor_names(on: NDArray[np.bool_], fates: Sequence[str], network: Networ
         if 0 < len(differing) <= 2:
             for k in same:
                 names[k] = name + "".join(f", {network.genes[g]} {'on' if on[k, g] else 'off'}" for g in differing)
-    return numbered(names)
+    # numbers follow the states, so that the same attractor has one name in every table
+    order = sorted(range(len(names)), key=lambda k: tuple(~on[k]))
+    by_state = numbered([names[k] for k in order])
+    return [by_state[order.index(k)] for k in range(len(names))]
 
 
 def _by_genes(row: NDArray[np.bool_], genes: Sequence[str]) -> str:
