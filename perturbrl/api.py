@@ -150,7 +150,7 @@ def fate_plan(
         )
         plan = plans.run(request)
     if out is not None:
-        plans.write(plan, Path(out))
+        plans.write(plan, request, Path(out))
     return plan
 
 

@@ -64,5 +64,5 @@ def command(
         answer = fate_plan.run(request)
         Console().print(console(answer))
         folder = out or PLANS / slug([answer.network, answer.source, "to", answer.target])
-        for file in fate_plan.write(answer, folder):
+        for file in fate_plan.write(answer, request, folder):
             print(f"written: {file}")

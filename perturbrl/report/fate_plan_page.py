@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -17,8 +18,9 @@ _DARK = ("#56a8e0", "#f0b33a", "#2fc495", "#e39cc2", "#f0824a", "#8fd0f5")
 
 @dataclass(frozen=True)
 class Landscape:
-    """A picture of the landscape for the page: markup that needs nothing from outside, and a caption."""
+    """A picture of a landscape for the page: markup that needs nothing from outside, its title and caption."""
 
+    title: str
     markup: str
     caption: str
 
@@ -34,14 +36,14 @@ class Share:
     text: str
 
 
-def page(plan: Plan, landscape: Landscape | None = None) -> str:
+def page(plan: Plan, landscapes: Sequence[Landscape] = ()) -> str:
     """Return the HTML of a plan; it needs nothing from outside and has a light and a dark face."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     source = files("perturbrl.report").joinpath("fate_plan.html").read_text(encoding="utf-8")
     everyone = (*plan.candidates, plan.nothing)
-    names = outcome_names(plan)
+    names, colors = outcome_names(plan), outcome_colors(plan)
     return environment.from_string(source).render(
         plan=plan,
         lead=words.lead(plan),
@@ -50,18 +52,17 @@ def page(plan: Plan, landscape: Landscape | None = None) -> str:
         sentences=[arrows(sentence.partition(". ")[2]) for sentence in words.sentences(plan)],
         arrows=arrows,
         rows=[
-            (candidate, line, bar(candidate, names))
+            (candidate, line, bar(candidate, colors))
             for candidate, line in zip(everyone, words.lines(plan), strict=True)
         ],
         headings=[heading.replace("\n", " ") for heading in vars(words.HEADINGS).values()],
         legend=words.legend(plan),
-        names=list(enumerate(names)),
+        names=[(colors[name], name) for name in names],
         in_words=words.in_words,
         percent=words.percent,
         light=style.PALETTE,
         dark=_DARK,
-        landscape=Markup(landscape.markup) if landscape else None,
-        caption=landscape.caption if landscape else "",
+        landscapes=[(one.title, Markup(one.markup), one.caption) for one in landscapes],
     )
 
 
@@ -76,12 +77,17 @@ def outcome_names(plan: Plan) -> list[str]:
     return [name for name in plan.nothing.outcomes if name == plan.target or any(o.get(name, 0) > 0.005 for o in shown)]
 
 
-def bar(candidate: Candidate, names: list[str]) -> list[Share]:
+def outcome_colors(plan: Plan) -> dict[str, int]:
+    """Return the place in the palette of each outcome, the same in bars and pictures."""
+    return {name: k for k, name in enumerate(plan.nothing.outcomes)}
+
+
+def bar(candidate: Candidate, colors: Mapping[str, int]) -> list[Share]:
     """Return the outcomes of a set as pieces of one bar, from 0 to 100 per cent."""
     pieces, begin = [], 0.0
-    for k, name in enumerate(names):
+    for name, color in colors.items():
         width = 100 * candidate.outcomes.get(name, 0.0)
         if width > 0:
-            pieces.append(Share(name, begin, width, k, f"{name} {words.percent(width / 100)}"))
+            pieces.append(Share(name, begin, width, color, f"{name} {words.percent(width / 100)}"))
         begin += width
     return pieces

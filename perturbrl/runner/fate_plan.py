@@ -108,7 +108,7 @@ def run(request: Request) -> Plan:
     return make_plan(question, config, request.max_perturb, request.genes, notes, proposed)
 
 
-def write(plan: Plan, folder: Path) -> list[Path]:
+def write(plan: Plan, request: Request, folder: Path) -> list[Path]:
     """Write the table, the whole plan as JSON and the page below ``folder``, and return their paths.
 
     Raises
@@ -117,10 +117,13 @@ def write(plan: Plan, folder: Path) -> list[Path]:
         A file cannot be written.
     """
     from perturbrl.report.fate_plan_page import page
+    from perturbrl.runner.fate_pictures import landscapes
 
+    config = settings({key: value for key, value in (request.changes or {}).items() if key != "method"})
     try:
         files = [*result.write(plan, folder)]
-        write_text(folder / PAGE, page(plan))
+        pictures = landscapes(networks.load(request.network), plan, config.picture_cells, config.seed)
+        write_text(folder / PAGE, page(plan, pictures))
     except OSError as error:
         raise UserError(f"{error.filename or folder}: cannot be written: {error.strerror or error}") from error
     return [*files, folder / PAGE]

@@ -11,7 +11,7 @@ from runner.tiny import cli_run
 from perturbrl.landscape.plan.result import read_csv
 
 Run = Callable[..., tuple[int, str, str]]
-QUICK = ("stability_runs=0",)
+QUICK = ("stability_runs=0", "picture_cells=0")
 
 
 @pytest.fixture
@@ -32,6 +32,17 @@ def test_a_plan_is_printed_and_written(run: Run) -> None:
     assert best.name in out
     assert best.probability == pytest.approx(1.0)
     assert "posterior" in (folder / "plan.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_page_shows_the_landscape_as_it_is_and_while_the_best_set_acts(run: Run) -> None:
+    command = ("fate", "plan", "cortical", "--from", "anterior", "--to", "posterior", "stability_runs=0")
+    run(*command, "picture_cells=300", "--out", "there")
+    html = Path("there/plan.html").read_text(encoding="utf-8")
+    assert "<h3>Without a perturbation</h3>" in html
+    assert html.count("<picture>") == 2
+    assert html.count("data:image/png;base64,") == 4
+    assert 'src="/' not in html
 
 
 def test_options_reach_the_plan(run: Run) -> None:
@@ -97,7 +108,9 @@ def test_a_folder_that_cannot_be_written_is_said(run: Run) -> None:
 def test_the_python_function_gives_the_plan_of_the_command(run: Run) -> None:
     import perturbrl
 
-    plan = perturbrl.fate_plan("cortical", "anterior", "posterior", settings={"stability_runs": 0}, out="python")
+    plan = perturbrl.fate_plan(
+        "cortical", "anterior", "posterior", settings={"stability_runs": 0, "picture_cells": 0}, out="python"
+    )
     run("fate", "plan", "cortical", "--from", "anterior", "--to", "posterior", "--out", "command", *QUICK)
     assert Path("python/plan.csv").read_text() == Path("command/plan.csv").read_text()
     assert plan.candidates == read_csv(Path("python/plan.csv"))[1:]

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from perturbrl.landscape.plan.result import ELSEWHERE, Candidate, Plan, Recipe, RecipeRank, Stability, parse
 from perturbrl.report import fate_plan, recipes
-from perturbrl.report.fate_plan_page import Landscape, bar, outcome_names, page
+from perturbrl.report.fate_plan_page import Landscape, bar, outcome_colors, outcome_names, page
 from perturbrl.report.text import DASH
 
 
@@ -104,7 +104,7 @@ class _Links(HTMLParser):
 
 
 def test_the_page_is_whole_and_needs_nothing_from_outside() -> None:
-    html = page(PLAN, Landscape('<svg viewBox="0 0 1 1"></svg>', "a landscape"))
+    html = page(PLAN, [Landscape("a title", '<svg viewBox="0 0 1 1"></svg>', "a landscape")])
     parser = _Links()
     parser.feed(html)
     assert parser.outside == []
@@ -124,9 +124,9 @@ def test_a_page_without_candidates_says_so() -> None:
 
 
 def test_a_bar_shows_every_outcome_once() -> None:
-    names = outcome_names(PLAN)
-    assert names == ["red", "white"]
-    pieces = bar(BEST, names)
+    assert outcome_names(PLAN) == ["red", "white"]
+    pieces = bar(BEST, outcome_colors(PLAN))
+    assert [p.color for p in pieces] == [0, 1]
     assert [(p.name, round(p.begin, 6), round(p.width, 6)) for p in pieces] == [("red", 0, 92), ("white", 92, 8)]
 
 

@@ -38,6 +38,7 @@ class PlanConfig:
     components: PositiveInt
     least_cells: PositiveInt
     few_cells: PositiveInt
+    picture_cells: NonNegativeInt
     seed: NonNegativeInt
 
 
