@@ -109,14 +109,11 @@ def fate_plan(
         A shipped network (``myeloid``, ...), or the path of a .bnet, .sbml, .aeon or .csv file.
     source, target
         Fates of the network, ``attractor K``, or types of ``cells``; ``source`` may be ``progenitor``.
-    cells
-        Labelled cells with RNA: an AnnData, a MuData, or the path of a file; None: start in the fate ``source``.
-    max_perturb
-        The most genes of a set.
-    label
-        The column of obs with the types of the cells; None: one with a common name.
-    genes
-        The genes that may be perturbed; empty: all.
+    cells, label
+        Labelled cells with RNA: an AnnData, a MuData, or the path of a file; None: start in the fate ``source``. Their
+        types are in the column ``label`` of obs; None: one with a common name.
+    max_perturb, genes
+        The most genes of a set; the genes that may be perturbed, empty: all.
     aliases
         A CSV of other names of genes, columns ``gene`` and ``symbols``.
     out
@@ -137,17 +134,9 @@ def fate_plan(
     from perturbrl.runner import fate_plan as plans
 
     with tempfile.TemporaryDirectory() as folder:
-        request = plans.Request(
-            source,
-            target,
-            str(network),
-            None if cells is None else _on_disk(cells, Path(folder)),
-            label,
-            None if aliases is None else Path(aliases),
-            max_perturb,
-            genes,
-            changes=settings,
-        )
+        file = None if cells is None else _on_disk(cells, Path(folder))
+        others = None if aliases is None else Path(aliases)
+        request = plans.Request(source, target, str(network), file, label, others, max_perturb, genes, changes=settings)
         plan = plans.run(request)
     if out is not None:
         plans.write(plan, request, Path(out))
