@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from perturbrl import paths
 from perturbrl.files import read_json, write_json
 from perturbrl.report.study import build_study
+from perturbrl.report.study.figures import _over_tasks
 from perturbrl.report.study.paired import means, paired_tests
 from perturbrl.report.study.results import read
 from perturbrl.stats import holm, sign_flip_test
@@ -29,14 +31,16 @@ def regret(arm: str, k: int, seed: int) -> float:
     return 1.0 + 0.3 * k + 0.01 * seed - (0.1 * k + 0.05) * (arm == "both")
 
 
-def folder(tmp_path: Path, declared: Any = CLAIMS, asked: Any = CLAIMS, seeds: int = 2, **changes: Any) -> Path:
+def folder(
+    tmp_path: Path, declared: Any = CLAIMS, asked: Any = CLAIMS, seeds: int = 2, tasks: Any = ("mp_1",), **changes: Any
+) -> Path:
     """Write a study of ten networks, three arms and a few seeds; ``changes`` maps ``arm,network,seed`` to a status."""
     runs = []
-    for arm in ARMS:
+    for task, arm in itertools.product(tasks, ARMS):
         for k, network in enumerate(NETWORKS):
             for seed in range(seeds):
-                run = f"final/mp_1/{network}/{arm}/seed{seed}"
-                runs.append({"task": "mp_1", "network": network, "arm": arm, "seed": seed, "run": run})
+                run = f"final/{task}/{network}/{arm}/seed{seed}"
+                runs.append({"task": task, "network": network, "arm": arm, "seed": seed, "run": run})
                 state = changes.get(f"{arm},{network},{seed}", "complete")
                 if state == "absent":
                     continue
@@ -48,8 +52,9 @@ def folder(tmp_path: Path, declared: Any = CLAIMS, asked: Any = CLAIMS, seeds: i
     metrics = {"regret": "smaller", "share": "larger"}
     about = {
         "study": "mine", "title": "Does it escape?", "seeds": seeds, "tuning_seeds": [100], "tuning_runs": 9,
-        "budget": [], "overrides": [], "chosen": {"mp_1": dict.fromkeys(ARMS, "agent.lr=1")}, "steps": 4096,
-        "tasks": {"mp_1": []}, "rows": ["greedy"], "metrics": metrics, "runs": runs,
+        "budget": [], "overrides": [], "steps": 4096,
+        "chosen": {task: dict.fromkeys(ARMS, "agent.lr=1") for task in tasks},
+        "tasks": {task: [] for task in tasks}, "rows": ["greedy"], "metrics": metrics, "runs": runs,
         "arms": {arm: {"overrides": ["agent=x"], "candidates": ["a=1"], "share": 1.0} for arm in ARMS},
         "networks": {"tuning": {"scale_free-50": "scale_free"}, "test": NETWORKS},
         "claims": {"alpha": 0.05, "metrics": metrics, "tests": asked, "sha256": "0" * 64},
@@ -137,3 +142,14 @@ def test_the_page_and_its_files(tmp_path: Path) -> None:
     assert report.sentences[0].startswith("better: both is better than ppo in regret on mp_1: +0.500 (95 % interval ")
     before = report.page.read_bytes()
     assert build_study(where).page.read_bytes() == before  # the same numbers, the same page
+
+
+def test_tasks_whose_names_end_in_numbers_are_an_axis(tmp_path: Path) -> None:
+    results = read(folder(tmp_path, tasks=("mp_1", "mp_2", "mp_10"), seeds=1))
+    drawn = _over_tasks(results, list(results.about["tasks"]))
+    assert drawn is not None and len(drawn.figure.axes) == 2
+    bars = drawn.figure.axes[0].containers
+    assert len(bars) == len(ARMS) + 1  # and a row without training
+    ppo = next(iter(bars))[0]
+    assert [round(x) for x in ppo.get_xdata()] == [1, 2, 10]
+    assert list(ppo.get_ydata()) == pytest.approx([means(results, "mp_2", "regret")["ppo"].mean] * 3)

@@ -83,8 +83,9 @@ def _claims(tests: Sequence[Tested]) -> pd.DataFrame:
 def _cell(span: Span | None) -> dict[str, str]:
     if span is None:
         return {"value": DASH, "ends": ""}
-    ends = f"{spell(span.low)} to {spell(span.high)}" if span.low == span.low else ""
-    return {"value": spell(span.mean), "ends": ends}
+    digits, group = (0, ",") if abs(span.mean) >= 1000 else (3, "")  # steps, or scores
+    mean, low, high = (spell(value, digits, group=group) for value in (span.mean, span.low, span.high))
+    return {"value": mean, "ends": f"{low} to {high}" if span.low == span.low else ""}
 
 
 def _grid(results: Results, task: str) -> dict[str, Any]:

@@ -46,20 +46,16 @@ class Tested:
     @property
     def sentence(self) -> str:
         """The claim in words."""
-        d = self.difference
         verb = {"better": "is better than", "worse": "is worse than"}.get(self.word, "against")
-        evidence = self.word == "no evidence"
-        who = (
-            f"no evidence that {self.first} differs from {self.second}"
-            if evidence
-            else f"{self.first} {verb} {self.second}"
-        )
+        who, d = f"{self.first} {verb} {self.second} in {self.metric} on {self.task}", self.difference
+        if not self.n:
+            return f"{who}: not run."
         interval = f"95 % interval {spell(d.low, signed=True)} to {spell(d.high, signed=True)}"
         adjusted = (
             f"p = {self.p:.3g}, {self.made.p:.3g} after Holm" if self.declared else f"p = {self.p:.3g}, uncorrected"
         )
         counts = f"{self.wins} of {count(self.n, 'network')} better, {self.losses} worse"
-        text = f"{who} in {self.metric} on {self.task}: {spell(d.mean, signed=True)}"
+        text = f"{who}: {spell(d.mean, signed=True)}"
         text += f" ({interval}; {adjusted}; {counts}; positive: the first is better)."
         text += f" No claim is made: {self.obstacle}." if self.obstacle else ""
         return text if self.declared else f"{text} Exploratory: not declared before the runs."

@@ -92,9 +92,8 @@ def read(folder: Path) -> Results:
         runs.append(about_run | _numbers(scores.get(FLOOR if floor else POLICY, {}), metrics))
         for name in about["rows"]:
             if name in scores:
-                rows.setdefault(
-                    (one["task"], one["network"], name), {**key, "arm": name} | _numbers(scores[name], metrics)
-                )
+                numbers = _numbers({k: v for k, v in scores[name].items() if k != STEPS}, metrics)  # it is not trained
+                rows.setdefault((one["task"], one["network"], name), {**key, "arm": name} | numbers)
     columns = [*KEYS, "seed", "status", "steps", *metrics]
     without = pd.DataFrame(list(rows.values()), columns=[*KEYS, *metrics])
     return Results(about, pd.DataFrame(runs, columns=columns), without, tuple(missing))
