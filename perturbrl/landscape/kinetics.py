@@ -86,7 +86,7 @@ def network_production(protein: Tensor, net: Circuit) -> Tensor:
         occupancy = hill(level.index_select(0, net.regulators), net.thresholds[:, None]).unbind(0)
         answers = torch.zeros_like(level[0]), torch.ones_like(level[0])
         parts.append(torch.stack([rule.evaluate(occupancy, answers) for rule in net.rules], dim=1))
-    return torch.cat(parts) if parts else torch.empty_like(protein)
+    return parts[0] if len(parts) == 1 else torch.cat(parts or [protein])
 
 
 def target_production(protein: Tensor, weights: Tensor) -> Tensor:
