@@ -5,7 +5,7 @@ Letters: B cells, N cells of the table.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from perturbrl import registry
 from perturbrl.config import choice
 from perturbrl.data.schema import CellTable
 from perturbrl.envs.base import BatchedEnv
+from perturbrl.errors import UserError
 from perturbrl.screens.schema import PerturbationTable
 
 if TYPE_CHECKING:
@@ -27,7 +28,11 @@ Table = CellTable | PerturbationTable
 
 
 def make(
-    name: str, table: Table, cells: NDArray[np.int64] | None = None, device: Device = "cpu", **overrides: Any
+    name: str,
+    table: Table | None = None,
+    cells: NDArray[np.int64] | None = None,
+    device: Device = "cpu",
+    **overrides: Any,
 ) -> CellEnv:
     """Return one cell of the task ``name`` as a ``gymnasium.Env``; arguments as for ``make_batched``."""
     from perturbrl.envs.gym import CellEnv  # gymnasium is slow to import, and training needs none
@@ -37,7 +42,7 @@ def make(
 
 def make_vec(
     name: str,
-    table: Table,
+    table: Table | None,
     n_envs: int,
     cells: NDArray[np.int64] | None = None,
     device: Device = "cpu",
@@ -51,7 +56,7 @@ def make_vec(
 
 def make_batched(
     name: str,
-    table: Table,
+    table: Table | None,
     n_envs: int,
     cells: NDArray[np.int64] | None = None,
     device: Device = "cpu",
@@ -64,7 +69,8 @@ def make_batched(
     name
         A name in ``registry.envs``, such as ``paper``, or that of a plugin.
     table
-        Features of N cells; for ``counterfactual`` a screen with held-out perturbations.
+        Features of N cells; for ``counterfactual`` a screen with held-out perturbations. None for a task that reads no
+        cells, such as ``fate``.
     cells
         Row numbers that episodes start from; the training cells (of a screen: the training controls) by default.
     overrides
@@ -73,14 +79,18 @@ def make_batched(
     Raises
     ------
     UserError
-        An unknown name, an unknown key, or a value of the wrong type or out of range.
+        An unknown name, an unknown key, a value of the wrong type or out of range, or no table where one is needed.
     """
     registry.load_plugins()
     choice(name, registry.envs, "env.name")
     config = registry.envs.bind(OmegaConf.merge(registry.envs.defaults(name), overrides))
-    env: BatchedEnv = registry.envs[name].build(
-        [config], table, training_cells(table) if cells is None else cells, n_envs, device
-    )
+    build = registry.envs[name].build
+    own: Callable[[Any], CellTable] | None = getattr(build, "table", None)
+    if own is not None:
+        table = own(config)
+    if table is None:
+        raise UserError(f"env={name}: needs a table of cells, got none")
+    env: BatchedEnv = build([config], table, training_cells(table) if cells is None else cells, n_envs, device)
     return env
 
 

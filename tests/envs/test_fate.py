@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from perturbrl.envs import make as gymnasium_task
 from perturbrl.envs.fate.config import FateEnvConfig
 from perturbrl.envs.fate.environment import FateEnv
 from perturbrl.envs.fate.observation import counts
@@ -202,3 +203,18 @@ def test_two_flips_switch_the_toggle_surely() -> None:
     second = env.step(torch.ones(1, 50, dtype=torch.int64), uniforms(env, 2))
     assert bool(second.terminated.all())
     torch.testing.assert_close(second.reward, torch.full((1, 50), 1.0 - 0.02 - 2 * 0.25))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_gymnasium_gets_the_task_without_cells() -> None:
+    env = gymnasium_task("fate", network="toggle", max_perturb=1)
+    obs, info = env.reset(seed=0)
+    assert obs.shape == (2 + 2 + 2 + 2 + 3,) and info["action_mask"].tolist() == [1, 1, 1]
+    for _ in range(10):
+        assert env.action_masks().all()
+        *_, terminated, truncated, info = env.step(0)
+        if terminated or truncated:
+            break
+    assert terminated
+    with pytest.raises(UserError, match="env=paper: needs a table of cells, got none"):
+        gymnasium_task("paper")
