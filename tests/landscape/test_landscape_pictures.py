@@ -81,6 +81,15 @@ def test_an_attractor_beyond_the_rows_of_the_table_is_drawn():
     assert len(scene.tables[0].rows) == 30 and scene.views[0].marks[0].name == "a b and 5 more"
 
 
+def test_many_attractors_are_drawn_by_fate():
+    inputs = {gene: gene for gene in "pqr"}
+    many = Network({**SWITCH.rules, **inputs}, frozenset(), SWITCH.fates, {}, {}, 0.5)
+    scene = network_scene(many, "many", dynamics="boolean", noise=0.0, seed=0, n_cells=600)
+    assert scene.tables[0].title.endswith("(40)") and {"A", "B"} <= {mark.name for mark in scene.views[0].marks}
+    assert set(scene.tables[0].groups) <= set(scene.groups)
+    assert sum(path.group == "A" for path in scene.views[0].paths) >= 3
+
+
 def test_cells_of_a_start_that_is_an_attractor_start_at_random():
     resting = Network(SWITCH.rules, frozenset({"s", "a"}), SWITCH.fates, {}, {}, 0.5)
     scene = network_scene(resting, "resting", dynamics="boolean", noise=0.0, seed=0, n_cells=100)

@@ -9,12 +9,14 @@ from perturbrl.landscape.network import Network
 from perturbrl.landscape.pictures.boolean import boolean_journeys, boolean_table
 from perturbrl.landscape.pictures.hill import hill_landscape
 from perturbrl.landscape.pictures.scene import Facts, Scene, wiring
-from perturbrl.landscape.pictures.views import Journeys, views
+from perturbrl.landscape.pictures.views import Journeys, by_fate, views
 
 DYNAMICS = ("hill", "boolean")
 MOST_REGULATORS = 10
 """Of one gene, for the Hill equations: they sum over 2^R corners in each step."""
 
+MOST_DRAWN = 10
+"""Attractors drawn one by one; where cells come to more, those of one fate are drawn as one."""
 MOST_LEVELS = 120_000_000
 """Levels of genes in cells at 100 times that are held in memory; networks of over 200 genes get fewer cells."""
 
@@ -52,6 +54,10 @@ def network_scene(network: Network, title: str, *, dynamics: str, noise: float, 
         name: dict(zip(table.columns[1:], row[1:], strict=True))
         for name, row in zip(table.groups, table.rows, strict=True)
     }
+    if len(set(journeys.ends.tolist())) > MOST_DRAWN:
+        fate_of = dict(zip(journeys.names, journeys.fates, strict=True))
+        journeys = by_fate(journeys)
+        tables = tuple(replace(one, groups=tuple(fate_of.get(g, g) for g in one.groups)) for one in tables)
     shown = views(journeys, facts, seed)
     marked = {mark.name for mark in shown[0].marks}
     on = {

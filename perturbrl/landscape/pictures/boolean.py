@@ -26,7 +26,7 @@ from perturbrl.landscape.attractors import (
 from perturbrl.landscape.boolean import BooleanDynamics, draw_keys
 from perturbrl.landscape.network import Network
 from perturbrl.landscape.pictures.hill import stream
-from perturbrl.landscape.pictures.names import attractor_names
+from perturbrl.landscape.pictures.names import attractor_names, fates_or_names
 from perturbrl.landscape.pictures.scene import Facts, percent, short_list
 from perturbrl.landscape.pictures.views import Journeys
 
@@ -84,7 +84,7 @@ def boolean_journeys(
         levels=torch.stack(seen).numpy(), times=np.linspace(0, 1, TIMES + 1), attractors=_levels(found), names=names,
         ends=np.where(ends.numpy() < 0, len(names), ends.numpy()), grain=GRAIN,
         start=None if begin is None else begin[0].double().numpy(),
-        time_name=f"asynchronous updates ({TIMES * each:,})",
+        fates=fates_or_names(_fates(found, network), names), time_name=f"asynchronous updates ({TIMES * each:,})",
     )  # fmt: skip
 
 

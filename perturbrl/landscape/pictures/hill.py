@@ -15,7 +15,7 @@ from perturbrl.errors import require
 from perturbrl.landscape import kinetics, labels
 from perturbrl.landscape.fixed_points import FixedPoints, basin_of, fixed_points, transitions, walk
 from perturbrl.landscape.network import Network
-from perturbrl.landscape.pictures.names import attractor_names
+from perturbrl.landscape.pictures.names import attractor_names, fates_or_names
 from perturbrl.landscape.pictures.scene import Facts, percent, short_list
 from perturbrl.landscape.pictures.views import Journeys
 from perturbrl.landscape.simulate import DT, N_STEPS
@@ -51,7 +51,7 @@ def hill_landscape(network: Network, *, noise: float, seed: int, n_cells: int) -
     journeys = Journeys(
         levels=path, times=np.linspace(0, 1, len(path)), ends=ends, attractors=stable, names=names,
         start=np.array([float(g in network.start) for g in network.genes]) if network.start else None,
-        time_name=f"simulated time ({N_STEPS * DT:g} mRNA lifetimes)",
+        fates=fates_or_names(fates, names), time_name=f"simulated time ({N_STEPS * DT:g} mRNA lifetimes)",
     )  # fmt: skip
     return journeys, _table(network, points, names, ends, moves, noise)
 

@@ -36,6 +36,11 @@ def attractor_names(on: NDArray[np.bool_], fates: Sequence[str], network: Networ
     return [by_state[order.index(k)] for k in range(len(names))]
 
 
+def fates_or_names(fates: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return the fate of each attractor, or its name where it is ``undecided``."""
+    return [name if fate == UNDECIDED else fate for fate, name in zip(fates, names, strict=True)]
+
+
 def _by_genes(row: NDArray[np.bool_], genes: Sequence[str]) -> str:
     active = [gene for gene, level in zip(genes, row, strict=True) if level]
     if not active:

@@ -6,7 +6,7 @@ Letters: T times, B cells, G genes, K attractors.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,8 @@ class Journeys:
 
     ``levels`` [T, B, G] of any number type; ``times`` [T] in [0, 1]; ``ends`` [B] the attractor of each cell, K for
     none; ``attractors`` [K, G] and their ``names``; ``start`` [G] or None where cells start at random. ``grain`` is the
-    bandwidth of the density in units of the plane, for cells on a lattice; None chooses it.
+    bandwidth of the density in units of the plane, for cells on a lattice; None chooses it. ``fates``: the fate of each
+    attractor, or its name where it has none.
     """
 
     levels: NDArray[Any]
@@ -42,7 +43,18 @@ class Journeys:
     names: list[str]
     start: Array | None
     time_name: str
+    fates: list[str]
     grain: float | None = None
+
+
+def by_fate(journeys: Journeys) -> Journeys:
+    """Return the same cells with one attractor for each fate, at the mean of its attractors weighted by their cells."""
+    names = list(dict.fromkeys(journeys.fates))
+    of = np.array([names.index(fate) for fate in journeys.fates])
+    counts = np.bincount(journeys.ends, minlength=len(of) + 1)[: len(of)] + 1e-9
+    levels = [np.average(journeys.attractors[of == k], axis=0, weights=counts[of == k]) for k in range(len(names))]
+    ends = np.append(of, len(names))[journeys.ends]
+    return replace(journeys, attractors=np.stack(levels), names=names, fates=names, ends=ends)
 
 
 def views(journeys: Journeys, facts: Mapping[str, Mapping[str, str]], seed: int) -> tuple[View, View]:
