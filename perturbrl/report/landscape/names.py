@@ -14,13 +14,14 @@ STEM = 14.0
 
 @dataclass(frozen=True)
 class Pin:
-    """A named dot at (``x``, ``y``) of the axes; its name stands above, or ``down`` below."""
+    """A named dot at (``x``, ``y``) of the axes; its name stands above, or ``down`` below; faint if ``hidden``."""
 
     x: float
     y: float
     name: str
     color: str
     down: bool
+    hidden: bool = False
 
 
 def pins(axes: Any, items: Sequence[Pin], theme: Theme) -> None:
@@ -35,13 +36,13 @@ def pins(axes: Any, items: Sequence[Pin], theme: Theme) -> None:
     halo = [patheffects.withStroke(linewidth=3.5, foreground=theme.ground)]
     drawn: list[Any] = []
     for pin in sorted(items, key=lambda pin: -pin.y):
-        way = -1 if pin.down else 1
+        way, alpha = -1 if pin.down else 1, 0.5 if pin.hidden else 1.0
         for k in range(10):
             text = axes.annotate(
                 pin.name, (pin.x, pin.y), (0, way * STEM * (1 + 0.8 * k)), textcoords="offset points", zorder=6,
                 ha="center", va="top" if pin.down else "bottom", fontsize=12, weight="bold", color=theme.ink,
-                path_effects=halo, annotation_clip=False,
-                arrowprops={"arrowstyle": "-", "color": theme.ink, "lw": 1, "shrinkA": 0, "shrinkB": 3},
+                path_effects=halo, annotation_clip=False, alpha=alpha,
+                arrowprops={"arrowstyle": "-", "color": theme.ink, "lw": 1, "alpha": alpha, "shrinkA": 0, "shrinkB": 3},
             )  # fmt: skip
             box = _box(text, renderer)
             if not any(box.overlaps(other) for other in drawn):
@@ -50,7 +51,7 @@ def pins(axes: Any, items: Sequence[Pin], theme: Theme) -> None:
                 text.remove()
         drawn.append(box)
         axes.plot(pin.x, pin.y, marker="o", ms=9.5, color=pin.color, mec=theme.halo, mew=1.5, ls="", zorder=7,
-                  clip_on=False)  # fmt: skip
+                  alpha=alpha, clip_on=False)  # fmt: skip
 
 
 def _box(text: Any, renderer: Any) -> Any:

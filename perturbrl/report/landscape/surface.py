@@ -96,9 +96,10 @@ def _paths(axes: Any, relief: Relief, camera: Camera, scene: Scene, view: View, 
 def _marks(axes: Any, relief: Relief, camera: Camera, scene: Scene, view: View, theme: Theme) -> None:
     """Name the attractors; at the end of time the names stand over the front side of the block."""
     end = 0.95 * view.surface.axes[1][-1]
-    feet = [camera.screen(relief.place(mark.point)) for mark in view.marks]
+    places = relief.place(np.array([mark.point for mark in view.marks]).reshape(-1, 2))
+    feet, seen = camera.screen(places), relief.visible(places, camera)
     items = [
-        Pin(x, y, mark.name, theme.color(scene.groups, mark.group), view.downhill and float(mark.point[1]) > end)
-        for mark, (x, y) in zip(view.marks, feet, strict=True)
+        Pin(x, y, mark.name, theme.color(scene.groups, mark.group), view.downhill and float(mark.point[1]) > end, not s)
+        for mark, (x, y), s in zip(view.marks, feet, seen, strict=True)
     ]
     pins(axes, items, theme)
