@@ -193,7 +193,7 @@ def test_impossible_sizes_and_genes_are_refused(most: int, genes: tuple[str, ...
 
 CHANGES: dict[str, object] = {
     **{"method": "search", "duration": "flip", "exact_genes": 3, "max_sets": 5, "cost": 0.3, "top": 1},
-    **{"noise": [0.5], "stability_runs": 7, "still_works": 1.0, "level": 0.5},
+    **{"noise": [0.5], "stability_runs": 7, "still_works": 1.0, "level": 0.5, "max_edges": 2},
 }
 OF_SEARCH: dict[str, object] = {"runs": 30, "screen_runs": 3, "sweeps": 1, "seed": 5}
 
@@ -202,10 +202,18 @@ OF_SEARCH: dict[str, object] = {"runs": 30, "screen_runs": 3, "sweeps": 1, "seed
 def test_every_setting_changes_the_plan(key: str) -> None:
     base: dict[str, object] = {"stability_runs": 0, "runs": 200, "screen_runs": 20, "sweeps": 10, "top": 4}
     base |= {"method": "search"} if key in OF_SEARCH else {}
-    base |= {"stability_runs": 5} if key in ("noise", "still_works") else {}
+    base |= {"stability_runs": 5} if key in ("noise", "still_works", "max_edges") else {}
     changed = {**base, key: (CHANGES | OF_SEARCH)[key]}
     plans = [make_plan(toy_question(START, n_cells=40), settings(each), 3) for each in (base, changed)]
     assert plans[0] != plans[1]
+
+
+def test_a_sample_of_edges_is_said() -> None:
+    plan = make_plan(toy_question(START), settings({"stability_runs": 5, "top": 1, "max_edges": 2}), 1)
+    n_edges = len(edits.edges(TOY))
+    assert plan.notes[-1] == f"Stability: 2 of the {n_edges} edges, drawn at random, were deleted and turned."
+    assert plan.candidates[0].stability is not None
+    assert plan.candidates[0].stability.deletions in (0.0, 0.5, 1.0)
 
 
 def test_a_narrow_beam_tries_fewer_sets() -> None:

@@ -5,6 +5,7 @@ Letters: S sets, K outcomes, G genes.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -74,7 +75,7 @@ def make_plan(
         level=config.level,
         nothing=replace(_candidate(question, config, (), shares[()], exact), rank=0),
         candidates=listed,
-        notes=tuple(notes),
+        notes=(*notes, *_sampling(question.network, config)),
     )
 
 
@@ -143,7 +144,7 @@ def _stabilities(
             question, config.duration, config.stability_runs, config.sweeps, config.seed + 2, update, noise
         )
         schemes[name] = simulated.shares(sets)[:, 0]
-    known = edits.edges(question.network)
+    known = _edited(question.network, config)
     least = config.still_works * np.array([candidate.probability for candidate in listed])
     deleted, flipped = (
         np.array([_works(question, config, sets, change(question.network, edge), exact, least) for edge in known])
@@ -158,6 +159,19 @@ def _stabilities(
         )
         for s in range(len(sets))
     ]
+
+
+def _edited(network: Network, config: PlanConfig) -> tuple[edits.Edge, ...]:
+    """Return the edges that are deleted and turned: all, or a random sample in the order of the network."""
+    known = edits.edges(network)
+    chosen = random.Random(config.seed).sample(range(len(known)), min(len(known), config.max_edges))
+    return tuple(known[k] for k in sorted(chosen))
+
+
+def _sampling(network: Network, config: PlanConfig) -> tuple[str, ...]:
+    n_edges = len(edits.edges(network))
+    sentence = f"Stability: {config.max_edges} of the {n_edges} edges, drawn at random, were deleted and turned."
+    return (sentence,) if n_edges > config.max_edges and config.stability_runs else ()
 
 
 def _works(

@@ -31,6 +31,7 @@ class PlanConfig:
     top: PositiveInt
     noise: list[Probability]
     stability_runs: NonNegativeInt
+    max_edges: PositiveInt
     still_works: Probability
     level: Fraction
     threshold: Annotated[str, OneOf(*THRESHOLDS)]
