@@ -30,8 +30,10 @@ def draw(results: Results, tests: Sequence[Tested], folder: Path) -> list[style.
     metric = next(iter(results.metrics))
     if len(tasks) >= TASKS_AS_LINES and all(NUMBER.search(task) for task in tasks):
         makers["tasks"] = partial(_over_tasks, results, tasks)
-    else:
-        makers |= {f"arms-{task}": partial(_arms, results, task, metric) for task in tasks}
+        tasks = list(dict.fromkeys(one.task for one in tests if one.n))[
+            :TASKS_AS_LINES
+        ]  # of which something is claimed
+    makers |= {f"arms-{task}": partial(_arms, results, task, metric) for task in tasks}
     return style.draw(makers, folder / "study")
 
 
@@ -128,9 +130,9 @@ def _over_tasks(results: Results, tasks: Sequence[str]) -> Drawn | None:
     handles = [
         layout.key(a, color=looks[a]["color"], ls=looks[a]["dash"], marker=looks[a]["marker"], lw=2) for a in arms
     ]
-    figure, axes = layout.panels(1, len(metrics), (4.4, 3.3), handles, left=0.8)
+    figure, axes = layout.tiles(len(metrics), 2, (4.6, 3.3), handles, left=0.8)
     numbers = {task: float(NUMBER.search(task)[1]) for task in tasks}  # type: ignore[index]
-    for ax, metric in zip(axes, metrics, strict=True):
+    for (ax, _, _), metric in zip(axes, metrics, strict=True):
         for k, arm in enumerate(arms):
             there = [task for task in tasks if arm in spans[metric, task]]
             shift = 0.5 * (k / max(1, len(arms) - 1) - 0.5)  # bars side by side
