@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,21 +76,11 @@ def run(
     show = Progress(progress)
     show.say(f"study {study.name}: {study.title}")
     declared = None if study.claims is None else declare(study.claims, out)
-    together = study.plan.seeds if study.networks.given else None
     tuned = list(_tuned(study, out, overrides, show, workers))
     best = chosen(tuned)
     for (task, arm), one in best.items():
         show.say(f"{task}, {arm}: {one.candidate} ({study.tasks[task].column} {one.score:.4g})")
-    trained: list[Trained] = []
-    jobs: list[Job] = []
-    for part in parts(study):
-        finals = list(final_runs(study, best, part, out, overrides))
-        done = sweep_all([each.composed for each in finals], show, workers, together)
-        trained += map(Trained.of, finals)
-        if declared is None:
-            jobs += done.jobs
-        else:
-            evaluate([job.path for job in done.jobs], show, workers or default_workers(done.jobs[0].config.device))
+    trained, jobs = _trained(study, best, out, overrides, show, workers)
     record = about(study, tuned, best, overrides)
     if study.claims is None or declared is None:
         show.say(f"evaluating {len(jobs)} runs and writing the report")
@@ -103,6 +93,29 @@ def run(
     if unequal := _unequal_steps(study, trained):
         show.say(unequal)
     return page
+
+
+def _trained(
+    study: Study,
+    best: Mapping[tuple[str, str], Tuned],
+    out: Path,
+    overrides: Sequence[str],
+    show: Progress,
+    workers: int | None,
+) -> tuple[list[Trained], list[Job]]:
+    """Train the final runs part by part, and evaluate those of a study of networks; of others return the jobs too."""
+    together = study.plan.seeds if study.networks.given else None  # small networks are quick in large populations
+    trained: list[Trained] = []
+    jobs: list[Job] = []
+    for part in parts(study):
+        finals = list(final_runs(study, best, part, out, overrides))
+        done = sweep_all([each.composed for each in finals], show, workers, together)
+        trained += map(Trained.of, finals)
+        if study.claims is None:
+            jobs += done.jobs
+        else:
+            evaluate([job.path for job in done.jobs], show, workers or default_workers(done.jobs[0].config.device))
+    return trained, jobs
 
 
 def _tuned(study: Study, out: Path, overrides: Sequence[str], show: Progress, workers: int | None) -> Iterator[Tuned]:
