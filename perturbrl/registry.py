@@ -203,6 +203,7 @@ metrics = Registry("metric")
 splits = Registry("split", "perturbrl.data.split", "perturbrl.screens.splits", key="kind")
 baselines = Registry("baseline", "perturbrl.effects.baselines")
 protocols = Registry("protocol", "perturbrl.evaluate")
+verifiers = Registry("verifier", "perturbrl.generators.verifiers")
 
 
 def plugin_conf_dirs() -> list[Path]:

@@ -11,7 +11,7 @@ import yaml
 from perturbrl import paths
 
 PRIMARY = "config"
-NOT_IN_A_RUN = ("baseline", "study")  # read by the code that builds them, no groups of the command line
+NOT_IN_A_RUN = ("baseline", "study", "verifier")  # read by the code that builds them, no groups of the command line
 
 
 def conf_dirs() -> list[Path]:

@@ -1,0 +1,1 @@
+"""Generators of perturbed cells; they see tensors of cells and conditions, never data."""
