@@ -29,7 +29,14 @@ from .conf_probes import changed_job, planned
 from .tiny import BUILT_IN, QUIET, SMALL, cli_run, small
 
 CONF = paths.conf_dir()
-NOT_BOUND = ("experiment", "hydra/launcher", "baseline", "study", "fate", "verifier")  # overlays of other keys; tested apart
+NOT_BOUND = (
+    "experiment",
+    "hydra/launcher",
+    "baseline",
+    "study",
+    "fate",
+    "verifier",
+)  # overlays of other keys; tested apart
 
 
 def choices() -> list[tuple[str, str]]:
