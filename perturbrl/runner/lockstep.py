@@ -47,7 +47,7 @@ class Population:
             progress.say(f"precision=bf16: {kernels.BF16_EMULATED}; precision=float32 is faster here")
         self.starts = [pretrained.find(job) for job in jobs]
         self.learner = build_learner(jobs, table, self.device)
-        self.interface = pretrained.interface(self.learner.collector.env, table)
+        self.interface = pretrained.interface(self.learner.env, table)
         pretrained.begin(self.learner.model, self.starts, jobs, self.interface)
         self.rows: list[list[dict[str, Any]]] = [[] for _ in jobs]
         self.seconds = 0.0

@@ -104,7 +104,7 @@ class Learner:
     def __init__(
         self, model: Model, env: BatchedEnv, streams: Streams, rollout_steps: int, stages: Sequence[Stage]
     ) -> None:
-        self.model, self.stages = model, tuple(stages)
+        self.model, self.env, self.stages = model, env, tuple(stages)
         self.steps_per_iteration = rollout_steps
         self.collector = Collector(model, env, streams, rollout_steps // env.n_envs)
         # a stage is charged whole rollouts, rounded up, as in Stable-Baselines3

@@ -42,8 +42,7 @@ class Adam:
         self._rates = torch.tensor(self.lr, device=theta.device)
         self.moments = Moments(self.m, self.v, self.t, self._rates, (self.beta1, self.beta2, eps))
         self._rows = tuple(x.unbind(0) for x in (theta, self.m, self.v, self.t))
-        one_rate = len(set(lr)) == 1
-        self._groups = [(lr[0], slice(None))] if one_rate else [(r, slice(k, k + 1)) for k, r in enumerate(lr)]
+        self._groups = _groups(self.lr)
 
     @staticmethod
     def of(theta: Tensor, lr: Sequence[float], settings: AdamConfig | None) -> Adam:
@@ -51,6 +50,11 @@ class Adam:
         if settings is None:
             return Adam(theta, lr)
         return Adam(theta, lr, settings.eps, (settings.beta1, settings.beta2))
+
+    def set_rates(self, lr: Sequence[float]) -> None:
+        """Take further steps with other learning rates, one for each of S runs."""
+        self.lr, self._groups = tuple(lr), _groups(lr)
+        self._rates.copy_(torch.tensor(self.lr))
 
     @torch.no_grad()
     def step(self, grad: Tensor, mask: Tensor | None = None, scale: Tensor | None = None) -> None:
@@ -113,3 +117,8 @@ class Adam:
     def optimiser_log(self) -> dict[str, Tensor]:
         """Return what a log should say of the steps: nothing."""
         return {}
+
+
+def _groups(lr: Sequence[float]) -> list[tuple[float, slice]]:
+    """Return the runs that share a learning rate: all of them, or each alone."""
+    return [(lr[0], slice(None))] if len(set(lr)) == 1 else [(r, slice(k, k + 1)) for k, r in enumerate(lr)]

@@ -55,6 +55,10 @@ class Dynamics:
         """Return how cells ``x`` [n, G] are observed before any change, [n, K]."""
         return _tensor(np.asarray(x @ self.geometry.state) - self._offset, self.device)
 
+    def known(self, condition: Tensor) -> Tensor:
+        """Return the standardised description and covariates of conditions (indices in the screen), [..., K]."""
+        return self._known[condition]
+
     def observe(self, state: Tensor, condition: Tensor, change: Tensor, t: int) -> Tensor:
         """Return observations [S, B, O] after t steps.
 

@@ -23,6 +23,7 @@ from perturbrl.envs.counterfactual import projections as geometry
 from perturbrl.envs.counterfactual import rewards
 from perturbrl.envs.counterfactual.dynamics import Dynamics
 from perturbrl.envs.counterfactual.parts import part_of
+from perturbrl.envs.counterfactual.populations import Populations, populations
 from perturbrl.envs.counterfactual.residual import ResidualName, residual_changes
 from perturbrl.errors import UserError
 from perturbrl.screens.schema import PerturbationTable
@@ -75,6 +76,7 @@ class CounterfactualEnv(Checkpointed):
         check(configs, table, n_envs)
         first = configs[0]
         self.device = torch.device(device)
+        self._table, self._controls = table, cells
         self.n_runs, self.n_envs = len(configs), n_envs
         train = part_of(table, table.split.control_train, first.pool)
         part = part_of(table, cells, first.pool)
@@ -145,9 +147,21 @@ class CounterfactualEnv(Checkpointed):
         return self._condition
 
     @property
+    def cell(self) -> Tensor:
+        """Which of ``part.cells`` each cell started as, [S, B] int64."""
+        return self._cell
+
+    @property
     def goal(self) -> Tensor:
         """Where the mean of each condition of ``part`` lies, beyond what it begins with: coordinates [P, A]."""
         return self._goal
+
+    def populations(self, most: int) -> Populations:
+        """Return the cells of this part of the split, at most ``most`` of each condition and context.
+
+        An environment that was built for the training part has no others to give.
+        """
+        return populations(self._table, self._controls, self.dynamics, self._allowed, most)
 
     def demonstration(self) -> Tensor:
         """Return the best next action of each cell, [S, B, A]: to the mean of its population, as near as actions lead.
