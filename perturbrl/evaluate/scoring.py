@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from perturbrl.evaluate.actions import Act, PopulationAct
+from perturbrl.generators.cells import CellGenerator
 
 INFO = (
     *("name", "source", "data", "env", "agent", "variant", "policy", "schedule", "preset", "encoder", "seed"),
@@ -32,16 +33,18 @@ class Curve(Protocol):
 
     names: Sequence[str]
 
-    def at(self, act: PopulationAct) -> dict[str, Tensor]:
-        """Return each of ``names`` for S policies, [S]."""
+    def at(self, act: PopulationAct | CellGenerator) -> dict[str, Tensor]:
+        """Return each of ``names`` for S policies, or for a generator of cells in their place, [S]."""
         ...
 
 
 class Evaluation(Protocol):
     """Scores runs on the same cells, task and protocol. It holds what they share, such as rows that need no policy."""
 
-    def evaluate(self, policy: Act | None, run: Mapping[str, Any], folder: Path, predictions: Path | None) -> None:
-        """Score one policy (None: it diverged) and write ``folder``.
+    def evaluate(
+        self, policy: Act | CellGenerator | None, run: Mapping[str, Any], folder: Path, predictions: Path | None
+    ) -> None:
+        """Score one policy or generator (None: it diverged) and write ``folder``.
 
         ``run`` is the content of ``run.json``, and ``claims`` as the run was trained with (None: not known);
         ``predictions`` is a file of another program's predictions, which get a row of their own.
@@ -68,3 +71,8 @@ class Scoring(Protocol):
     def evaluation(self, table: Any, env_config: Any, simulated: Simulated | None) -> Evaluation:
         """Return what scores runs on these cells in this task; ``simulated`` where the cells come from a simulator."""
         ...
+
+
+def scored(model: Any) -> PopulationAct | CellGenerator:
+    """Return what protocols score of the networks of S runs: their actions, or the cells that they generate."""
+    return model if isinstance(model, CellGenerator) else model.act

@@ -20,6 +20,7 @@ from perturbrl.envs.factory import Table
 from perturbrl.errors import UserError
 from perturbrl.evaluate.actions import Act
 from perturbrl.evaluate.scoring import INFO, Evaluation, Scoring, Simulated
+from perturbrl.generators.cells import CellGenerator
 from perturbrl.landscape.config import LandscapeConfig
 from perturbrl.landscape.truth import true_means
 from perturbrl.records import RunDir
@@ -156,8 +157,8 @@ def _read(overrides: Sequence[str]) -> tuple[Path | None, str | None, list[str]]
     return file, values.get("protocol"), keys
 
 
-def load_policy(job: Job, table: Table, precision: str | None = None) -> Act:
-    """Return the deterministic policy of a run's checkpoint, on the CPU.
+def load_policy(job: Job, table: Table, precision: str | None = None) -> Act | CellGenerator:
+    """Return the deterministic policy of a run's checkpoint, or its generator of cells, on the CPU.
 
     It keeps the kernels and precision with which it was loaded, whatever is configured later.
 
@@ -172,9 +173,9 @@ def load_policy(job: Job, table: Table, precision: str | None = None) -> Act:
 
     Returns
     -------
-    Callable
-        Maps observations [B, G] (float32) to actions [B, A], or [B] int64 if they are discrete. It raises ``UserError``
-        for observations of another size.
+    Callable or CellGenerator
+        A policy maps observations [B, G] (float32) to actions [B, A], or [B] int64 if they are discrete. It raises
+        ``UserError`` for observations of another size.
 
     Raises
     ------
@@ -195,7 +196,7 @@ def load_policy(job: Job, table: Table, precision: str | None = None) -> Act:
 
     with torch.no_grad():
         model.theta.copy_(tensors["theta"])
-    return act
+    return model if isinstance(model, CellGenerator) else act
 
 
 def main(where: Sequence[str], overrides: Sequence[str] = ()) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor
 from perturbrl import registry, status
 from perturbrl.agents.common.learner import Learner
 from perturbrl.envs.factory import Table
-from perturbrl.evaluate.scoring import Curve, Scoring
+from perturbrl.evaluate.scoring import Curve, Scoring, scored
 from perturbrl.runner.job import Job
 
 
@@ -36,4 +36,4 @@ class LearningCurve:
             missing = torch.full((self._n_runs,), torch.nan)
             return {f"eval/{name}": missing for name in self._curve.names}
         with status.step("scoring the policies so far"):
-            return {f"eval/{name}": value for name, value in self._curve.at(self._learner.model.act).items()}
+            return {f"eval/{name}": value for name, value in self._curve.at(scored(self._learner.model)).items()}

@@ -21,6 +21,7 @@ from perturbrl.config import fingerprint, require
 from perturbrl.envs.factory import Table
 from perturbrl.errors import UserError
 from perturbrl.evaluate.actions import Act
+from perturbrl.generators.cells import CellGenerator
 from perturbrl.records import RunDir
 from perturbrl.report.text import count
 from perturbrl.runner.dataset import load_cells
@@ -113,9 +114,12 @@ class Runs:
         Raises
         ------
         UserError
-            The checkpoint is missing or damaged.
+            The checkpoint is missing or damaged, or the run has no policy.
         """
-        return Policy(load_policy(self.jobs[k], load_cells(self.jobs[k])))
+        policy = load_policy(self.jobs[k], load_cells(self.jobs[k]))
+        if isinstance(policy, CellGenerator):
+            raise UserError(f"{self.jobs[k].path}: this run generates cells, it has no policy")
+        return Policy(policy)
 
     def progress(self, k: int = 0) -> pd.DataFrame:
         """Return the training log of a run.

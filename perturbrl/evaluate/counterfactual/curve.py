@@ -15,9 +15,11 @@ from perturbrl.effects.observed import effects_of
 from perturbrl.envs.counterfactual.task import CounterfactualEnv
 from perturbrl.evaluate.actions import PopulationAct
 from perturbrl.evaluate.counterfactual.config import CounterfactualProtocolConfig
+from perturbrl.evaluate.counterfactual.generated import GeneratedCells, fixed, shrinkage
 from perturbrl.evaluate.counterfactual.profiles import ProfileMetrics
 from perturbrl.evaluate.counterfactual.returns import best_returns, policy_returns, share
-from perturbrl.evaluate.counterfactual.rollout import Rollouts
+from perturbrl.evaluate.counterfactual.rollout import PredictedChanges, Rollouts
+from perturbrl.generators.cells import CellGenerator
 from perturbrl.metrics_info import columns_of
 from perturbrl.screens.schema import PerturbationTable
 
@@ -50,7 +52,7 @@ class ValidationCurve:
         self._env: CounterfactualEnv = build(env_configs, table, split.control_validation, cells, device)
         self._best = best_returns(self._env, config.seed).returns
         truth = effects_of(table, config.score, split.validation, split.control_validation, "validation")
-        self._metrics = ProfileMetrics(truth)
+        self._table, self._truth, self._metrics = table, truth, ProfileMetrics(truth)
         columns = columns_of(**truth.design)
         profile_metrics = [name for name in PROFILE_METRICS if name not in columns.left_out]
         first = next(iter(columns.ranking))
@@ -61,17 +63,30 @@ class ValidationCurve:
         dynamics, controls = self._env.dynamics, split.control_validation
         self._rollouts = Rollouts(dynamics, table, controls, truth.conditions, config.curve_cells)
 
-    def at(self, act: PopulationAct) -> dict[str, Tensor]:
-        """Return each of ``names``, [S]: means over validation conditions, an undefined value counted as its worst."""
+    def at(self, act: PopulationAct | CellGenerator) -> dict[str, Tensor]:
+        """Return each of ``names``, [S]: means over validation conditions, an undefined value counted as its worst.
+
+        A generator takes no actions: their size is NaN. A factor of its effects that is chosen on validation
+        conditions is chosen on those that are scored here.
+        """
         if not self.names:
             return {}
-        predicted = self._rollouts.changes(act, self._n_runs)
+        predicted, returns = self._predicted(act)
         scores = [self._metrics.scores(np.nan_to_num(change)) for change in predicted.change]
         means = {name: np.array([_mean(name, s[name]) for s in scores]) for name in self._profile_metrics}
         means |= {"mean_abs_action": predicted.mean_abs_action}
         points = {name: torch.as_tensor(value, dtype=torch.float32) for name, value in means.items()}
-        returns = policy_returns(act, self._env, self._config.seed).returns
         return points | {"return": returns.mean(1).float(), "return_share": share(returns, self._best).float()}
+
+    def _predicted(self, act: PopulationAct | CellGenerator) -> tuple[PredictedChanges, Tensor]:
+        """Return the changes of the validation conditions, and what they earn, [S, B]."""
+        if not isinstance(act, CellGenerator):
+            changes = self._rollouts.changes(act, self._n_runs)
+            return changes, policy_returns(act, self._env, self._config.seed).returns
+        controls, n_cells = self._table.split.control_validation, self._config.curve_cells
+        made = GeneratedCells(act, self._env, self._table, controls, self._config.seed)
+        made.factor = shrinkage(made, self._truth, n_cells) if act.shrinkage is None else fixed(act)
+        return made.changes(self._truth.conditions, n_cells), made.returns().returns
 
 
 def _mean(name: str, values: NDArray[np.float64]) -> float:

@@ -17,6 +17,7 @@ from perturbrl.data.readers.opened import text
 from perturbrl.effects.observed import ObservedEffects
 from perturbrl.errors import UserError
 from perturbrl.evaluate.counterfactual.emission import Emission
+from perturbrl.evaluate.counterfactual.prediction import CellsOf, as_cells
 from perturbrl.files import replacing
 from perturbrl.screens.schema import Condition
 
@@ -24,14 +25,21 @@ PREDICTIONS = "predictions.h5ad"
 ABOUT = "perturbrl"
 CHANGE = "perturbrl_change"
 """The entry of varm that holds the mean changes; ``uns[ABOUT]`` names its columns."""
-_CONDITIONS, _SUMS = "conditions", "cell_sums"
+_CONDITIONS, _SUMS, _GENERATED = "conditions", "cell_sums", "generated"
 
 
-def write_predictions(file: Path, change: NDArray[np.float64], truth: ObservedEffects, about: dict[str, str]) -> None:
+def write_predictions(
+    file: Path,
+    change: NDArray[np.float64],
+    truth: ObservedEffects,
+    about: dict[str, str],
+    cells: CellsOf | None = None,
+) -> None:
     """Write predicted cells of each test condition, and the real test controls that tests compare with.
 
-    Predicted cells are those that the evaluation makes of a mean ``change`` [n, G] (``Emission``), as many as the
-    condition has test cells (at most ``max_cells``). ``X`` is log-normalised, sparse float32. ``obs``: ``perturbation``
+    Predicted cells are ``cells``; without them, or where they give None, those that the evaluation makes of a mean
+    ``change`` [n, G] (``Emission``). They are as many as the condition has test cells (at most ``max_cells``). ``X`` is
+    log-normalised, sparse float32. ``obs``: ``perturbation``
     (``A+B`` or ``control``), ``condition`` (with dose and context), ``context``, ``dose``, ``is_control``. Cells round
     and limit what is predicted (no gene is below 0), so ``varm[CHANGE]`` [G, n] carries the changes themselves.
     """
@@ -43,26 +51,34 @@ def write_predictions(file: Path, change: NDArray[np.float64], truth: ObservedEf
     for context in truth.controls:
         blocks.append(screen.x[truth.compared_controls(context)])
         parts.append(_obs(Condition((), context), blocks[-1].shape[0]))
-    sums = []
+    sums, generated = [], []
     for i, condition in enumerate(truth.conditions):
-        blocks.append(emission.start(i).moved(change[i]))
+        made = None if cells is None else cells(int(condition))
+        generated.append(made is not None)
+        blocks.append(emission.start(i).moved(change[i]) if made is None else as_cells(made, truth.n_compared(i)))
         parts.append(_obs(screen.conditions[condition], blocks[-1].shape[0]))
         sums.append(_sum(blocks[-1]))
     obs = pd.concat(parts)
     adata = AnnData(sparse.csr_matrix(sparse.vstack(blocks)), obs=obs, var=pd.DataFrame(index=list(screen.features)))
     adata.varm[CHANGE] = np.ascontiguousarray(change.T)
     adata.uns[ABOUT] = {**about, _CONDITIONS: np.array(truth.names, dtype=object), _SUMS: np.array(sums)}
+    if any(generated):
+        adata.uns[ABOUT][_GENERATED] = np.array(generated)
     with replacing(file) as temporary:
         adata.write_h5ad(temporary)
 
 
 @dataclass(frozen=True)
 class StoredChanges:
-    """What an exported file carries: ``change`` [n, G] of ``conditions``, and the ``sums`` [n] of their cells."""
+    """What an exported file carries: ``change`` [n, G] of ``conditions``, and the ``sums`` [n] of their cells.
+
+    ``generated`` [n]: whether the cells of a condition are to be scored themselves, not made again from the change.
+    """
 
     change: NDArray[np.float64]
     conditions: list[str]
     sums: NDArray[np.float64]
+    generated: NDArray[np.bool_]
 
     def of(self, names: Sequence[str], cells: Sequence[sparse.csr_matrix], file: Path) -> NDArray[np.float64]:
         """Return the changes of the conditions ``names``, whose ``cells`` the file holds.
@@ -101,12 +117,15 @@ def read_changes(file: Path) -> StoredChanges | None:
         about = elements.group_of(elements.group_of(opened, "uns", f"{file}: "), ABOUT, f"{file}: uns/")
         conditions = text(elements.read_names(about, _CONDITIONS, location)).tolist()
         sums = np.asarray(elements.read_names(about, _SUMS, location), dtype=np.float64)
+        made = np.zeros(len(conditions), dtype=bool)
+        if _GENERATED in about:
+            made = np.asarray(elements.read_names(about, _GENERATED, location), dtype=bool)
         stored = opened["varm"][CHANGE]
         n_genes = elements.shape_of(stored, f"{file}: varm/{CHANGE}")[0]
         change = elements.read_matrix(stored, f"{file}: varm/{CHANGE}", n_genes, len(conditions))
-    if len(sums) != len(conditions) or sparse.issparse(change) or not np.isfinite(change).all():
+    if not len(sums) == len(made) == len(conditions) or sparse.issparse(change) or not np.isfinite(change).all():
         raise UserError(f"{file}: varm[{CHANGE!r}] is damaged; export the predictions again, or remove it")
-    return StoredChanges(np.asarray(change, dtype=np.float64).T, conditions, sums)
+    return StoredChanges(np.asarray(change, dtype=np.float64).T, conditions, sums, made)
 
 
 def _sum(cells: sparse.csr_matrix) -> float:

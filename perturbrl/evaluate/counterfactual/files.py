@@ -17,7 +17,7 @@ from perturbrl.evaluate.counterfactual.cellwise import CellMetrics
 from perturbrl.evaluate.counterfactual.config import CounterfactualProtocolConfig
 from perturbrl.evaluate.counterfactual.export import PREDICTIONS, write_predictions
 from perturbrl.evaluate.counterfactual.metrics import Scores
-from perturbrl.evaluate.counterfactual.prediction import Prediction
+from perturbrl.evaluate.counterfactual.prediction import CellsOf, Prediction
 from perturbrl.evaluate.counterfactual.returns import Earned
 from perturbrl.evaluate.counterfactual.rollout import PredictedChanges
 from perturbrl.evaluate.counterfactual.simulator import regrets
@@ -42,10 +42,15 @@ RETURNS = (
 
 @dataclass(frozen=True)
 class PolicyResult:
-    """What one policy predicts (S = 1), and what it earns in the task."""
+    """What one policy predicts (S = 1), and what it earns in the task.
+
+    ``cells`` are those that a generator makes; ``factor`` is that of its learned changes.
+    """
 
     changes: PredictedChanges
     earned: Earned
+    cells: CellsOf | None = None
+    factor: float | None = None
 
     @property
     def change(self) -> NDArray[np.float64]:
@@ -56,6 +61,11 @@ class PolicyResult:
         """Return the columns that only a policy has: those of ``Earned``, and the mean size of its actions."""
         size = {"mean_abs_action": float(self.changes.mean_abs_action[0])}
         return self.earned.numbers(success, best.earned) | size
+
+    @property
+    def prediction(self) -> Prediction:
+        """What is scored."""
+        return Prediction(self.change, self.cells)
 
 
 @dataclass(frozen=True)
@@ -112,6 +122,7 @@ class RunScores:
             "claims_declared": "before training" if run.get("claims") == asdict(config.claims) else "after training",
             **{name: run[name] for name in INFO},
             "rows": self._rows(),
+            **({} if self.result is None or self.result.factor is None else {"shrinkage": self.result.factor}),
             "coverage": self.scores.coverage,
             "flags": [*self.scores.flags, *table.leaks],
         }
@@ -158,10 +169,11 @@ class RunScores:
     def _export(self, folder: Path) -> None:
         run, truth = self.run, self.truth
         about = {"run": f"{run['env']} {run['agent']} seed {run['seed']}", "split": truth.table.split.sha256}
-        change = self.predictions["policy"].change
+        change, cells = self.predictions["policy"].change, self.predictions["policy"].cells
         # as it is scored: a condition whose prediction is not finite counts as no change
-        change = np.where(np.isfinite(change).all(axis=1, keepdims=True), change, 0.0)
-        write_predictions(folder / PREDICTIONS, change, truth, about)
+        finite = np.isfinite(change).all(axis=1, keepdims=True)
+        change = np.where(finite, change, 0.0)
+        write_predictions(folder / PREDICTIONS, change, truth, about, cells if finite.all() else None)
 
 
 def _baseline_settings() -> dict[str, dict[str, Any]]:

@@ -37,7 +37,8 @@ def read_predictions(file: str | Path, truth: ObservedEffects) -> Prediction:
     and dose may be left out where one test condition has these targets. Cells of other conditions of the screen are
     ignored. Changes are measured from the controls that the file was made from (``references``): its own, labelled
     ``control`` (with a context in the label or in ``obs["context"]`` where there are several), else training controls.
-    Of a file of ``protocol.export``, the mean changes that it carries are read, and its cells are made again from them.
+    Of a file of ``protocol.export``, the mean changes that it carries are read, and its cells are made again from them,
+    unless a generator made them.
 
     Raises
     ------
@@ -68,7 +69,11 @@ def read_predictions(file: str | Path, truth: ObservedEffects) -> Prediction:
         if controls:  # what they show of the scale does not depend on how strong the predicted effects are
             _check_scale(file, x[np.concatenate(list(controls.values()))], truth)
         change = stored.of(truth.names, [x[cells] for cells in rows], file)[:, columns]
-        return Prediction(change, note=f"changes are those that the run stored in varm[{CHANGE!r}]")
+        given = {name for name, made in zip(stored.conditions, stored.generated, strict=True) if made}
+        places = zip(truth.names, truth.conditions.tolist(), rows, strict=True)
+        whole = {condition: x[cells] for name, condition, cells in places if name in given}
+        note_of = f"changes are those that the run stored in varm[{CHANGE!r}]"
+        return Prediction(change, whole.get if whole else None, note=note_of)
     _check_scale(file, x[np.concatenate(rows)], truth)
     mean = np.vstack([mean_of(x[cells]) for cells in rows])
     used = references(mean, {context: x[cells] for context, cells in controls.items()}, truth)

@@ -18,13 +18,15 @@ from perturbrl import registry, status
 from perturbrl.config import require
 from perturbrl.data.split import SplitConfig
 from perturbrl.effects.baselines import BaselineContext, baseline_names, make_baseline
-from perturbrl.effects.observed import ObservedEffects, observe_effects
+from perturbrl.effects.observed import ObservedEffects, effects_of, observe_effects
 from perturbrl.envs.counterfactual.task import CounterfactualEnv, CounterfactualEnvConfig
 from perturbrl.evaluate.actions import Act, PopulationAct, do_nothing, together
 from perturbrl.evaluate.counterfactual.best_actions import best_changes
 from perturbrl.evaluate.counterfactual.config import CounterfactualProtocolConfig
 from perturbrl.evaluate.counterfactual.curve import ValidationCurve
+from perturbrl.evaluate.counterfactual.emission import Emission
 from perturbrl.evaluate.counterfactual.files import PolicyResult, RunScores
+from perturbrl.evaluate.counterfactual.generated import GeneratedCells, fixed, shrinkage
 from perturbrl.evaluate.counterfactual.metrics import score
 from perturbrl.evaluate.counterfactual.prediction import Prediction, predict
 from perturbrl.evaluate.counterfactual.predictions import read_predictions
@@ -33,6 +35,7 @@ from perturbrl.evaluate.counterfactual.rollout import PredictedChanges, Rollouts
 from perturbrl.evaluate.counterfactual.simulator import known_changes
 from perturbrl.evaluate.counterfactual.values import ConditionValues
 from perturbrl.evaluate.scoring import Simulated
+from perturbrl.generators.cells import CellGenerator
 from perturbrl.metrics_info import BEST_ACTIONS, SIMULATOR
 from perturbrl.screens.schema import PerturbationTable
 
@@ -76,14 +79,16 @@ class CounterfactualEvaluation:
             predictions[SIMULATOR] = known_changes(self._simulated(self._config.truth_cells), self.truth)
         return predictions
 
-    def evaluate(self, policy: Act | None, run: Mapping[str, Any], folder: Path, predictions: Path | None) -> None:
+    def evaluate(
+        self, policy: Act | CellGenerator | None, run: Mapping[str, Any], folder: Path, predictions: Path | None
+    ) -> None:
         """Write ``summary.json``, ``per_perturbation.parquet``, ``changes.parquet``, and the export if asked for."""
         config, truth = self._config, self.truth
         rows = dict(self.predictions)
         result = None if policy is None else self._result(policy)
         size = truth.centre
         if result is not None:
-            rows["policy"] = Prediction(result.change)
+            rows["policy"] = result.prediction
             if np.isfinite(result.change).all():
                 size = result.change
         context = BaselineContext(seed=config.seed, action_rms=float(np.sqrt(np.mean(size**2))))
@@ -123,7 +128,9 @@ class CounterfactualEvaluation:
         )
         return test, train
 
-    def _result(self, policy: Act) -> PolicyResult:
+    def _result(self, policy: Act | CellGenerator) -> PolicyResult:
+        if isinstance(policy, CellGenerator):
+            return self._generated(policy)
         act, table, (test, _) = together([policy]), self._table, self._envs
         with status.step("policy: changes of the test conditions"):
             controls, conditions = table.split.control_test, self.truth.conditions
@@ -131,6 +138,35 @@ class CounterfactualEvaluation:
             changes = rollouts.changes(act, 1)
         with status.step("policy: returns"):
             return PolicyResult(changes, self._earned(act))
+
+    def _generated(self, generator: CellGenerator) -> PolicyResult:
+        """Return what a generator predicts of the test conditions, from test controls."""
+        (test, train), split, truth = self._envs, self._table.split, self.truth
+        with status.step("generator: factor of its effects"):
+            factor = self._factor(generator)
+        made, seen = (
+            GeneratedCells(generator, env, self._table, controls, self._config.seed, factor)
+            for env, controls in ((test, split.control_test), (train, split.control_train))
+        )
+        with status.step("generator: changes of the test conditions"):
+            changes = made.changes(truth.conditions, self._config.most_cells)
+        emission, place = Emission(truth), {int(c): i for i, c in enumerate(truth.conditions)}
+        with status.step("generator: returns"):
+            earned = Earned(made.returns(), seen.returns())
+        return PolicyResult(
+            changes, earned, lambda c: made.cells(np.sort(emission.rows(place[c])), c), float(factor[0])
+        )
+
+    def _factor(self, generator: CellGenerator) -> torch.Tensor:
+        """Return the factor of learned effects: that of the settings, or the best on validation conditions, if any."""
+        table, split, config = self._table, self._table.split, self._config
+        if generator.shrinkage is not None or not len(split.validation):
+            return fixed(generator)
+        truth = effects_of(table, config.score, split.validation, split.control_validation, "validation")
+        build = registry.envs[self._env_config.name].build
+        env = build([self._env_config], table, split.control_validation, self._env_config.mates, "cpu")
+        made = GeneratedCells(generator, env, table, split.control_validation, config.seed)
+        return shrinkage(made, truth, config.most_cells)
 
 
 class CounterfactualScoring:

@@ -66,12 +66,16 @@ class Rollouts:
 
     @cached_property
     def _starts(self) -> list[Rows]:
-        screen, starts = self.table.screen, []
-        context = screen.condition[self.controls]
-        for condition in self.conditions:
-            rows = self.controls[context == screen.control_of(int(condition))]
-            starts.append(rows if self.n_cells is None else spread(rows, self.n_cells))
-        return starts
+        return starts(self.table, self.controls, self.conditions, self.n_cells)
+
+
+def starts(
+    table: PerturbationTable, controls: Rows, conditions: Sequence[int] | NDArray[np.int64], n_cells: int | None
+) -> list[Rows]:
+    """Return at most ``n_cells`` of ``controls`` of the context of each condition, evenly spaced."""
+    context = table.screen.condition[controls]
+    every = [controls[context == table.screen.control_of(int(condition))] for condition in conditions]
+    return every if n_cells is None else [spread(rows, n_cells) for rows in every]
 
 
 def _episode(
