@@ -319,6 +319,38 @@ AGENT = {
         "ppo.clone_lr": refuse(0.1, r"is 0\.1 but agent\.clone_lr is 0\.001"),
     },
 }
+FLOW_TASK = (
+    *(o for o in screen_base("env", "counterfactual") if not o.startswith("agent")),
+    *("agent=flow", "agent.rollout_steps=32", "agent.minibatch=16", "agent.network.hidden=8", "agent.lr=0.01"),
+    *("agent.network.embedding=4", "agent.network.blocks=1", "agent.network.neighbours=2", "agent.sampling.steps=2"),
+)
+
+
+def flow(value: Any, *given: str, probe: Probe = p.trained) -> Change:
+    """A key of ``agent=flow``, which needs cells of perturbations."""
+    return Change(value, probe, base=merged(FLOW_TASK, given))
+
+
+GROUPS, TOKENS = ("agent.group=4",), ("agent.network.kind=transformer",)
+AGENT["flow"] = {
+    "name": NAME,
+    **{key: flow(value) for key, value in {"total_steps": 64, "rollout_steps": 48, "minibatch": 32}.items()},
+    **{key: flow(value) for key, value in {"group": 4, "pool": 3, "lr": 0.1, "lr_schedule": "constant"}.items()},
+    **{key: flow(value) for key, value in {"weight_decay": 0.5, "max_grad_norm": 1e-3, "ema": 0.0}.items()},
+    **{key: flow(value) for key, value in {"control_share": 0.9, "drop": 0.5}.items()},
+    "mmd": flow(0.5, *GROUPS),
+    "effect": flow("direct", "agent.shrinkage=1", probe=p.predicted),
+    "shrinkage": flow(0.5, probe=p.predicted),
+    **{f"network.{key}": flow(value) for key, value in {"hidden": 4, "blocks": 2, "embedding": 2}.items()},
+    **{f"network.{key}": flow(value) for key, value in {"kind": "transformer", "conditioning": "adaln"}.items()},
+    **{f"network.{key}": flow(value, *TOKENS) for key, value in {"heads": 2, "neighbours": 5}.items()},
+    "path.start": flow("control"),
+    "path.start_noise": flow(2.0, "agent.path.start=control"),
+    "path.pairing": flow("optimal_transport", *GROUPS),
+    "sampling.method": flow("heun", "agent.shrinkage=1", probe=p.predicted),
+    "sampling.steps": flow(5, "agent.shrinkage=1", probe=p.predicted),
+    "sampling.guidance": flow(3.0, "agent.shrinkage=1", "agent.drop=0.3", probe=p.predicted),
+}
 AGENT |= {  # methods that differ from PPO or TRPO in a few keys
     "copg": {**AGENT["ppo"]},
     "fop": AGENT["ppo"] | {"hyper_lr": Change(0.1, p.trained), "normalised": Change(False, p.trained)},
@@ -357,7 +389,7 @@ AGENT["ppo_kl"] = {
     "variant": refuse("released", r"agent\.ppo_penalty: agent\.stages has no stage of that name"),
     "stages": Change(["ppo_penalty:64", "trpo:128"], p.planned),
 }
-for own in AGENT.keys() - {"lora", "ppo_kl", "sac", "trpo_from_ppo"}:
+for own in AGENT.keys() - {"flow", "lora", "ppo_kl", "sac", "trpo_from_ppo"}:
     AGENT[own] = AGENT[own] | {key: cloned(own, key) for key in CLONED}
 NO_OPTIMIZER = refuse("nobody", "agent.optimizer.name: 'nobody' is not known")
 MOMENTS = {
