@@ -28,6 +28,7 @@ RENAMED = {("env", "counterfactual"): {"max_perturb": "max_train_targets"}}
 ADDED: dict[str, dict[str, Any]] = {
     "agent": {"optimizer": {"name": "adam", "beta1": 0.9, "beta2": 0.999, "eps": 1e-5}, "fisher_fraction": 1.0},
     "baseline": {"optimizer": "adamw"},
+    "description": {"network": None, "network_aliases": {}, "network_shuffle": False},
     "encoder": {"optimizer": "adam"},
     "env": {"threshold_rate": 0.0},
     "source": {"network": "myeloid", "family": "scale_free", "n_regulators": None, "network_seed": 0, "capture": 1.0},

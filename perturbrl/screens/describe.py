@@ -23,10 +23,11 @@ from perturbrl.data.readers.opened import listed
 from perturbrl.errors import UserError
 from perturbrl.rng import numpy_generator
 from perturbrl.screens.genes import gene_embedding, training_rows
+from perturbrl.screens.network import TargetKernel, target_kernel
 from perturbrl.screens.schema import PerturbationTable, Screen, ScreenSplit
 
 Block = NDArray[np.float64]
-NAMES = ("gene_embedding", "one_hot", "prior", "dose")
+NAMES = ("gene_embedding", "one_hot", "prior", "network", "dose")
 _MEMBER = ("gene", "target", "genesymbol", "gene_symbol", "to")
 _SET = ("pathway", "set", "geneset", "gene_set", "tf", "source", "from")
 _NETWORK = ("tf", "source", "from")
@@ -44,12 +45,17 @@ class DescriptionConfig:
     prior: str | None
     prior_components: PositiveInt
     prior_keep: dict[str, list[str]]
+    network: str | None
+    network_aliases: dict[str, str]
+    network_shuffle: bool
 
     def check(self, where: str) -> None:
-        """Raise ``UserError`` for a kind named twice, or a prior without a file."""
+        """Raise ``UserError`` for a kind named twice, or a prior or a network without a file."""
         require(len(set(self.kinds)) == len(self.kinds), f"{where}.kinds", f"{self.kinds} names a kind twice")
         lacking = "prior" in self.kinds and self.prior is None
         require(not lacking, f"{where}.prior", "no file; the kind prior needs a .gmt, .csv or .tsv")
+        lacking = "network" in self.kinds and self.network is None
+        require(not lacking, f"{where}.network", "no file; the kind network needs a .csv of entity1 and entity2")
 
 
 def describe(screen: Screen, split: ScreenSplit, config: DescriptionConfig) -> PerturbationTable:
@@ -57,12 +63,13 @@ def describe(screen: Screen, split: ScreenSplit, config: DescriptionConfig) -> P
 
     A combination is described by the sum over its targets. With ``scale`` the numbers of a kind are divided by the root
     of their mean square over training targets, so that kinds weigh alike. Covariates: which of the contexts seen in
-    training (all zero for another one; none where there is one context), and log(1 + dose) where there are doses.
+    training (all zero for another one; none where there is one context), and log(1 + dose) where there are doses. A
+    network also gives the table a kernel between conditions.
 
     Raises
     ------
     UserError
-        A prior file that cannot be used.
+        A prior or network file that cannot be used.
     """
     targets = sorted({t for c in screen.conditions for t in c.targets})
     trained = _trained_targets(screen, split)
@@ -77,6 +84,12 @@ def describe(screen: Screen, split: ScreenSplit, config: DescriptionConfig) -> P
         blocks.append(_summed(screen, targets, numbers))
         if kind == "prior":
             leaks.append(f"descriptions read the prior file {config.prior}, which may know of the test conditions")
+        if kind == "network":
+            known = int((numbers[:, -1] == 0).sum())
+            leaks.append(
+                f"descriptions read the network {config.network} ({known} of {len(targets)} targets are in it), "
+                "which may know of the test conditions"
+            )
     return PerturbationTable(
         screen=screen,
         split=split,
@@ -84,7 +97,29 @@ def describe(screen: Screen, split: ScreenSplit, config: DescriptionConfig) -> P
         covariates=_covariates(screen, split).astype(np.float32),
         seen=np.isin(np.arange(len(screen.conditions)), screen.condition[training_rows(split)]),
         leaks=tuple(leaks),
+        kernel=_kernel(screen, split, config, targets) if "network" in config.kinds else None,
     )
+
+
+def _network(screen: Screen, split: ScreenSplit, config: DescriptionConfig, targets: list[str]) -> TargetKernel:
+    assert config.network is not None
+    genes, seed = [screen.gene_of(t) for t in targets], split.seed if config.network_shuffle else None
+    return target_kernel(config.network, genes, config.network_aliases, seed, "description.network")
+
+
+def _kernel(screen: Screen, split: ScreenSplit, config: DescriptionConfig, targets: list[str]) -> Block:
+    """Return the kernel of the network between conditions, [P, P]."""
+    row = {t: k for k, t in enumerate(targets)}
+    return _network(screen, split, config, targets).between([[row[t] for t in c.targets] for c in screen.conditions])
+
+
+def _from_network(
+    screen: Screen, split: ScreenSplit, config: DescriptionConfig, targets: list[str], trained: set[str]
+) -> Block:
+    """Return the coordinates of each target in the network's kernel, and 1 where it is not there: [T, K + 1]."""
+    network = _network(screen, split, config, targets)
+    numbers = network.components(np.array([t in trained for t in targets]), config.prior_components)
+    return np.concatenate([numbers, network.missing[:, None].astype(np.float64)], axis=1)
 
 
 def _embedded(
@@ -133,6 +168,7 @@ KINDS: dict[str, Callable[[Screen, ScreenSplit, DescriptionConfig, list[str], se
     "gene_embedding": _embedded,
     "one_hot": _one_hot,
     "prior": _from_prior,
+    "network": _from_network,
 }
 
 

@@ -145,7 +145,7 @@ class PerturbationTable:
 
     ``description`` [P, K] float32 says which perturbation it is (zero for controls), ``covariates`` [P, C] float32 in
     which context and at which dose; both are fitted on training cells only. ``seen`` [P] tells for each condition
-    whether it has training cells.
+    whether it has training cells. ``kernel`` [P, P], if there is one, says how similar conditions are by a network.
     """
 
     screen: Screen
@@ -154,6 +154,7 @@ class PerturbationTable:
     covariates: NDArray[np.float32]
     seen: NDArray[np.bool_]
     leaks: tuple[str, ...] = field(default=())
+    kernel: NDArray[np.float64] | None = None
     _derived: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     def once(self, name: str, compute: Callable[[], T]) -> T:

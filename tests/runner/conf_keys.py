@@ -497,6 +497,7 @@ NAMED = {
     },
 }
 PRIOR = ("description.kinds=[prior]", f"description.prior={p.prior()}")
+NETWORK = ("description.kinds=[network]", f"description.network={p.edges()}")
 DESCRIPTION = {
     "name": Change("mine", p.recorded),
     "kinds": Change(["one_hot"], p.told),
@@ -505,6 +506,9 @@ DESCRIPTION = {
     "prior": Change(p.prior(pathways=4), p.told, PRIOR),
     "prior_components": Change(1, p.told, PRIOR),
     "prior_keep": Change({"confidence": ["A"]}, p.told, PRIOR),
+    "network": Change(p.edges(hubs=3), p.told, NETWORK),
+    "network_aliases": Change({"GENE1": "GENE4"}, p.told, NETWORK),
+    "network_shuffle": Change(True, p.told, NETWORK),
 }
 
 

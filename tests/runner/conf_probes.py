@@ -312,6 +312,17 @@ def prior(pathways: int = 3) -> str:
     return str(file)
 
 
+def edges(hubs: int = 2) -> str:
+    lines = [
+        "entity1,entity2",
+        *(f"GENE{k},HUB{k % hubs}" for k in range(12)),
+        *(f"GENE{k},GENE{k + 1}" for k in range(5)),
+    ]
+    file = folder() / f"network{hubs}.csv"
+    file.write_text("\n".join(lines))
+    return str(file)
+
+
 def split_file(*overrides: str) -> str:
     """A file with a split that another seed draws."""
     job = changed_job(overrides, "split.seed", 5)

@@ -46,15 +46,15 @@ class KernelRidge(Configured):
     """Ridge regression of changes (less the train mean) on descriptions, with a Gaussian kernel.
 
     The kernel is exp(-d^2 / 2 (w s)^2), s the median distance between training conditions; w and the ridge are chosen
-    on validation.
+    on validation. A kernel of the table (``description.kinds=[network]``) takes the place of the Gaussian one.
     """
 
     def fit(self, table: PerturbationTable) -> None:
         """Choose the settings, then fit on train."""
-        self._x = inputs(table)
+        self._x, self._kernel = inputs(table), table.kernel
         train, validation = tuning(table)
         errors = {}
-        for width in self.config.widths:
+        for width in self.config.widths if self._kernel is None else self.config.widths[:1]:
             self._prepare(train, width)
             for ridge in self.config.ridges:
                 self._solve(ridge)
@@ -65,17 +65,26 @@ class KernelRidge(Configured):
 
     def predict(self, conditions: Conditions) -> Array:
         """Return the train mean plus the regression, [n, G]."""
-        kernel = np.exp(-squared_distances(self._x[conditions], self._x[self._train.conditions]) / self._scale)
+        kernel = self._between(conditions, self._train.conditions)
         return np.asarray(self._train.mean_changes(conditions) + kernel @ self._dual)
 
     def _prepare(self, train: Responses, width: float) -> None:
         self._train = train
+        if self._kernel is None:
+            self._scale = self._squared_width(train, width)
+        self._values, self._vectors = np.linalg.eigh(self._between(train.conditions, train.conditions))
+        self._projected = self._vectors.T @ (train.change - train.mean_changes(train.conditions))
+
+    def _between(self, some: Conditions, others: Conditions) -> Array:
+        if self._kernel is not None:
+            return np.asarray(self._kernel[np.ix_(some, others)])
+        return np.asarray(np.exp(-squared_distances(self._x[some], self._x[others]) / self._scale))
+
+    def _squared_width(self, train: Responses, width: float) -> float:
         square = squared_distances(self._x[train.conditions], self._x[train.conditions])
         apart = square[np.triu_indices_from(square, 1)]
         median = float(np.median(apart[apart > 0])) if (apart > 0).any() else 1.0
-        self._scale = 2 * median * width**2
-        self._values, self._vectors = np.linalg.eigh(np.exp(-square / self._scale))
-        self._projected = self._vectors.T @ (train.change - train.mean_changes(train.conditions))
+        return 2 * median * width**2
 
     def _solve(self, ridge: float) -> None:
         self._dual = self._vectors @ (self._projected / (np.maximum(self._values, 0.0) + ridge)[:, None])
@@ -83,11 +92,14 @@ class KernelRidge(Configured):
 
 @baselines.register("knn", NeighboursConfig)
 class NearestNeighbours(Configured):
-    """The mean change of the k training conditions with the nearest descriptions; k is chosen on validation."""
+    """The mean change of the k training conditions with the nearest descriptions; k is chosen on validation.
+
+    Nearest are those with the largest kernel, where the table has one (``description.kinds=[network]``).
+    """
 
     def fit(self, table: PerturbationTable) -> None:
         """Choose k, then keep the training conditions."""
-        self._x = inputs(table)
+        self._x, self._kernel = inputs(table), table.kernel
         self._train, validation = tuning(table)
         errors = {}
         for k in self.config.neighbours:
@@ -98,7 +110,9 @@ class NearestNeighbours(Configured):
 
     def predict(self, conditions: Conditions) -> Array:
         """Return the mean over the k nearest, [n, G]; equally near ones in the order of the conditions."""
-        square = squared_distances(self._x[conditions], self._x[self._train.conditions])
+        others = self._train.conditions
+        square = squared_distances(self._x[conditions], self._x[others])
+        square = square if self._kernel is None else -self._kernel[np.ix_(conditions, others)]
         nearest = np.argsort(square, axis=1, kind="stable")[:, : self.k]
         return np.asarray(self._train.change[nearest].mean(axis=1))
 
