@@ -42,3 +42,28 @@ def test_a_mistake_is_one_line(run: Run, words: list[str], message: str) -> None
     code, out, err = run("fate", "show", *words)
     errors = [line for line in err.splitlines() if not line.endswith(("...", " s"))]
     assert code == 2 and len(errors) == 1 and message in errors[0] and "Traceback" not in out + err
+
+
+SMALL = {"always on": "a, 1\n", "an input": "a, a\n", "a cycle": "a, !b\nb, a\n", "apart": "a, a\nb, 0\n"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dynamics", ["boolean", "hill"])
+@pytest.mark.parametrize("rules", SMALL.values(), ids=SMALL.keys())
+def test_the_smallest_networks_are_drawn_or_refused_in_one_line(run: Run, rules: str, dynamics: str) -> None:
+    Path("small.bnet").write_text(rules)
+    code, out, err = run("fate", "show", "small.bnet", "--dynamics", dynamics, "--cells", "60", "--out", "pictures")
+    if "!" in rules and dynamics == "hill":
+        assert code == 2 and "comes to rest (a cycle); use --dynamics boolean" in err
+        return
+    assert code == 0, err
+    assert "pictures/small-network.png" in out and "pictures/small.html" in out and "-0.00" not in out
+
+
+def test_one_gene_that_oscillates_is_drawn_and_not_called_off(run: Run) -> None:
+    Path("osc.bnet").write_text("a, !a\n")
+    code, out, err = run("fate", "show", "osc.bnet", "--cells", "60")
+    assert code == 0, err
+    rows = [line for line in out.splitlines() if "100.0 %" in line]
+    assert len(rows) == 2 and all("between on and off" in row and "-0.00" not in row for row in rows)
+    assert "osc-network.png" in out

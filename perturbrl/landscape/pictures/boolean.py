@@ -49,7 +49,8 @@ def boolean_table(network: Network, seed: int) -> tuple[tuple[Attractor, ...], l
     """
     with status.step("attractors of the Boolean network"):
         found = attractors(network)
-    names = attractor_names(_levels(found) > 0.5, _fates(found, network), network)
+    levels = _levels(found)
+    names = attractor_names(levels > 0.5, _fates(found, network), network, off=(levels == 0).all(axis=1))
     with status.step("basins of the Boolean network"):
         uniform = basins(network, found, seed=seed)
         begin = _start(network)
@@ -120,7 +121,7 @@ def _table(
     for k in order[:MOST_ROWS]:
         share = float(uniform.shares[k])
         row = [names[k], found[k].kind, f"{found[k].n_states:,}", percent(share, float(uniform.errors[k]))]
-        row.append(f"{-np.log(share):.2f}" if share > 0 else "-")
+        row.append(f"{0 - np.log(share):.2f}" if share > 0 else "-")  # never -0.00
         row += [percent(from_start.shares[k], from_start.errors[k])] if from_start is not None else []
         row += [percent(leaving[k])] if leaving is not None else []
         level = found[k].states.double().mean(0).numpy()
@@ -128,7 +129,8 @@ def _table(
     how = "exact" if uniform.exact else "simulated, ± standard error"
     notes = [
         f"Asynchronous updates. Basin: share of cells from uniformly drawn states that end there ({how}). Left after "
-        "one flip: probability that a cell there ends elsewhere after one gene, drawn uniformly, was flipped."
+        "one flip: probability that a cell there ends elsewhere after one gene, drawn uniformly, was flipped. "
+        "Genes on: in more than half of its states."
     ]
     if len(found) > MOST_ROWS:
         notes.append(f"The {MOST_ROWS} attractors of largest basin of {len(found):,}.")

@@ -15,14 +15,19 @@ from perturbrl.landscape.network import Network
 from perturbrl.landscape.pictures.scene import numbered
 
 
-def attractor_names(on: NDArray[np.bool_], fates: Sequence[str], network: Network) -> list[str]:
+def attractor_names(
+    on: NDArray[np.bool_], fates: Sequence[str], network: Network, *, off: NDArray[np.bool_] | None = None
+) -> list[str]:
     """Return a name for each of K attractors from the genes that are on in it, [K, G], and its fate or ``undecided``.
 
     Attractors of the same fate differ by the genes named behind it (``monocyte, Cebpa on``). One without a fate is
-    called after the genes that are on; ``all off`` without any.
+    called after the genes that are on; without any ``all off``, or ``between on and off`` where ``off`` [K] says that
+    not all genes are off: some go on and off, or rest at a level between.
     """
+    off = ~on.any(axis=1) if off is None else off
     names = [
-        str(fate) if fate != UNDECIDED else _by_genes(row, network.genes) for row, fate in zip(on, fates, strict=True)
+        str(fate) if fate != UNDECIDED else _by_genes(row, network.genes, bool(is_off))
+        for row, fate, is_off in zip(on, fates, off, strict=True)
     ]
     for name in {name for name in names if names.count(name) > 1}:
         same = [k for k, other in enumerate(names) if other == name]
@@ -41,8 +46,8 @@ def fates_or_names(fates: Sequence[str], names: Sequence[str]) -> list[str]:
     return [name if fate == UNDECIDED else fate for fate, name in zip(fates, names, strict=True)]
 
 
-def _by_genes(row: NDArray[np.bool_], genes: Sequence[str]) -> str:
+def _by_genes(row: NDArray[np.bool_], genes: Sequence[str], off: bool) -> str:
     active = [gene for gene, level in zip(genes, row, strict=True) if level]
     if not active:
-        return "all off"
+        return "all off" if off else "between on and off"
     return " ".join(active) if len(active) <= 3 else f"{' '.join(active[:2])} and {len(active) - 2} more"

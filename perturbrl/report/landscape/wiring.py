@@ -30,6 +30,8 @@ def layout(wiring: Wiring, rounds: int = 300) -> Array:
     from scipy.sparse.csgraph import shortest_path
 
     n = len(wiring.genes)
+    if n == 1:  # nothing to be apart from, and no plane to turn
+        return np.zeros((1, 2))
     number = {gene: k for k, gene in enumerate(wiring.genes)}
     graph = np.zeros((n, n))
     for edge in wiring.edges:
