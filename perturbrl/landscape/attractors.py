@@ -15,14 +15,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from perturbrl.errors import UserError
-from perturbrl.landscape import markov, symbolic
-from perturbrl.landscape.boolean import BooleanDynamics, draw_keys, hold, pack
+from perturbrl.landscape import symbolic
+from perturbrl.landscape.boolean import BooleanDynamics, draw_keys, hold
 from perturbrl.landscape.network import Network
+from perturbrl.landscape.state_graph import Floats, absorption, pack, state_graph, unpack
 
 MOST_STATES = 4096
 MOST_ATTRACTORS = 4096
 SECONDS = 120.0
 """How long the exact solver may take by default."""
+EXACT_GENES = 14
+"""The most genes whose basins are solved exactly by default."""
 MOST_UPDATES = 1 << 20
 """Asynchronous updates after which a simulated cell counts as undecided."""
 
@@ -157,7 +160,7 @@ def basins(
     held: Tensor | None = None,
     n_cells: int = 10_000,
     seed: int = 0,
-    exact_genes: int = markov.EXACT_GENES,
+    exact_genes: int = EXACT_GENES,
 ) -> Basins:
     """Return the share of cells that end in each attractor.
 
@@ -175,7 +178,7 @@ def basins(
     Raises
     ------
     UserError
-        As ``attractors``; or ``start`` is not [n, G].
+        As ``attractors`` and ``state_graph.absorption``; or ``start`` is not [n, G].
     """
     shares, errors, exact = _ends(network, found, [start], held, n_cells, seed, exact_genes)
     return Basins(shares[0], errors[0], exact)
@@ -197,7 +200,7 @@ def transition_probabilities(
     held: Tensor | None = None,
     n_cells: int = 10_000,
     seed: int = 0,
-    exact_genes: int = markov.EXACT_GENES,
+    exact_genes: int = EXACT_GENES,
 ) -> Transitions:
     """Return where a cell of an attractor ends after one gene that is not held, drawn uniformly, is flipped once.
 
@@ -227,8 +230,7 @@ def _ends(
         if start is not None and (start.ndim != 2 or start.shape[1] != n_genes or not len(start)):
             raise UserError(f"start: shape is {tuple(start.shape)}; [states, {n_genes} genes] is needed")
     if n_genes <= exact_genes and all(len(a.states) == a.n_states for a in found):
-        ends = markov.absorption(dynamics, [a.states for a in found], held)
-        shares = np.stack([ends[slice(None) if s is None else _numbers(s)].mean(0) for s in starts])
+        shares = _exact_ends(network, found, starts, held)
         return shares, np.zeros_like(shares), True
     generator, index = torch.Generator().manual_seed(seed), AttractorIndex(found)
     counts = np.empty((len(starts), len(found)))
@@ -243,6 +245,12 @@ def _ends(
     return shares, np.sqrt(shares * (1 - shares) / n_cells), False
 
 
-def _numbers(states: Tensor) -> NDArray[np.int64]:
-    numbers: NDArray[np.int64] = pack(states).numpy()
-    return numbers
+def _exact_ends(
+    network: Network, found: Sequence[Attractor], starts: Sequence[Tensor | None], held: Tensor | None
+) -> Floats:
+    """Return the shares of ``_ends``; a state is held before it moves."""
+    n_genes = len(network.genes)
+    graph = state_graph(network, () if held is None else np.flatnonzero(~held.isnan().numpy()).tolist())
+    ends = absorption(graph, [np.sort(pack(a.states.numpy())) for a in found]).probabilities
+    every = torch.from_numpy(unpack(np.arange(graph.n_states), n_genes))
+    return np.stack([ends[pack(hold(every if s is None else s, held).numpy())].mean(0) for s in starts])
