@@ -43,7 +43,8 @@ def hill_landscape(network: Network, *, noise: float, seed: int, n_cells: int) -
     )  # fmt: skip
     stable = points.levels[points.stable]
     fates = [str(fate) for fate in labels.fates(torch.as_tensor(stable, dtype=torch.float32), network)]
-    names = attractor_names(stable > ON, fates, network, off=(stable < labels.OFF_BELOW).all(axis=1))
+    off = np.asarray((stable < labels.OFF_BELOW).all(axis=1))
+    names = attractor_names(stable > ON, fates, network, off=off)
     with status.step(f"{n_cells:,} cells of the Hill equations"):
         path, ends = _cells(network, stable, noise, stream(seed, "cells"), n_cells)
     with status.step("transitions between fixed points"):
