@@ -12,6 +12,7 @@ from perturbrl.envs.fate.config import FateEnvConfig
 from perturbrl.envs.fate.environment import FREE, FateEnv
 from perturbrl.envs.fate.tasks import landscape
 from perturbrl.errors import UserError, one_of, require
+from perturbrl.generators.cells import CellGenerator
 from perturbrl.landscape.evolution import evolution
 from perturbrl.landscape.plan.outcomes import Question
 from perturbrl.landscape.plan.result import Perturbation
@@ -57,6 +58,8 @@ def _chosen(job: Job, question: Question) -> list[Perturbation]:
     require(seen, f"{job.path}", "its policy observes counts of molecules; method=policy needs env.observation=state")
     _place(env, _task(env, question, job), question.start)
     act = load_policy(job, load_cells(job))
+    if isinstance(act, CellGenerator):
+        raise UserError(f"{job.path}: generates cells; method=policy needs a run with a policy")
     chosen: list[dict[str, bool]] = [{} for _ in question.start]
     open_ = torch.ones(len(question.start), dtype=torch.bool)
     obs, levels = env.observe(), question.start.float()
