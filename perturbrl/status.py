@@ -6,6 +6,7 @@ steps are shown; before it is called, as in a library, they are not.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import sys
@@ -56,6 +57,7 @@ class _Display:
         self.spinner: Any = None
         self.wake = threading.Event()
         self.thread: threading.Thread | None = None
+        self.over = False
 
     def begin(self, step: Step) -> None:
         with self.lock:
@@ -63,6 +65,7 @@ class _Display:
             if self.mode != "quiet" and self.thread is None:
                 self.thread = threading.Thread(target=self._watch, name="perturbrl-status", daemon=True)
                 self.thread.start()
+                atexit.register(self.close)
         self.wake.set()
 
     def end(self, step: Step, done: bool) -> None:
@@ -73,6 +76,13 @@ class _Display:
             if not self.steps:
                 self.wake.clear()
                 self.stop_spinner()
+
+    def close(self) -> None:
+        """End the thread: one that lives while the interpreter ends is unwound by force, which may abort in C++."""
+        self.over = True
+        self.wake.set()
+        if self.thread is not None:
+            self.thread.join(timeout=10 * _TICK)
 
     def spoken(self) -> None:
         """Note that something was printed."""
@@ -85,7 +95,7 @@ class _Display:
             self.spinner = None
 
     def _watch(self) -> None:
-        while True:
+        while not self.over:
             self.wake.wait()
             time.sleep(_TICK)
             # a closed terminal must not end the work

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import sys
 import threading
 import time
@@ -116,3 +117,16 @@ def test_a_terminal_gets_a_spinner_that_leaves_no_line_behind(monkeypatch):
     finally:
         status.show("quiet")
     assert "done in" not in terminal.getvalue()
+
+
+def test_no_thread_of_the_display_lives_when_a_process_ends() -> None:
+    code = """
+import atexit, threading
+atexit.register(lambda: print([t.name for t in threading.enumerate()]))
+from perturbrl import status
+status.show("plain")
+with status.step("work"):
+    pass
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['MainThread']"
