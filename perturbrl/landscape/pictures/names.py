@@ -24,7 +24,7 @@ def attractor_names(
     called after the genes that are on; without any ``all off``, or ``between on and off`` where ``off`` [K] says that
     not all genes are off: some go on and off, or rest at a level between.
     """
-    all_off = ~on.any(axis=1) if off is None else off
+    all_off = np.asarray(~on.any(axis=1) if off is None else off)
     names = [
         str(fate) if fate != UNDECIDED else _by_genes(row, network.genes, bool(is_off))
         for row, fate, is_off in zip(on, fates, all_off, strict=True)
