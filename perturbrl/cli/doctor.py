@@ -37,6 +37,7 @@ NEEDED = {
     "markupsafe": "markupsafe",
     "torch-geometric": "torch_geometric",
     "matplotlib": "matplotlib",
+    "biodivine-aeon": "biodivine_aeon",
 }
 LOW_DISK = 1e9
 
