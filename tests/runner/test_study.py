@@ -139,6 +139,7 @@ def test_wrong_names_and_overrides_end_with_code_2(run, tmp_path: Path) -> None:
 
 
 LEFT_OUT = {
+    "flow": "generates cells and does not act: for the task counterfactual alone",
     "lora": "starts from another run",
     "ppo_released": "part of ppo_kl",
     "random_search": "learns by no gradient",
