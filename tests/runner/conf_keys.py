@@ -333,7 +333,7 @@ def flow(value: Any, *given: str, probe: Probe = p.trained) -> Change:
 
 GROUPS, TOKENS = ("agent.group=4",), ("agent.network.kind=transformer",)
 AGENT["flow"] = {
-    "name": NAME,
+    "name": Change("nobody", None, (), NAME.refused, FLOW_TASK),
     **{key: flow(value) for key, value in {"total_steps": 64, "rollout_steps": 48, "minibatch": 32}.items()},
     **{key: flow(value) for key, value in {"group": 4, "pool": 3, "lr": 0.1, "lr_schedule": "constant"}.items()},
     **{key: flow(value) for key, value in {"weight_decay": 0.5, "max_grad_norm": 1e-3, "ema": 0.0}.items()},

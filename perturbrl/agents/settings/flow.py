@@ -43,7 +43,7 @@ class FlowConfig:
     drop: Share
     mmd: PerRun[NonNegativeFloat]
     effect: Annotated[str, OneOf(*EFFECTS)]
-    shrinkage: Annotated[float | str, Shrinkage()]
+    shrinkage: Annotated[float | int | str, Shrinkage()]
     network: NetworkConfig
     path: PathConfig
     sampling: SamplingConfig
