@@ -19,7 +19,7 @@ def command(
     file: Annotated[Path, typer.Argument(help="Cells: .h5ad, .h5mu, 10x .h5, or a 10x mtx folder.")],
     changes: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Settings of conf/infer.yaml: form=either seconds=60."),
+        typer.Argument(metavar="[KEY=VALUE]...", help="Settings of conf/fate/infer.yaml: form=either seconds=60."),
     ] = None,
     genes: Annotated[
         str | None, typer.Option(help="The regulators: A,B,C, or a file with a name on each line; default: all genes.")
@@ -77,7 +77,7 @@ def infer_network(
     layer
         The matrix; None for X.
     changes
-        Settings of ``conf/infer.yaml`` as KEY=VALUE.
+        Settings of ``conf/fate/infer.yaml`` as KEY=VALUE.
 
     Raises
     ------

@@ -211,6 +211,7 @@ def test_a_hidden_condition_is_marked_and_guidance_leaves_it_behind() -> None:
 def test_a_run_resumes_to_the_last_bit() -> None:
     changes = {"mmd": 0.5, "group": 4, "path__pairing": "optimal_transport", "drop": 0.1}
     states = resuming.unbroken(lambda: made(**changes), 3)
+    assert len(states) >= 3
     resuming.require_same(lambda: made(**changes), states, {"agent": "flow"}, (1, 2))
 
 

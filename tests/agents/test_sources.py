@@ -15,7 +15,8 @@ SYNCHRONISES = {"cpu", "numpy", "item", "tolist", "nonzero", "synchronize"}
 # (file, function) that may wait: once an iteration, or on the CPU only
 ALLOWED = {
     *(("heads.py", "first_not_finite"), ("networks.py", "first_not_finite"), ("natural.py", "line_search")),
-    *(("groups.py", "require_alike"), ("groups.py", "rollout")),  # once a rollout
+    *(("groups.py", "require_alike"), ("groups.py", "rollout"), ("random_search.py", "rollout")),  # once a rollout
+    *(("sharpness.py", "curvature"), ("sharpness.py", "times")),  # after training
 }
 
 

@@ -117,7 +117,8 @@ def test_probes_give_the_same_twice(tmp_path: Path) -> None:
     probes -= {conf_keys.p.fetched, conf_keys.p.placed}
     of_screens = (conf_keys.p.told, conf_keys.p.predicted, conf_keys.p.curve)
     for probe in sorted(probes, key=lambda f: f.__name__):
-        given = conf_keys.base(*(("env", "counterfactual") if probe in of_screens else ("", "config")))
+        group = ("env", "counterfactual") if probe in of_screens else ("", "config")
+        given = conf_keys.base(*(("env", "fate") if probe.__name__ == "fates" else group))
         (tmp_path / f"{probe.__name__}1").mkdir()
         (tmp_path / f"{probe.__name__}2").mkdir()
         one = probe(changed_job(given), tmp_path / f"{probe.__name__}1")

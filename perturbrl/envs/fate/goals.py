@@ -21,10 +21,12 @@ class Goals:
     """
 
     def __init__(self, tasks: Sequence[FateTask], device: torch.device | str = "cpu") -> None:
-        fates = list({id(goal): goal for task in tasks for goal in task.goals}.values())
-        place = {id(goal): i for i, goal in enumerate(fates)}
+        fates: list[Fate] = []
+        for goal in (goal for task in tasks for goal in task.goals):
+            if not any(goal is other for other in fates):
+                fates.append(goal)
         most = max(len(task.goals) for task in tasks)
-        rows = [[place[id(goal)] for goal in task.goals] for task in tasks]
+        rows = [[next(i for i, fate in enumerate(fates) if fate is goal) for goal in task.goals] for task in tasks]
         self.n_fates = len(fates)
         self.n_goals = torch.tensor([len(row) for row in rows], device=device)
         self._fate = torch.tensor([row + row[-1:] * (most - len(row)) for row in rows], device=device)

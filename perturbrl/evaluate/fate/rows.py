@@ -123,13 +123,10 @@ class FateRows:
 
     def _player(self, name: str) -> Player:
         # Tasks that differ in their start states only have one rule.
-        rules: dict[int, Rule] = {}
-        places = []
-        for task in self.tasks:
-            key = id(task.target)
-            if key not in rules:
-                rules[key] = baseline(name, task)
-            places.append(rules[key])
+        places: list[Rule] = []
+        for k, task in enumerate(self.tasks):
+            same = next((i for i, other in enumerate(self.tasks[:k]) if other.target is task.target), None)
+            places.append(baseline(name, task) if same is None else places[same])
         return _follow(places, self.tasks)
 
 

@@ -1,4 +1,4 @@
-"""What can be set when a network is inferred; the defaults are in ``conf/infer.yaml``."""
+"""What can be set when a network is inferred; the defaults are in ``conf/fate/infer.yaml``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from perturbrl.bounds import Fraction, NonNegativeInt, OneOf, PositiveFloat, Pos
 
 @dataclass(frozen=True)
 class InferConfig:
-    """Settings of the inference; ``conf/infer.yaml`` explains each."""
+    """Settings of the inference; ``conf/fate/infer.yaml`` explains each."""
 
     neighbors: PositiveInt
     components: PositiveInt
@@ -28,12 +28,12 @@ class InferConfig:
 
 
 def settings(**changes: Any) -> InferConfig:
-    """Return the settings of ``conf/infer.yaml`` with ``changes``.
+    """Return the settings of ``conf/fate/infer.yaml`` with ``changes``.
 
     Raises
     ------
     UserError
         A change names no setting, or its value has another type or is out of its bounds.
     """
-    node = OmegaConf.merge(OmegaConf.load(paths.conf_dir() / "infer.yaml"), changes)
+    node = OmegaConf.merge(OmegaConf.load(paths.conf_dir() / "fate" / "infer.yaml"), changes)
     return config.bind(InferConfig, node, "infer")
