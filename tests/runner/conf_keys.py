@@ -390,7 +390,8 @@ AGENT["ppo_kl"] = {
     "stages": Change(["ppo_penalty:64", "trpo:128"], p.planned),
 }
 for own in AGENT.keys() - {"flow", "lora", "ppo_kl", "sac", "trpo_from_ppo"}:
-    AGENT[own] = AGENT[own] | {key: cloned(own, key) for key in CLONED}
+    if own != "random_search":
+        AGENT[own] = AGENT[own] | {key: cloned(own, key) for key in CLONED}
 NO_OPTIMIZER = refuse("nobody", "agent.optimizer.name: 'nobody' is not known")
 MOMENTS = {
     "name": NO_OPTIMIZER,
