@@ -114,7 +114,7 @@ def test_no_key_is_dead(group: str, choice: str, key: str, tmp_path: Path, bases
 def test_probes_give_the_same_twice(tmp_path: Path) -> None:
     """Or a difference would mean nothing."""
     probes = {c.probe for changes in table().values() for c in changes.values() if c.probe} - {conf_keys.p.raw}
-    probes -= {conf_keys.p.fetched, conf_keys.p.placed}
+    probes -= {conf_keys.p.fetched, conf_keys.p.placed, conf_keys.p.tried}
     of_screens = (conf_keys.p.told, conf_keys.p.predicted, conf_keys.p.curve)
     for probe in sorted(probes, key=lambda f: f.__name__):
         group = ("env", "counterfactual") if probe in of_screens else ("", "config")
