@@ -114,11 +114,11 @@ def test_no_key_is_dead(group: str, choice: str, key: str, tmp_path: Path, bases
 def test_probes_give_the_same_twice(tmp_path: Path) -> None:
     """Or a difference would mean nothing."""
     probes = {c.probe for changes in table().values() for c in changes.values() if c.probe} - {conf_keys.p.raw}
-    probes -= {conf_keys.p.fetched, conf_keys.p.placed, conf_keys.p.tried}
-    of_screens = (conf_keys.p.told, conf_keys.p.predicted, conf_keys.p.curve)
+    probes -= {conf_keys.p.fetched, conf_keys.p.placed}
+    groups = dict.fromkeys((conf_keys.p.told, conf_keys.p.predicted, conf_keys.p.curve), ("env", "counterfactual"))
+    groups |= {conf_keys.p.fates: ("env", "fate"), conf_keys.p.tried: ("agent", "random_search")}
     for probe in sorted(probes, key=lambda f: f.__name__):
-        group = ("env", "counterfactual") if probe in of_screens else ("", "config")
-        given = conf_keys.base(*(("env", "fate") if probe.__name__ == "fates" else group))
+        given = conf_keys.base(*groups.get(probe, ("", "config")))
         (tmp_path / f"{probe.__name__}1").mkdir()
         (tmp_path / f"{probe.__name__}2").mkdir()
         one = probe(changed_job(given), tmp_path / f"{probe.__name__}1")

@@ -11,8 +11,8 @@ from torch import Tensor
 from perturbrl import registry
 from perturbrl.bounds import NonNegativeInt, Number, PositiveInt
 from perturbrl.generators.training_cells import TrainingCells
-from perturbrl.generators.verifiers.base import RealCells, Verifier, VerifierConfig, distances
-from perturbrl.generators.verifiers.space import components, project
+from perturbrl.generators.verifiers.base import RealCells, Verifier, VerifierConfig
+from perturbrl.generators.verifiers.space import components, distances, project
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from perturbrl.bounds import OneOf, PositiveInt
 from perturbrl.config import require
 from perturbrl.generators.training_cells import TrainingCells
 from perturbrl.generators.verifiers.base import Verifier, VerifierConfig
+from perturbrl.generators.verifiers.space import project
 from perturbrl.generators.verifiers.weights import expected_signs, matrix, read_table, regulons
 
 
@@ -59,7 +60,7 @@ class Pathway(Verifier):
         c, device = self._config, cells.x.device
         if c.which == "file":
             assert c.weights is not None
-            table, where = read_table(c.weights, ("gene", "pathway", "weight"), f"{self.key}.weights"), c.weights
+            table = read_table(c.weights, ("gene", "pathway", "weight"), f"{self.key}.weights")
             where = f"{self.key}.weights={c.weights}"
         else:
             table, where = regulons(c.landscape, f"{self.key}.landscape"), f"{self.key}.which=regulons"
@@ -97,5 +98,5 @@ class Pathway(Verifier):
         return self._expected[condition].nan_to_num().ne(0).any(-1)
 
     def _score(self, x: Tensor, condition: Tensor) -> Tensor:
-        response = ((x - self.control(condition)) @ self._weights) * self._counted[condition].unsqueeze(1)
+        response = project(x - self.control(condition), self._weights) * self._counted[condition].unsqueeze(1)
         return cosine_similarity(response, self._expected[condition].unsqueeze(1), dim=-1)

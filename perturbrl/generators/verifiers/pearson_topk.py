@@ -12,6 +12,7 @@ from perturbrl.bounds import PositiveInt
 from perturbrl.config import require
 from perturbrl.generators.training_cells import TrainingCells
 from perturbrl.generators.verifiers.base import RealCells, TopK, Verifier, VerifierConfig, require_cells
+from perturbrl.generators.verifiers.space import products
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class PearsonTopK(Verifier):
 
     def _score(self, x: Tensor, condition: Tensor) -> Tensor:
         real, counted = self._unit.of(condition)
-        similarity = torch.bmm(unit(x - self.control(condition)), real.mT)
+        similarity = products(unit(x - self.control(condition)), real)
         return similarity.masked_fill(~counted, -torch.inf).topk(self.k, dim=-1).values.mean(-1)
 
 

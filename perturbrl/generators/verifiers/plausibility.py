@@ -11,8 +11,8 @@ from perturbrl import registry
 from perturbrl.bounds import NonNegativeInt, PositiveInt
 from perturbrl.config import require
 from perturbrl.generators.training_cells import TrainingCells
-from perturbrl.generators.verifiers.base import TopK, Verifier, VerifierConfig, distances
-from perturbrl.generators.verifiers.space import components, project
+from perturbrl.generators.verifiers.base import TopK, Verifier, VerifierConfig
+from perturbrl.generators.verifiers.space import components, distances, project
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from perturbrl import registry
 from perturbrl.generators.training_cells import TrainingCells
-from perturbrl.generators.verifiers.base import RealCells, Verifier, distances, require_cells
+from perturbrl.generators.verifiers.base import RealCells, Verifier, require_cells
 from perturbrl.generators.verifiers.pearson_topk import NearestConfig
+from perturbrl.generators.verifiers.space import distances
 
 
 @registry.verifiers.register("rmse_topk", NearestConfig)

@@ -1,13 +1,35 @@
-"""Coordinates for distances between cells: all genes, or principal components of training cells."""
+"""Products, distances and coordinates of cells, each group's the same whatever groups stand beside it."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from perturbrl.config import require
 from perturbrl.envs.counterfactual.projections import FITTED_CELLS
 from perturbrl.generators.training_cells import TrainingCells
+
+LINE = 16
+"""Numbers of single precision in a line of the cache."""
+
+
+def products(a: Tensor, b: Tensor) -> Tensor:
+    """Return the scalar products [Q, B, M] of rows [Q, B, K] with rows [Q, M, K]."""
+    # Whole lines of the cache: where the rows of a group begin within one decides in which order a BLAS sums.
+    fill = (0, -a.shape[-1] % LINE)
+    return torch.bmm(pad(a, fill), pad(b, fill).mT)
+
+
+def distances(a: Tensor, b: Tensor) -> Tensor:
+    """Return Euclidean distances [Q, B, M] between cells [Q, B, K] and [Q, M, K].
+
+    With products, ten times as fast as with differences; about the mean of ``b``, so that near cells stay apart.
+    """
+    centre = b.mean(-2, keepdim=True)
+    a, b = a - centre, b - centre
+    squares = a.square().sum(-1).unsqueeze(-1) + b.square().sum(-1).unsqueeze(-2) - 2 * products(a, b)
+    return squares.clamp(min=1e-12).sqrt()
 
 
 def components(cells: TrainingCells, k: int, key: str) -> Tensor | None:
@@ -32,5 +54,8 @@ def components(cells: TrainingCells, k: int, key: str) -> Tensor | None:
 
 
 def project(x: Tensor, axes: Tensor | None) -> Tensor:
-    """Return cells [..., G] in these axes, [..., K]."""
-    return x if axes is None else x @ axes
+    """Return cells [..., G] in these axes [G, K]: [..., K]."""
+    if axes is None:
+        return x
+    groups = x.reshape(-1, *x.shape[-2:])
+    return products(groups, axes.T.expand(len(groups), -1, -1)).reshape(*x.shape[:-1], -1)
