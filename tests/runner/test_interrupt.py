@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
@@ -24,6 +25,14 @@ from .tiny import assert_same_run, checkpoint, job, small, status, train
 
 RARE = "checkpoint_seconds=1000"  # without a signal nothing is saved before the end
 STEPS = 32 + 2  # somewhere in the second rollout
+
+
+@pytest.fixture(autouse=True)
+def as_in_a_terminal() -> Iterator[None]:
+    """nohup starts a process that ignores SIGHUP, which is respected; these tests are about one that does not."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def send_in_iteration(monkeypatch: pytest.MonkeyPatch, n: int, number: int = signal.SIGINT) -> None:
