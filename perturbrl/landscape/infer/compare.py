@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from perturbrl.landscape.infer.inference import InferredEdge
 from perturbrl.landscape.infer.information import Association
 from perturbrl.landscape.infer.trajectory import Values
-from perturbrl.landscape.network import Network, truth_table
+from perturbrl.landscape.network import Network
+from perturbrl.landscape.regulations import regulations
 
 Pair = tuple[str, str]
 Truth = Mapping[Pair, int]  # (regulator, target): +1 or -1, 0 where the rule is not monotone
@@ -43,14 +44,11 @@ class Scores:
 
 def true_edges(network: Network) -> dict[Pair, int]:
     """Return the edges of a network between different genes; the sign is 0 where an effect depends on other genes."""
-    edges: dict[Pair, int] = {}
-    for target, rule, names in zip(network.genes, network.rules.values(), network.regulators, strict=True):
-        table = np.array(truth_table(rule, names)).reshape((2,) * len(names)).astype(int)
-        for axis, regulator in enumerate(names):
-            effect = np.diff(table, axis=axis)
-            if regulator != target and effect.any():
-                edges[regulator, target] = int(effect.max() > 0) - int(effect.min() < 0)
-    return edges
+    return {
+        (each.regulator, each.target): each.sign
+        for each in regulations(network)
+        if each.acts and each.regulator != each.target
+    }
 
 
 def of_edges(edges: Iterable[InferredEdge], genes: Iterable[str]) -> Ranking:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from perturbrl.landscape.network import Network
 from perturbrl.landscape.potential import Surface
+from perturbrl.landscape.regulations import regulations
 
 Array = NDArray[np.float64]
 NO_GROUP = ""
@@ -94,19 +95,9 @@ class Scene:
 
 def wiring(network: Network, on: Mapping[str, tuple[str, ...]]) -> Wiring:
     """Return the genes of a network and its signed edges, in the order of its rules; ``on``: see ``Wiring``."""
-    edges = [
-        Edge(source, target, _sign(np.asarray(table), len(names), k))
-        for target, names, table in zip(network.genes, network.regulators, network.truth_tables, strict=True)
-        for k, source in enumerate(names)
-    ]
-    return Wiring(network.genes, tuple(edges), on)
-
-
-def _sign(table: NDArray[np.bool_], n: int, k: int) -> str:
-    """Return the sign of regulator k of a truth table of 2^n rows, the first regulator varying slowest."""
-    off, on = np.moveaxis(table.reshape((2,) * n), k, 0).astype(np.int8)
-    raises, lowers = bool((on > off).any()), bool((on < off).any())
-    return "±" if raises == lowers else "+" if raises else "-"
+    signs = {1: "+", -1: "-", 0: "±"}
+    edges = tuple(Edge(each.regulator, each.target, signs[each.sign]) for each in regulations(network))
+    return Wiring(network.genes, edges, on)
 
 
 def numbered(labels: Sequence[str]) -> list[str]:

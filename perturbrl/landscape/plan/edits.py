@@ -7,10 +7,9 @@ from collections import deque
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-import numpy as np
-
 from perturbrl.landscape.network import Network
 from perturbrl.landscape.plan.result import ARROW, BAR
+from perturbrl.landscape.regulations import regulations
 
 
 @dataclass(frozen=True)
@@ -29,15 +28,12 @@ class Edge:
 
 def edges(network: Network) -> tuple[Edge, ...]:
     """Return the edges by target; regulators that change nothing, and inputs that read themselves, are left out."""
-    found = []
-    for gene, names, table in zip(network.genes, network.regulators, network.truth_tables, strict=True):
-        values = np.array(table, dtype=int).reshape((2,) * len(names))
-        for r, name in enumerate(names):
-            change = np.diff(values, axis=r)
-            rises, falls = bool((change > 0).any()), bool((change < 0).any())
-            if (rises or falls) and names != (gene,):
-                found.append(Edge(name, gene, int(rises) - int(falls)))
-    return tuple(found)
+    inputs = {gene for gene, names in zip(network.genes, network.regulators, strict=True) if names == (gene,)}
+    return tuple(
+        Edge(each.regulator, each.target, each.sign)
+        for each in regulations(network)
+        if each.acts and each.target not in inputs
+    )
 
 
 def without(network: Network, edge: Edge) -> Network:

@@ -24,6 +24,8 @@ from perturbrl.landscape.plan.settings import PlanConfig
 from perturbrl.landscape.plan.simulated import Simulated
 from perturbrl.stats import wilson
 
+Edges = tuple[edits.Edge, ...]
+
 _SPARE = 3  # times as many sets are looked at again with more runs as are listed
 
 
@@ -56,9 +58,10 @@ def make_plan(
     kept = [final.sets[s] for s in final.worthwhile(config.cost)][: config.top]
     shares = dict(zip(final.sets, final.shares, strict=True))
     listed = ranked([_candidate(question, config, one, shares[one], exact) for one in kept])
+    known = edits.edges(question.network)
     with status.step(f"stability of {len(listed)} sets"):
-        stable = zip(listed, _stabilities(question, config, listed, exact), strict=True)
-    listed = tuple(replace(c, stability=s, paths=_paths(question, c.perturbation)) for c, s in stable)
+        stable = zip(listed, _stabilities(question, config, listed, exact, known), strict=True)
+    listed = tuple(replace(c, stability=s, paths=_paths(question, c.perturbation, known)) for c, s in stable)
     return Plan(
         network=question.network.name or f"{len(question.network.genes)} genes",
         n_genes=len(question.network.genes),
@@ -75,7 +78,7 @@ def make_plan(
         level=config.level,
         nothing=replace(_candidate(question, config, (), shares[()], exact), rank=0),
         candidates=listed,
-        notes=(*notes, *_sampling(question.network, config)),
+        notes=(*notes, *_sampling(len(known), config)),
     )
 
 
@@ -130,7 +133,7 @@ def _candidate(
 
 
 def _stabilities(
-    question: Question, config: PlanConfig, listed: Sequence[Candidate], exact: bool
+    question: Question, config: PlanConfig, listed: Sequence[Candidate], exact: bool, known: Edges
 ) -> list[Stability | None]:
     """Return the stability of each set: under other updates and noise, and in networks with one edge changed."""
     sets = [candidate.perturbation for candidate in listed]
@@ -144,32 +147,30 @@ def _stabilities(
             question, config.duration, config.stability_runs, config.sweeps, config.seed + 2, update, noise
         )
         schemes[name] = simulated.shares(sets)[:, 0]
-    known = _edited(question.network, config)
+    edited = _edited(known, config)
     least = config.still_works * np.array([candidate.probability for candidate in listed])
     deleted, flipped = (
-        np.array([_works(question, config, sets, change(question.network, edge), exact, least) for edge in known])
+        np.array([_works(question, config, sets, change(question.network, edge), exact, least) for edge in edited])
         for change in (edits.without, edits.turned)
     )
     return [
         Stability(
             {name: float(values[s]) for name, values in schemes.items()},
-            float(deleted[:, s].mean()) if known else None,
-            float(flipped[:, s].mean()) if known else None,
-            tuple(edge.text for e, edge in enumerate(known) if not deleted[e, s]),
+            float(deleted[:, s].mean()) if edited else None,
+            float(flipped[:, s].mean()) if edited else None,
+            tuple(edge.text for e, edge in enumerate(edited) if not deleted[e, s]),
         )
         for s in range(len(sets))
     ]
 
 
-def _edited(network: Network, config: PlanConfig) -> tuple[edits.Edge, ...]:
+def _edited(known: Edges, config: PlanConfig) -> Edges:
     """Return the edges that are deleted and turned: all, or a random sample in the order of the network."""
-    known = edits.edges(network)
     chosen = random.Random(config.seed).sample(range(len(known)), min(len(known), config.max_edges))
     return tuple(known[k] for k in sorted(chosen))
 
 
-def _sampling(network: Network, config: PlanConfig) -> tuple[str, ...]:
-    n_edges = len(edits.edges(network))
+def _sampling(n_edges: int, config: PlanConfig) -> tuple[str, ...]:
     sentence = f"Stability: {config.max_edges} of the {n_edges} edges, drawn at random, were deleted and turned."
     return (sentence,) if n_edges > config.max_edges and config.stability_runs else ()
 
@@ -187,10 +188,9 @@ def _works(
     return works
 
 
-def _paths(question: Question, perturbation: Perturbation) -> tuple[str, ...]:
+def _paths(question: Question, perturbation: Perturbation, known: Edges) -> tuple[str, ...]:
     """Return for each marker that the start lacks the shortest path to it from a perturbed gene, as text."""
     on = places.shares_on(question)
-    known = edits.edges(question.network)
     given = dict(perturbation)
     texts = []
     for marker, wanted in places.markers(question):
