@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 
-import jinja2
 from markupsafe import Markup
 
 from perturbrl.landscape.plan.result import ARROW, BAR, Candidate, Plan
 from perturbrl.report import fate_plan as words
 from perturbrl.report import style
-
-_DARK = ("#56a8e0", "#f0b33a", "#2fc495", "#e39cc2", "#f0824a", "#8fd0f5")
+from perturbrl.report.html import DARK, render
 
 
 @dataclass(frozen=True)
@@ -38,13 +35,10 @@ class Share:
 
 def page(plan: Plan, landscapes: Sequence[Landscape] = ()) -> str:
     """Return the HTML of a plan; it needs nothing from outside and has a light and a dark face."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    source = files("perturbrl.report").joinpath("fate_plan.html").read_text(encoding="utf-8")
     everyone = (*plan.candidates, plan.nothing)
     names, colors = outcome_names(plan), outcome_colors(plan)
-    return environment.from_string(source).render(
+    return render(
+        "fate_plan.html",
         plan=plan,
         lead=words.lead(plan),
         answer=words.answer(plan),
@@ -61,7 +55,7 @@ def page(plan: Plan, landscapes: Sequence[Landscape] = ()) -> str:
         in_words=words.in_words,
         percent=words.percent,
         light=style.PALETTE,
-        dark=_DARK,
+        dark=DARK,
         landscapes=[(one.title, Markup(one.markup), one.caption) for one in landscapes],
     )
 

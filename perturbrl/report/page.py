@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.resources import files
 
-import jinja2
 import pandas as pd
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from perturbrl.report import style
 from perturbrl.report.collect import Collection
+from perturbrl.report.html import DARK, render
 from perturbrl.report.paper import NOTE, PaperTable
 from perturbrl.report.published import PROPOSED
 from perturbrl.report.style import Picture
@@ -19,8 +18,6 @@ from perturbrl.report.table import Grid, Section
 from perturbrl.report.text import DASH, count
 from perturbrl.report.verdict import judged, released, true_task
 
-# the palette on a dark ground: the same hues, lighter
-DARK = ("#56a8e0", "#f0b33a", "#2fc495", "#e39cc2", "#f0824a", "#8fd0f5")
 _SHOWN_INCOMPLETE = 50
 _WORDS = {"better": "yes", "worse": "no", "no evidence": "open"}  # classes of the page
 OVERVIEW = "overview"  # the key of the figure over all tables
@@ -38,12 +35,9 @@ def page(
     ``sections`` are those on held-out perturbations, summed up by ``over``, then those of ``tables``; ``pictures``
     maps the slug of a table to its figures.
     """
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(files("perturbrl.report").joinpath("page.html").read_text(encoding="utf-8"))
     undrawn = [table for table in tables if pictures and not pictures.get(table.slug)]
-    return template.render(
+    return render(
+        "page.html",
         light=style.PALETTE,
         dark=DARK,
         lead=_lead(collection),
@@ -57,7 +51,6 @@ def page(
         overview=OVERVIEW,
         pictures=pictures,
         undrawn={table.slug: os.path.commonpath([*table.runs["run"]]) for table in undrawn},
-        svg=svg,
         breakable=_breakable,
         incomplete=collection.incomplete,
         shown_incomplete=_SHOWN_INCOMPLETE,
@@ -67,12 +60,6 @@ def page(
 def _near(table: PaperTable) -> str:
     within = table.within
     return f"{within.by_005} / {within.by_010} of {within.cells}" if within.cells else DASH
-
-
-def svg(picture: Picture) -> Markup:
-    """Return a figure for a page, with its title and caption as its label."""
-    label = escape(f"{picture.title}. {picture.caption}")
-    return Markup(picture.inline.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1))
 
 
 def _breakable(label: str) -> Markup:

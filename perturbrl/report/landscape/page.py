@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
-from importlib.resources import files
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
 from perturbrl.landscape.pictures.scene import Scene, View
 from perturbrl.report import style
+from perturbrl.report.html import render, text
 from perturbrl.report.landscape.relief import BASE, FALL, Relief
 from perturbrl.report.landscape.surface import smooth
 from perturbrl.report.landscape.theme import DARK, LIGHT, THEMES, Theme
@@ -34,12 +33,8 @@ def page(scene: Scene, still: bytes, drawing: str) -> str:
     drawing
         The network as SVG on a light ground, or an empty text.
     """
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    folder = files("perturbrl.report.landscape")
-    template = environment.from_string(folder.joinpath("page.html").read_text(encoding="utf-8"))
-    return template.render(
+    return render(
+        "landscape/page.html",
         scene=scene,
         first=scene.views[-1],
         light=LIGHT,
@@ -49,7 +44,7 @@ def page(scene: Scene, still: bytes, drawing: str) -> str:
         still=f"data:image/png;base64,{base64.b64encode(still).decode()}",
         drawing=Markup(_inlined(drawing)) if drawing else "",
         data=Markup(_json(_data(scene))),
-        script=Markup(folder.joinpath("scene.js").read_text(encoding="utf-8")),
+        script=Markup(text("landscape/scene.js")),
     )
 
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 
 from perturbrl import status
 from perturbrl.files import write_text
 from perturbrl.report import style
-from perturbrl.report.page import DARK, svg
+from perturbrl.report.html import DARK, render
 from perturbrl.report.study import figures
 from perturbrl.report.study.paired import Tested, means, paired_tests
 from perturbrl.report.study.results import Results, read
@@ -118,14 +116,9 @@ def _page(
     sharp: Sequence[style.Picture],
     folder: Path,
 ) -> str:
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(
-        files("perturbrl.report.study").joinpath("study.html").read_text(encoding="utf-8")
-    )
     about = results.about
-    return template.render(
+    return render(
+        "study/study.html",
         light=style.PALETTE,
         dark=DARK,
         about=about,
@@ -137,7 +130,6 @@ def _page(
         grids=[_grid(results, str(task)) for task in about["tasks"]],
         pictures=pictures,
         sharp=sharp,
-        svg=svg,
         missing=results.missing,
         files=sorted(f.name for f in folder.glob("*.csv")),
     )
