@@ -28,7 +28,7 @@ class Solver:
 
         The error is at most the largest residual times the largest row sum of the inverse.
         """
-        solution = self._solve(b)
+        solution = self.solve(b)
         residual = float(np.abs(b - self._system @ solution).max(initial=0.0))
         return solution, residual * self._inverse_norm if residual else 0.0
 
@@ -38,11 +38,12 @@ class Solver:
 
         If t >= 0 has (I - Q) t >= c > 0, then (I - Q)^-1 1 <= t / c in every row; t is the expected number of jumps.
         """
-        jumps = self._solve(np.ones(self._system.shape[0]))
+        jumps = self.solve(np.ones(self._system.shape[0]))
         least = float((self._system @ jumps).min())
         return float(jumps.max()) / least if least > 0.0 and float(jumps.min()) >= 0.0 else np.inf
 
-    def _solve(self, b: Floats) -> Floats:
+    def solve(self, b: Floats) -> Floats:
+        """Return the solution [n] for ``b`` [n]."""
         if not b.any():
             return np.zeros_like(b)
         solution, failed = bicgstab(self._system, b, rtol=1e-13, atol=0.0, maxiter=5000)

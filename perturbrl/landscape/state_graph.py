@@ -144,16 +144,24 @@ def bottoms(graph: StateGraph) -> tuple[Ints, ...]:
     """
     states = np.arange(graph.n_states)
     rows, columns = graph.edges(states)
-    matrix = sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=(graph.n_states,) * 2)
-    n_components, label = csgraph.connected_components(matrix, directed=True, connection="strong")
-    del matrix
-    closed = np.ones(n_components, bool)
-    closed[label[rows[label[rows] != label[columns]]]] = False
+    label, closed = components(rows, columns, graph.n_states)
     members = np.flatnonzero(closed[label])
     # A stable sort keeps the states of a component in order.
     order = members[np.argsort(label[members], kind="stable")]
     parts = np.split(order, np.flatnonzero(np.diff(label[order])) + 1)
     return tuple(sorted(parts, key=lambda part: int(part[0])))
+
+
+def components(rows: Ints, columns: Ints, n_states: int) -> tuple[Ints, NDArray[np.bool_]]:
+    """Return the strongly connected component of each state, and which components no edge leaves.
+
+    Edges lead from ``rows`` to ``columns``, both among the ``n_states``.
+    """
+    matrix = sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=(n_states, n_states))
+    n_components, label = csgraph.connected_components(matrix, directed=True, connection="strong")
+    closed = np.ones(n_components, bool)
+    closed[label[rows[label[rows] != label[columns]]]] = False
+    return label, closed
 
 
 def absorption(graph: StateGraph, attractors: Sequence[Ints], groups: Sequence[int] | None = None) -> Absorption:

@@ -15,16 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.sparse import csgraph
-from scipy.sparse.linalg import bicgstab, spsolve
+from scipy.sparse.linalg import spsolve
 
 from perturbrl.errors import UserError
+from perturbrl.landscape.m_matrix import Solver
 from perturbrl.landscape.plan.outcomes import Question
 from perturbrl.landscape.plan.result import Perturbation
-from perturbrl.landscape.state_graph import Floats, Ints, StateGraph, pack, state_graph, unpack
-
-_DIRECT = 1500  # transient states up to which elimination is quicker than iteration
-_TOLERANCE = 1e-9
+from perturbrl.landscape.state_graph import Floats, Ints, StateGraph, components, pack, state_graph, unpack
 
 
 class Exact:
@@ -82,17 +79,13 @@ def long_run(graph: StateGraph, index: Ints, weight: Floats) -> tuple[Ints, Floa
     place[states] = np.arange(len(states))
     rows, ends = graph.edges(states)
     columns = place[ends]
-    shape = (len(states), len(states))
-    moves = sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=shape)
-    n_parts, part = csgraph.connected_components(moves, directed=True, connection="strong")
-    closed = np.ones(n_parts, bool)
-    closed[part[rows[part[rows] != part[columns]]]] = False
+    part, closed = components(rows, columns, len(states))
     inside = closed[part]
     mass: Floats = np.bincount(place[index], weight, len(states)).astype(np.float64)
     if not inside.all():
-        jumps = sparse.csr_array((1.0 / graph.n_active[states[rows]], (rows, columns)), shape=shape)
+        jumps = sparse.csr_array((1.0 / graph.n_active[states[rows]], (rows, columns)), shape=(len(states),) * 2)
         mass = _absorbed(jumps, mass, inside)
-    return _stationary(graph, states, moves, part, mass)
+    return _stationary(graph, states, rows, columns, part, mass)
 
 
 def _reachable(graph: StateGraph, index: Ints) -> Ints:
@@ -110,11 +103,8 @@ def _absorbed(jumps: sparse.csr_array, mass: Floats, inside: NDArray[np.bool_]) 
     """Return the ``mass`` [n] after all of it has entered the states ``inside``: a solve for the expected visits."""
     outside = np.flatnonzero(~inside)
     among = jumps[outside][:, outside]
-    system = (sparse.eye_array(len(outside), format="csr") - among).T.tocsc()
-    rhs = mass[outside]
-    visits = spsolve(system, rhs) if len(outside) <= _DIRECT else bicgstab(system, rhs, rtol=1e-13, atol=0.0)[0]
-    if not np.abs(system @ visits - rhs).max(initial=0.0) < _TOLERANCE:
-        visits = spsolve(system, rhs)
+    system = (sparse.eye_array(len(outside), format="csr") - among).T.tocsr()
+    visits = Solver(system).solve(mass[outside])
     after: Floats = np.where(inside, mass + jumps[outside].T @ visits, 0.0)
     if abs(after.sum() - mass.sum()) > 1e-6:
         raise UserError("exact probabilities: the solve did not converge; use method=search")
@@ -122,9 +112,10 @@ def _absorbed(jumps: sparse.csr_array, mass: Floats, inside: NDArray[np.bool_]) 
 
 
 def _stationary(
-    graph: StateGraph, states: Ints, moves: sparse.csr_array, part: Ints, mass: Floats
+    graph: StateGraph, states: Ints, rows: Ints, columns: Ints, part: Ints, mass: Floats
 ) -> tuple[Ints, Floats]:
     """Spread the mass that entered each attractor over its states by its stationary distribution."""
+    moves = sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(states),) * 2)
     hit = np.unique(part[mass > 0])
     spread = np.zeros(len(states))
     for k in hit:
