@@ -9,16 +9,27 @@ import json
 import types
 import typing
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from perturbrl import bounds
 from perturbrl.errors import UserError, choice, did_you_mean, one_of, require
 
-__all__ = ["bind", "choice", "fingerprint", "new_names", "renamed", "require", "warn_of_old_name", "without_added"]
+__all__ = [
+    "bind",
+    "choice",
+    "fingerprint",
+    "new_names",
+    "read_changes",
+    "renamed",
+    "require",
+    "warn_of_old_name",
+    "without_added",
+]
 
 T = TypeVar("T")
 
@@ -157,6 +168,27 @@ def without_added(group: str, node: Any) -> Any:
         return node
     missing = object()
     return {k: without_added(group, v) for k, v in node.items() if neutral.get(k, missing) != v}
+
+
+def read_changes(words: Iterable[str]) -> dict[str, Any]:
+    """Return words KEY=VALUE of a command line as values by key, read as YAML.
+
+    Raises
+    ------
+    UserError
+        A word is no KEY=VALUE, a key is given twice, or a value cannot be read.
+    """
+    values: dict[str, Any] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not (key and equals):
+            raise UserError(f"{word!r} is no setting; settings are KEY=VALUE")
+        require(key not in values, key, "is given twice")
+        try:
+            values[key] = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=True)["value"]  # type: ignore[index, call-overload]
+        except (YAMLError, OmegaConfBaseException):
+            raise UserError(f"{key}: {text!r} cannot be read as a value") from None
+    return values
 
 
 def fingerprint(config: DictConfig | dict[str, Any], ignore: tuple[str, ...] = ()) -> str:

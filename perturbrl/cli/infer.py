@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -85,6 +85,7 @@ def infer_network(
         ``out`` is no .bnet file, or as ``cells.read_trajectory``, ``networks.edges.read_edges`` and
         ``infer.infer_network``.
     """
+    from perturbrl.config import read_changes
     from perturbrl.landscape.infer import infer_network as infer
     from perturbrl.landscape.infer import settings
     from perturbrl.landscape.infer.cells import read_trajectory
@@ -94,7 +95,7 @@ def infer_network(
     require_z3()
     if out.suffix != ".bnet":
         raise UserError(f"--out {out}: the network is written in .bnet format; name a file such as network.bnet")
-    config = settings(**_settings(changes))
+    config = settings(**read_changes(changes))
     listed = None if edges is None else _listed(edges)
     result = infer(read_trajectory(file, _names(genes), columns, config, layer), config, listed, out.stem)
     files = write(result, out, str(file))
@@ -121,12 +122,3 @@ def _names(genes: str | None) -> list[str]:
     path = Path(genes)
     text = path.read_text(encoding="utf-8") if "," not in genes and path.is_file() else genes.replace(",", "\n")
     return [name.strip() for name in text.splitlines() if name.strip()]
-
-
-def _settings(changes: Sequence[str]) -> dict[str, Any]:
-    from omegaconf import OmegaConf
-
-    for change in changes:
-        if "=" not in change:
-            raise UserError(f"{change!r} is no setting; settings are KEY=VALUE, such as form=either")
-    return {str(key): value for key, value in OmegaConf.from_dotlist(list(changes)).items()}

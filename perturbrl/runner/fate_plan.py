@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from perturbrl import status
+from perturbrl.config import read_changes
 from perturbrl.errors import UserError, require
 from perturbrl.files import write_text
 from perturbrl.landscape import networks
@@ -46,23 +45,11 @@ def network_and_changes(words: Sequence[str]) -> tuple[str | None, dict[str, Any
     Raises
     ------
     UserError
-        More than one word is no KEY=VALUE, or a key is given twice.
+        More than one word is no KEY=VALUE, or as ``config.read_changes``.
     """
     plain = [word for word in words if "=" not in word]
     require(len(plain) < 2, "fate plan", f"one network is needed, got {' and '.join(plain)}")
-    changes: dict[str, Any] = {}
-    for key, _, text in (word.partition("=") for word in words if "=" in word):
-        require(key not in changes, key, "is given twice")
-        changes[key] = value_of(key, text)
-    return (plain[0] if plain else None), changes
-
-
-def value_of(key: str, text: str) -> Any:
-    """Return a value as YAML reads it; raise ``UserError`` where it is no YAML."""
-    try:
-        return OmegaConf.to_container(OmegaConf.from_dotlist([f"{key}={text}"]))[key]  # type: ignore[index, call-overload]
-    except Exception:
-        raise UserError(f"{key}: {text!r} cannot be read as a value") from None
+    return (plain[0] if plain else None), read_changes([word for word in words if "=" in word])
 
 
 def both_ends(source: str | None, target: str | None) -> dict[str, str]:

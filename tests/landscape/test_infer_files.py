@@ -127,6 +127,8 @@ def test_smoothing_takes_the_mean_of_a_cell_and_its_nearest():
             "has 53 genes; name the regulators with --genes \\(at most 10\\)",
         ),
         ({"changes": ["form"]}, "'form' is no setting; settings are KEY=VALUE"),
+        ({"changes": ["form=[a"]}, r"form: '\[a' cannot be read as a value"),
+        ({"changes": ["form=or", "form=and"]}, "form: is given twice"),
         ({"changes": ["form=nand"]}, "infer.form: 'nand' is not known"),
         ({"edges": "no.csv"}, "no.csv: cannot be read: No such file"),
     ],
