@@ -11,7 +11,7 @@ from perturbrl.landscape.network import Network
 from perturbrl.landscape.networks import SHIPPED, load
 
 RANDOM = "random"
-"""The value of ``source.network`` for a generated network."""
+"""The value of ``source.network`` and ``env.network`` for a generated network."""
 
 
 def chosen_network(network: str, family: str, n_regulators: int | None, seed: int) -> Network:
@@ -27,7 +27,7 @@ def chosen_network(network: str, family: str, n_regulators: int | None, seed: in
     if network != RANDOM:
         return _with_fates(network, content(read_network(network)))
     assert n_regulators is not None
-    return _generated(family, n_regulators, seed)
+    return generated(family, n_regulators, seed)
 
 
 def read_network(network: str) -> Network:
@@ -64,7 +64,8 @@ def _with_fates(network: str, fingerprint: str) -> Network:
 
 
 @functools.lru_cache(maxsize=32)
-def _generated(family: str, n_regulators: int, seed: int) -> Network:
+def generated(family: str, n_regulators: int, seed: int) -> Network:
+    """Return a network of a family, drawn once; as ``families.generate``."""
     from perturbrl.landscape.families import generate  # imports torch
 
     return generate(family, n_regulators, seed)

@@ -11,7 +11,8 @@ import torch
 from perturbrl.config import fingerprint
 from perturbrl.data.schema import CellTable
 from perturbrl.envs.fate.config import FateEnvConfig
-from perturbrl.envs.fate.tasks import RANDOM, landscape, tasks
+from perturbrl.envs.fate.tasks import landscape, tasks
+from perturbrl.landscape.chosen import RANDOM
 
 
 def cell_table(config: FateEnvConfig) -> CellTable:

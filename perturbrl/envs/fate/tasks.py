@@ -20,12 +20,12 @@ from torch import Tensor
 from perturbrl.data.cache import stamps
 from perturbrl.envs.fate.config import FateEnvConfig
 from perturbrl.errors import UserError, choice, one_of, require
-from perturbrl.landscape import families, networks
+from perturbrl.landscape import networks
 from perturbrl.landscape.attractors import attractors
+from perturbrl.landscape.chosen import RANDOM, generated
 from perturbrl.landscape.fate_task import Fate, FateTask, require_gene
 from perturbrl.landscape.network import Network
 
-RANDOM = "random"
 ATTRACTORS, FATES, PROGENITOR = "attractors", "fates", "progenitor"
 MOST_STATES = 4096  # of an attractor; a larger one is known by the genes that are constant in it
 
@@ -139,7 +139,7 @@ def landscape(config: FateEnvConfig) -> Landscape:
 @functools.lru_cache(maxsize=8)
 def _landscape(key: str, versions: tuple[str, ...]) -> Landscape:
     name, drawn, inputs = json.loads(key)
-    network = families.generate(*drawn) if name == RANDOM else networks.load(name)
+    network = generated(*drawn) if name == RANDOM else networks.load(name)
     values = _inputs(inputs)
     for gene in values:
         require_gene(network, gene, "env.inputs")
