@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from perturbrl import files, paths
+from perturbrl import paths
+from perturbrl.files import ONE_THREAD
 from perturbrl.metrics_info import FATES
 from perturbrl.report import layout, style
 from perturbrl.report.collect import Collection
@@ -92,7 +93,7 @@ def _stages(labels: dict[str, str]) -> pd.DataFrame:
         file = Path(run) / paths.EVALUATION / paths.STAGES
         if not file.exists():
             continue  # diverged, and never evaluated
-        frame = pd.read_parquet(file, **files.ONE_THREAD)
+        frame = pd.read_parquet(file, **ONE_THREAD)
         frame = frame[~frame["row"].isin(seen)]
         seen |= set(frame["row"]) - {"policy"}
         parts.append(frame.assign(label=frame["row"].map({**REFERENCES, "policy": label})))

@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from perturbrl.files import read_json
-from perturbrl.report import curves, run_files
+from perturbrl.report import run_files
+from perturbrl.report.curves import read as read_curve
 from perturbrl.report.run_files import LeftOut
 
 STUDY = "study.json"
@@ -114,7 +115,7 @@ def _optimal(
         regret = row.get("regret")
         row["optimal_share"] = None if regret is None else float(regret <= within)
     best = made.get("optimum", {}).get("return")
-    curve = None if best is None else curves.read(run, columns=(column,))
+    curve = None if best is None else read_curve(run, columns=(column,))
     if curve is not None and best is not None:
         at, values = curve.points(column)
         there = at[values >= best - within]
