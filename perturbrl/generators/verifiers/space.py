@@ -1,4 +1,8 @@
-"""Products, distances and coordinates of cells, each group's the same whatever groups stand beside it."""
+"""Products, distances and coordinates of cells.
+
+On one thread each group's are the same to the last bit whatever groups stand beside it; more threads share out the
+work of one group otherwise than that of many.
+"""
 
 from __future__ import annotations
 
